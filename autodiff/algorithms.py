@@ -1,0 +1,168 @@
+"""The forward pass, the backward pass, and gradients as nodes.
+
+The backward pass is more graph: `gradients(loss, wrt)` adds nodes that compute each gradient and returns them. An op's
+`backward()` always builds nodes; `backward_algorithm`, which the exercise asks for, builds the same nodes and, outside
+`build_graph()`, runs them and leaves plain values behind.
+
+A subclass written as the exercise writes it, with its own `forward` and `backward` on `self.gradient`, `self.input(i)` and
+`self.result`, is differentiated too: within `build_graph()` these are nodes (its result as well, which the exercise's own `Exp`
+would take for a constant), outside it they are values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from autodiff.errors import GraphError
+from autodiff.node import ComputationNode, Leaf, build_graph, is_building_graph
+from autodiff.ops.reductions import Fill
+from autodiff.spec import NUMBER, Spec
+
+
+def forward_algorithm(graph: ComputationNode) -> ComputationNode:
+    """Compute the result of every node of the graph, inputs first, and return the graph; PyTorch's autograd stays on."""
+    for node in graph.sorted_nodes():
+        node.forward()
+    return graph
+
+
+def backward_algorithm(graph: ComputationNode, one: Any = 1.0) -> ComputationNode:
+    """Fill in `.gradient` of every node that the graph depends on, and return the graph.
+
+    `one` is the gradient of the graph itself: a number, a tensor or a `Leaf`. Within `build_graph()` each `.gradient` is a node
+    that can be run and differentiated again; outside it, a plain value, for which the forward pass must have run.
+    """
+    nodes = graph.sorted_nodes()
+    building = is_building_graph()
+    seed = one if isinstance(one, ComputationNode) else Leaf(one)
+    if not building:
+        unfilled = next((node for node in nodes if node.result is None), None)
+        if unfilled is not None:
+            raise GraphError(f"{unfilled.label} has no result yet; run forward_algorithm(graph) before backward_algorithm(graph)")
+    for node in nodes:
+        node.gradient = None
+    nodes.sort(key=lambda node: node.serial)
+    found = _differentiate(nodes, set(nodes), graph, seed, eager=not building)
+    if building:
+        for node, gradient in found.items():
+            node.gradient = gradient
+        return graph
+    _run(found.values(), given=set(nodes))
+    for node, gradient in found.items():
+        node.gradient = gradient.result
+    return graph
+
+
+def gradients(
+    loss: ComputationNode, wrt: Sequence[ComputationNode], onto: Mapping[ComputationNode, ComputationNode] | None = None
+) -> list[ComputationNode]:
+    """Nodes that compute the gradient of `loss` with respect to each node of `wrt`; the graph itself is left as it was.
+
+    `loss` has one element. `onto` holds earlier gradients, to which those of its nodes are added as they are born. Raises GraphError for a `wrt` on which the loss does not depend.
+    """
+    if loss.spec is not None and loss.spec.shape:
+        raise GraphError(f"the loss {loss.label} has shape {loss.spec}; expected one element; take its .sum()")
+    if loss.gradient_nodes is not None and all(node in loss.gradient_nodes for node in wrt):
+        return [loss.gradient_nodes[node] for node in wrt]
+    nodes = sorted(loss.sorted_nodes(), key=lambda node: node.serial)
+    reached = set(nodes)
+    for node in wrt:
+        if node not in reached:
+            raise GraphError(f"the loss {loss.label} does not depend on {node.label}; expected a node of its graph; leave it out of wrt")
+    leading = set(wrt)
+    for node in nodes:
+        if any(below in leading for below in node.input_nodes):
+            leading.add(node)
+    seed = Fill(loss.spec or Spec((), NUMBER), 1.0)
+    found = _differentiate(nodes, leading, loss, seed, eager=False, onto=onto or {})
+    return [found[node] if node in found else _zero(node) for node in wrt]
+
+
+def _zero(node: ComputationNode) -> ComputationNode:
+    """The gradient of a node that the loss depends on only through what is constant nearly everywhere."""
+    zero = Fill(node.spec or Spec((), NUMBER), 0.0)
+    zero.gradient_of = node
+    return zero
+
+
+def _differentiate(
+    nodes: list[ComputationNode], leading: set[ComputationNode], loss: ComputationNode, seed: ComputationNode, *, eager: bool, onto: Mapping[ComputationNode, ComputationNode] | None = None
+) -> dict[ComputationNode, ComputationNode]:
+    """The gradient node of every node in `leading` that the loss reaches; `nodes` in order of creation.
+
+    Nodes are visited in reverse order of creation, so each has all its contributions before it is passed on.
+    """
+    found: dict[ComputationNode, ComputationNode] = {**(onto or {}), loss: seed}
+    for node in reversed(nodes):
+        gradient = found.get(node)
+        if gradient is None:
+            continue
+        if gradient.gradient_of is None and not isinstance(gradient, Leaf):
+            gradient.gradient_of = node
+        if not node.input_nodes or not any(below in leading for below in node.input_nodes):
+            continue
+        for below, downstream in zip(node.input_nodes, _downstream(node, gradient, eager), strict=True):
+            if downstream is None or below not in leading:
+                continue
+            downstream = downstream if isinstance(downstream, ComputationNode) else Leaf(downstream)
+            found[below] = found[below] + downstream if below in found else downstream
+    return found
+
+
+def _downstream(node: ComputationNode, upstream: ComputationNode, eager: bool) -> list[Any]:
+    """What `node.backward()` gives for an upstream gradient, leaving the node as it was."""
+    own = node.gradient, node.result
+    by_the_book = type(node).compute is ComputationNode.compute
+    if by_the_book and eager:
+        together = _EagerGradients(node, upstream)
+        return [_Part(together, i) for i in range(len(node.input_nodes))]
+    node.gradient = upstream
+    if by_the_book:
+        node.result = node
+    try:
+        with build_graph():
+            downstream = node.backward()
+    finally:
+        node.gradient, node.result = own
+    if len(downstream) != len(node.input_nodes):
+        raise GraphError(
+            f"{type(node).__name__}.backward() gave {len(downstream)} gradients; expected {len(node.input_nodes)}, one for each input"
+        )
+    return downstream
+
+
+def _run(targets: Iterable[ComputationNode], given: set[ComputationNode]) -> None:
+    """Compute the targets, inputs first, taking what is given as computed already."""
+    seen = set(given)
+    nodes = [node for target in targets for node in target.sorted_nodes(seen)]
+    for node in sorted(nodes, key=lambda node: node.serial):
+        node.forward()
+
+
+class _EagerGradients(ComputationNode):
+    """The downstream gradients, as values, of a node whose class has only `forward` and `backward`; not itself an op."""
+
+    def __init__(self, owner: ComputationNode, upstream: ComputationNode) -> None:
+        super().__init__(upstream)
+        self.owner = owner
+
+    def forward(self) -> None:
+        own = self.owner.gradient
+        self.owner.gradient = self.input_nodes[0].result
+        try:
+            with build_graph(False):
+                self.result = self.owner.backward()
+        finally:
+            self.owner.gradient = own
+
+
+class _Part(ComputationNode):
+    """One of several downstream gradients."""
+
+    def __init__(self, whole: ComputationNode, index: int) -> None:
+        super().__init__(whole)
+        self.index = index
+
+    def forward(self) -> None:
+        self.result = self.input_nodes[0].result[self.index]

@@ -1,0 +1,136 @@
+"""Parametric families of networks, made of nodes.
+
+`chain` is the network of the exercise: x_1 is d×b, z_i = W_i x_i, x_{i+1} = σ(z_i), L = f(x_{n+1}), each W_i d×d. The identity
+activation adds no node. With `micro_batches=k` the graph is built slice after slice of the batch (its forward part, its
+gradients, each added to the earlier slices' as it is born), which is gradient accumulation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from autodiff.algorithms import gradients
+from autodiff.errors import ShapeError, TapemeasureError
+from autodiff.node import ComputationNode, Leaf
+from autodiff.ops import Columns, Gelu, Relu, Sigmoid, Tanh, cross_entropy, squared_error
+from autodiff.spec import Dim, Spec
+
+ACTIVATIONS: dict[str, Callable[[Any], ComputationNode] | None] = {
+    "tanh": Tanh,
+    "relu": Relu,
+    "sigmoid": Sigmoid,
+    "gelu": Gelu,
+    "identity": None,
+}
+
+LOSSES = ("sum", "squared_error", "cross_entropy")
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A loss with the leaves that it is computed from: the weights (W_1 first), the input, and the target where the loss has one."""
+
+    loss: ComputationNode
+    weights: list[Leaf]
+    input: Leaf
+    target: Leaf | None = None
+
+
+def chain(
+    n: int,
+    d: Dim,
+    b: Dim,
+    *,
+    activation: str = "tanh",
+    loss: str = "sum",
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    values: bool = True,
+    micro_batches: int = 1,
+    device: str = "cpu",
+) -> Network:
+    """n layers of width d on a batch of b, with weights drawn from N(0, 1/d).
+
+    `values=False` makes leaves with shapes alone; d and b may then be symbols. Raises TapemeasureError for an unknown
+    activation or loss, ShapeError for a dimension that is no positive integer.
+    """
+    if activation not in ACTIVATIONS:
+        raise TapemeasureError(f"activation {activation!r}; expected one of {', '.join(ACTIVATIONS)}")
+    if loss not in LOSSES:
+        raise TapemeasureError(f"loss {loss!r}; expected one of {', '.join(LOSSES)}")
+    for name, size in (("n", n), ("micro_batches", micro_batches), *((("d", d), ("b", b)) if values else ())):
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise ShapeError(f"{name} = {size!r}; expected an integer of at least 1")
+    if values and micro_batches > b:
+        raise ShapeError(f"micro_batches = {micro_batches} with a batch of {b}; expected at most one micro-batch for each example")
+    make = _Leaves(dtype, seed, values, device)
+    weights = [make.normal(f"W_{i}", "parameter", (d, d), scale=d) for i in range(1, n + 1)]
+    data = make.normal("x_1", "input", (d, b))
+    target = None
+    if loss == "squared_error":
+        target = make.normal("y", "input", (d, b))
+    elif loss == "cross_entropy":
+        target = make.classes("y", d, b)
+    if micro_batches == 1:
+        whole = _forward(data, target, weights, activation, loss, "")
+        whole.name = "L"
+        return Network(whole, weights, data, target)
+    return Network(_accumulated(data, target, weights, activation, loss, b, micro_batches), weights, data, target)
+
+
+def _forward(x: Any, target: Any, weights: list[Leaf], activation: str, loss: str, mark: str) -> ComputationNode:
+    apply = ACTIVATIONS[activation]
+    for i, weight in enumerate(weights, 1):
+        x = weight @ x
+        if apply is not None:
+            x.name = f"z_{i}{mark}"
+            x = apply(x)
+        x.name = f"x_{i + 1}{mark}"
+    if loss == "sum":
+        return x.sum()  # type: ignore[no-any-return]
+    return squared_error(x, target) if loss == "squared_error" else cross_entropy(x, target)
+
+
+def _accumulated(
+    data: Leaf, target: Leaf | None, weights: list[Leaf], activation: str, loss: str, b: Dim, micro_batches: int
+) -> ComputationNode:
+    """The loss over all slices, which brings its gradients along: each slice's are built before the next slice's forward part."""
+    total: ComputationNode | None = None
+    sums: dict[ComputationNode, ComputationNode] = {}
+    for k in range(micro_batches):
+        start, stop = b * k // micro_batches, b * (k + 1) // micro_batches
+        part = Columns(data, start, stop)
+        answer = None if target is None else Columns(target, start, stop)
+        one = _forward(part, answer, weights, activation, loss, f"'{k + 1}")
+        total = one if total is None else total + one
+        sums = dict(zip(weights, gradients(one, weights, onto=sums), strict=True))
+    assert total is not None
+    total.name = "L"
+    total.gradient_nodes = sums
+    return total
+
+
+class _Leaves:
+    """Makes leaves: drawn from a seed, or of shapes alone."""
+
+    def __init__(self, dtype: torch.dtype, seed: int, values: bool, device: str) -> None:
+        self.dtype = dtype
+        self.values = values
+        self.device = device
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def normal(self, name: str, role: str, shape: tuple[Dim, ...], scale: Dim = 1) -> Leaf:
+        if not self.values:
+            return Leaf(None, name, role, spec=Spec(shape, self.dtype))
+        drawn = torch.randn(shape, generator=self.generator, dtype=self.dtype) / math.sqrt(scale)
+        return Leaf(drawn.to(self.device), name, role)
+
+    def classes(self, name: str, classes: Dim, examples: Dim) -> Leaf:
+        if not self.values:
+            return Leaf(None, name, "input", spec=Spec((examples,), torch.int64))
+        return Leaf(torch.randint(classes, (examples,), generator=self.generator).to(self.device), name, "input")

@@ -1,0 +1,232 @@
+"""The nodes of a computation graph: inputs by edges, one result, one gradient, and how a graph is walked and printed.
+
+The interface is that of the backpropagation exercise that this engine completes: a subclass has `forward()` and `backward()`,
+or, to be counted and measured, the parts of an op: `compute`, `kernel`, `backward`, `result_spec`, `cost`. Every walk is iterative, so depth is no limit. Nodes carry
+a serial number in order of creation, which is a topological order.
+
+Operators (`+`, `@`, `.exp()`, …) make ops, and ops are nodes: `autodiff.ops.operators` binds them, in one place.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from autodiff.cost import Cost
+from autodiff.errors import GraphError, ShapeError
+from autodiff.printing import tree_text
+from autodiff.spec import Spec, spec_of
+
+_next_serial: Callable[[], int] = itertools.count().__next__
+_building_graph: ContextVar[bool] = ContextVar("building_graph", default=False)
+
+
+@contextmanager
+def build_graph(build_graph: bool = True) -> Iterator[bool]:
+    """Within it, `backward_algorithm` leaves nodes in `.gradient`, to be differentiated again, and `input(i)` gives nodes."""
+    token = _building_graph.set(build_graph)
+    try:
+        yield build_graph
+    finally:
+        _building_graph.reset(token)
+
+
+def is_building_graph() -> bool:
+    """Whether the caller is within `build_graph()`."""
+    return _building_graph.get()
+
+
+class ComputationNode:
+    """One value of a computation graph, computed from its input nodes.
+
+    `result` is filled in by `forward()`, `gradient` by `backward_algorithm`. `spec` is the shape, dtype and layout, known at
+    construction where the class has a `result_spec`; `role` is what its buffer is (`activation`, `parameter`, …) where the caller says so.
+    `gradient_of` is the node that this one is the gradient of.
+    """
+
+    name: str | None
+    input_nodes: list[ComputationNode]
+    result: Any = None
+    gradient: Any = None
+    gradient_of: ComputationNode | None = None
+    role: str | None = None
+    spec: Spec | None = None
+    gradient_nodes: dict[ComputationNode, ComputationNode] | None = None
+
+    # A numpy array on the left of an operator steps back, so that the node's own reflected operator serves.
+    __array_ufunc__ = None
+
+    def __init__(self, *input_nodes: Any, name: str | None = None) -> None:
+        self.name = name
+        self.input_nodes = inputs = [node if isinstance(node, ComputationNode) else Leaf(node) for node in input_nodes]
+        specs = [node.spec for node in inputs]
+        if inputs and None not in specs:
+            try:
+                self.spec = self.result_spec(*specs)
+            except ShapeError as error:
+                given = ", ".join(f"{node.label}: {node.spec}" for node in inputs)
+                raise ShapeError(f"{type(self).__name__}({given}): {error}") from None
+        self.serial = _next_serial()
+
+    # The parts of an op. A subclass written as the exercise writes it has only forward() and backward().
+
+    kernel: Callable[..., Any] | None = None
+    """PyTorch's fused kernel for the formula of `compute`, on tensors; None where `compute` is it."""
+
+    into: Callable[..., Any] | None = None
+    """`kernel` for an elementwise op that writes its result into `out`, which may be one of the inputs."""
+
+    repeatable: bool = True
+    """Whether computing again gives the same value; false for random ops."""
+
+    view_of: int | None = None
+    """The input whose buffer the result shares; None where the result has a buffer of its own."""
+
+    parameters: tuple[Any, ...] = ()
+    """What beside the inputs decides spec and cost: an axis, a target shape."""
+
+    def compute(self, *values: Any) -> Any:
+        """The arithmetic, on numbers, tensors and arrays of self-counting scalars alike."""
+        raise GraphError(f"{type(self).__name__} has neither forward() nor compute(), so it cannot be run; give it one of them")
+
+    def result_spec(self, *specs: Any) -> Spec | None:
+        """The spec of the result from those of the inputs; None where a subclass does not say."""
+        return None
+
+    def cost(self, *specs: Any) -> Cost:
+        """The scalar operations from the specs of the inputs."""
+        raise GraphError(f"{type(self).__name__} has no cost(), so its operations cannot be counted; give it one that returns a Cost")
+
+    def workspace(self, *specs: Any) -> Any:
+        """The bytes that it holds beside its result while it runs."""
+        return 0
+
+    def run(self, *values: Any) -> Any:
+        """The result for these values, by the kernel where all of them are tensors, else by the formula."""
+        if self.kernel is not None and all(isinstance(value, torch.Tensor) for value in values):
+            return self.kernel(*values)
+        return self.compute(*values)
+
+    def forward(self) -> None:
+        """Fill in `result` from the inputs' results."""
+        self.result = self.run(*[node.result for node in self.input_nodes])
+
+    def backward(self) -> list[Any]:
+        """The downstream gradient of each input, from the upstream `gradient`."""
+        raise GraphError(f"{type(self).__name__} has no backward(), so it has no gradient; give it one, or leave its inputs out of wrt")
+
+    def accumulate_gradient(self, upstream_gradient: Any) -> None:
+        """Add a downstream gradient of a reader to this node's upstream gradient."""
+        self.gradient = upstream_gradient if self.gradient is None else self.gradient + upstream_gradient
+
+    def sorted_nodes(self, seen: set[ComputationNode] | None = None) -> list[ComputationNode]:
+        """All nodes of the graph that ends here, inputs before what reads them, this node last."""
+        seen = set() if seen is None else seen
+        nodes: list[ComputationNode] = []
+        if self in seen:
+            return nodes
+        seen.add(self)
+        stack: list[tuple[ComputationNode, Iterator[ComputationNode]]] = [(self, iter(self.input_nodes))]
+        while stack:
+            node, inputs = stack[-1]
+            for below in inputs:
+                if below not in seen:
+                    seen.add(below)
+                    stack.append((below, iter(below.input_nodes)))
+                    break
+            else:
+                nodes.append(node)
+                stack.pop()
+        return nodes
+
+    def get(self, name: str) -> ComputationNode:
+        """The one node of this graph with this name.
+
+        Raises GraphError when no node, or more than one, has it.
+        """
+        nodes = self.sorted_nodes()
+        found = [node for node in nodes if node.name == name]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise GraphError(f"{len(found)} nodes are named {name!r}; expected one; give each node that you look up a name of its own")
+        names = ", ".join(sorted({node.name for node in nodes if node.name})[:20]) or "none has a name"
+        raise GraphError(f"no node is named {name!r}; expected one of the graph's names: {names}")
+
+    def input(self, i: int) -> Any:
+        """The value of input i after it is computed; within `build_graph()` the node itself."""
+        return self.input_nodes[i] if _building_graph.get() else self.input_nodes[i].result
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """The shape of the result, known before it is computed where the op says so."""
+        return self.spec.shape if self.spec is not None else tuple(getattr(self.result, "shape", ()))
+
+    @property
+    def label(self) -> str:
+        """What to call this node in a message: its name, or its class, after a ∂ for each gradient that it is."""
+        marks, node = "", self
+        while node.name is None and node.gradient_of is not None:
+            marks, node = marks + "∂", node.gradient_of
+        return marks + (node.name or type(node).__name__)
+
+    def __repr__(self) -> str:
+        return tree_text(self)
+
+    if TYPE_CHECKING:  # bound by autodiff.ops.operators
+
+        def exp(self) -> ComputationNode: ...
+        def log(self) -> ComputationNode: ...
+        def tanh(self) -> ComputationNode: ...
+        def sum(self) -> ComputationNode: ...
+        def expand(self, target_shape: Any) -> ComputationNode: ...
+        def __neg__(self) -> ComputationNode: ...
+        def __pow__(self, power: Any) -> ComputationNode: ...
+        def __add__(self, other: Any) -> ComputationNode: ...
+        def __radd__(self, other: Any) -> ComputationNode: ...
+        def __sub__(self, other: Any) -> ComputationNode: ...
+        def __rsub__(self, other: Any) -> ComputationNode: ...
+        def __mul__(self, other: Any) -> ComputationNode: ...
+        def __rmul__(self, other: Any) -> ComputationNode: ...
+        def __truediv__(self, other: Any) -> ComputationNode: ...
+        def __rtruediv__(self, other: Any) -> ComputationNode: ...
+        def __matmul__(self, other: Any) -> ComputationNode: ...
+        def __rmatmul__(self, other: Any) -> ComputationNode: ...
+        @property
+        def T(self) -> ComputationNode: ...
+
+
+class Leaf(ComputationNode):
+    """A value that is given, not computed: a parameter, the data, a number.
+
+    `role` is `parameter` or `input`; without one, a leaf that is differentiated counts as a parameter and any other as an input.
+    A leaf with a `spec` and no value stands for a shape alone. A numpy array is held as a tensor that shares its memory.
+    """
+
+    def __init__(self, value: Any, name: str | None = None, role: str | None = None, spec: Spec | None = None) -> None:
+        super().__init__(name=name)
+        if role not in (None, "parameter", "input"):
+            raise GraphError(f"role {role!r} of leaf {name or '(no name)'}; expected 'parameter' or 'input'")
+        if isinstance(value, ComputationNode):
+            raise GraphError(f"a leaf was given the node {value.label} as its value; expected a number or a tensor: use the node itself")
+        if isinstance(value, np.ndarray) and value.dtype != object:
+            value = torch.from_numpy(value)
+        elif isinstance(value, np.number):
+            value = value.item()
+        self.value = value
+        self.role = role
+        self.spec = spec if spec is not None else spec_of(self.value)
+
+    def forward(self) -> None:
+        """The result of a leaf is its value."""
+        self.result = self.value
+
+    def backward(self) -> list[Any]:
+        """A leaf has no inputs, so no downstream gradients."""
+        return []

@@ -1,0 +1,56 @@
+"""The operators of a node: `+`, `@`, `.exp()` and the rest make ops, and ops are nodes; here that circle is closed, once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autodiff.node import ComputationNode
+from autodiff.ops.arithmetic import Add, IntPow, Mul, Negate, Pow
+from autodiff.ops.elementary import Exp, Gelu, Log, Relu, Sigmoid, Tanh
+from autodiff.ops.matrix import Matmul, Transpose
+from autodiff.ops.reductions import Matexpand, Matsum
+
+
+def _power(node: Any, power: Any) -> ComputationNode:
+    return IntPow(node, power) if isinstance(power, int) else Pow(node, power)
+
+
+_OPERATORS: dict[str, Any] = {
+    "__neg__": Negate,
+    "__pow__": _power,
+    "__add__": Add,
+    "__radd__": lambda self, other: Add(other, self),
+    "__sub__": lambda self, other: Add(self, -other),
+    "__rsub__": lambda self, other: Add(other, -self),
+    "__mul__": Mul,
+    "__rmul__": lambda self, other: Mul(other, self),
+    "__truediv__": lambda self, other: Mul(self, other**-1),
+    "__rtruediv__": lambda self, other: Mul(other, self**-1),
+    "__matmul__": Matmul,
+    "__rmatmul__": lambda self, other: Matmul(other, self),
+    "T": property(Transpose),
+    "t": Transpose,
+    "exp": Exp,
+    "log": Log,
+    "tanh": Tanh,
+    "sigmoid": Sigmoid,
+    "relu": Relu,
+    "gelu": Gelu,
+    "sum": Matsum,
+    "expand": Matexpand,
+}
+
+
+def bind() -> None:
+    """Give every node its operators."""
+    for name, make in _OPERATORS.items():
+        # A class called as a method would not be bound to the node; a function is.
+        setattr(ComputationNode, name, make if not isinstance(make, type) or name == "T" else _method(make))
+
+
+def _method(op: type[ComputationNode]) -> Any:
+    def method(self: ComputationNode, *others: Any) -> ComputationNode:
+        return op(self, *others)
+
+    method.__doc__ = op.__doc__
+    return method

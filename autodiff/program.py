@@ -1,0 +1,151 @@
+"""A graph as plain data: instructions, the values they read and write, and the buffers that hold those.
+
+`linearize(targets)` keeps what the targets need, in order of creation, which is a topological order already. What no target
+needs is not in the program, so it is never run. A value may share the buffer of another (a view), and an instruction may write
+several values; liveness is of buffers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from autodiff.errors import GraphError
+from autodiff.node import ComputationNode, Leaf
+from autodiff.spec import Spec
+
+FORWARD, RECOMPUTE, BACKWARD = PHASES = ("forward", "recompute", "backward")
+
+PARAMETER, INPUT, ACTIVATION, GRADIENT, PARAMETER_GRADIENT, TEMPORARY = ROLES = (
+    "parameter",
+    "input",
+    "activation",
+    "gradient",
+    "parameter_gradient",
+    "temporary",
+)
+
+
+class Value(NamedTuple):
+    """One value: its spec, the value whose buffer it lives in (itself where it owns one), its buffer's role, and where it comes from.
+
+    `source` has a `label`, and, where the value is given, a `value`.
+    """
+
+    spec: Spec
+    buffer: int
+    role: str
+    source: Any
+
+
+class Instruction(NamedTuple):
+    """One op on values: `op` has `cost`, `kernel` or `compute`, `repeatable`, `workspace`; `phase` is forward or backward."""
+
+    op: Any
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    phase: str
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Instructions in order of creation, over values; `targets` are the values asked for, the loss first."""
+
+    values: tuple[Value, ...]
+    instructions: tuple[Instruction, ...]
+    targets: tuple[int, ...]
+
+    @cached_property
+    def given(self) -> tuple[int, ...]:
+        """The values that no instruction writes: the caller's parameters and inputs."""
+        written = {value for instruction in self.instructions for value in instruction.writes}
+        read = {value for instruction in self.instructions for value in instruction.reads}
+        return tuple(sorted((read | set(self.targets)) - written))
+
+    @cached_property
+    def _duplicate_labels(self) -> frozenset[str]:
+        seen: set[str] = set()
+        twice: set[str] = set()
+        for value in self.values:
+            label = value.source.label
+            (twice if label in seen else seen).add(label)
+        return frozenset(twice)
+
+    def label(self, value: int) -> str:
+        """What to call a value: its node's label, with its number where that alone would be ambiguous."""
+        label: str = self.values[value].source.label
+        return f"{label}#{value}" if label in self._duplicate_labels else label
+
+    def forward_part(self) -> Program:
+        """The forward pass alone, which keeps the loss and every value that the backward part would read."""
+        forward = tuple(step for step in self.instructions if step.phase == FORWARD)
+        computed = {value for step in forward for value in step.writes}
+        read_later = {value for step in self.instructions if step.phase == BACKWARD for value in step.reads}
+        kept = sorted(computed & read_later - {self.targets[0]})
+        return replace(self, instructions=forward, targets=(self.targets[0], *kept))
+
+
+def linearize(targets: Sequence[ComputationNode]) -> Program:
+    """The program that computes `targets`, the first of which is the loss.
+
+    What the loss depends on is of the forward phase, all else of the backward phase. Raises GraphError for a node whose class
+    says too little of itself to be measured.
+    """
+    if not targets:
+        raise GraphError("no targets were given; expected the loss, and the gradients that are wanted")
+    seen: set[ComputationNode] = set()
+    nodes = [node for target in targets for node in target.sorted_nodes(seen)]
+    nodes.sort(key=lambda node: node.serial)
+    index = {node: i for i, node in enumerate(nodes)}
+    differentiated = {target.gradient_of for target in targets[1:]}
+    forward = _marked(nodes, index, targets[0])
+
+    values: list[Value] = []
+    instructions: list[Instruction] = []
+    for i, node in enumerate(nodes):
+        spec = node.spec
+        if spec is None:
+            raise GraphError(_what_it_lacks(node))
+        if isinstance(node, Leaf):
+            values.append(Value(spec, i, node.role or (PARAMETER if node in differentiated else INPUT), node))
+            continue
+        reads = tuple([index[below] for below in node.input_nodes])
+        buffer = i if node.view_of is None else values[reads[node.view_of]].buffer
+        values.append(Value(spec, buffer, ACTIVATION if forward[i] else _backward_role(node, differentiated), node))
+        instructions.append(Instruction(node, reads, (i,), FORWARD if forward[i] else BACKWARD))
+    return Program(tuple(values), tuple(instructions), tuple(index[target] for target in targets))
+
+
+def _marked(nodes: list[ComputationNode], index: dict[ComputationNode, int], loss: ComputationNode) -> bytearray:
+    """Which nodes the loss depends on."""
+    marked = bytearray(len(nodes))
+    marked[index[loss]] = 1
+    for i in range(len(nodes) - 1, -1, -1):
+        if marked[i]:
+            for below in nodes[i].input_nodes:
+                marked[index[below]] = 1
+    return marked
+
+
+def _backward_role(node: ComputationNode, differentiated: set[ComputationNode | None]) -> str:
+    of = node.gradient_of
+    if of is None:
+        return TEMPORARY
+    is_parameter = isinstance(of, Leaf) and (of.role == PARAMETER or (of.role is None and of in differentiated))
+    return PARAMETER_GRADIENT if is_parameter else GRADIENT
+
+
+def _what_it_lacks(node: ComputationNode) -> str:
+    if isinstance(node, Leaf):
+        if node.value is None:
+            return f"leaf {node.label} has neither a value nor a spec; expected one of them: Leaf(value) or Leaf(None, spec=Spec(shape, dtype))"
+        return f"leaf {node.label} holds a {type(node.value).__name__}; expected a number, a tensor or a numpy array, which can be measured"
+    kind = type(node)
+    parts = ("compute", "result_spec", "cost")
+    missing = [f"{part}()" for part in parts if getattr(kind, part) is getattr(ComputationNode, part)]
+    if missing:
+        return f"{kind.__name__} cannot be measured: it lacks {', '.join(missing)}; give the class these parts (forward() and backward() alone can only be run)"
+    below = next((below for below in node.input_nodes if below.spec is None), node)
+    return f"{kind.__name__} has no spec because its input {below.label} has none; give that one a value or a result_spec()"

@@ -1,0 +1,57 @@
+"""What happened: the raw notes of one execution, or of none, when the sizes are read from specs.
+
+A recording holds the program, the schedule, the lifetimes, the bytes of every buffer in order of birth, and the clock after
+every step. Meters are pure functions over it: record now, interpret later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from autodiff.program import Program
+from autodiff.schedule import Lifetimes, Schedule
+
+
+class Event(NamedTuple):
+    """One thing that happened at a step: `computed` a value, `allocated` or `freed` the buffer of a value."""
+
+    kind: str
+    step: int
+    value: int
+    nbytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """The notes of one run: `sizes` in bytes, one each buffer; `clocks` in ns, before the first step and after each, or None."""
+
+    program: Program
+    schedule: Schedule
+    lifetimes: Lifetimes
+    sizes: np.ndarray
+    clocks: np.ndarray | None = None
+
+    def events(self) -> list[Event]:
+        """Everything that happened, in order: at each step its values, the buffers they allocate, then the buffers freed."""
+        lives, order = self.lifetimes, self.schedule.order
+        births: dict[int, list[int]] = {}
+        deaths: dict[int, list[int]] = {}
+        for buffer, (born, dies, inherits) in enumerate(zip(lives.born.tolist(), lives.dies.tolist(), lives.inherits.tolist(), strict=True)):
+            births.setdefault(born, []).append(buffer)
+            deaths.setdefault(dies, []).append(buffer)
+        events: list[Event] = []
+        for step, instruction in enumerate(order.tolist()):
+            events.extend(Event("computed", step, value, 0) for value in self.program.instructions[instruction].writes)
+            events.extend(Event("allocated", step, int(lives.owner[buffer]), int(self.sizes[buffer])) for buffer in births.get(step, ()))
+            events.extend(Event("freed", step, int(lives.owner[buffer]), int(self.sizes[buffer])) for buffer in deaths.get(step, ()))
+        return events
+
+
+def recording_from_specs(program: Program, schedule: Schedule, lifetimes: Lifetimes) -> Recording:
+    """The recording that an execution would give, with every buffer's bytes read from its spec; no clock."""
+    nbytes = [value.spec.nbytes for value in program.values]
+    sizes = np.array([nbytes[owner] for owner in lifetimes.owner.tolist()], dtype=np.int64)
+    return Recording(program, schedule, lifetimes, sizes)

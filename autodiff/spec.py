@@ -1,0 +1,137 @@
+"""What is known of a value without computing it: shape, dtype, layout, and so its bytes.
+
+A dimension is an integer, a numpy array (many shapes at once) or a sympy expression (a formula). Everything here is plain
+arithmetic on dimensions and never branches on the value of one: broadcasting is declared by an op, not inferred from a 1.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from autodiff.errors import ShapeError
+
+Dim = Any
+"""An integer, a numpy array or a sympy expression."""
+
+Shape = tuple[Dim, ...]
+
+CONTIGUOUS = "contiguous"
+DENSE = "dense"
+STRIDED = "strided"
+EXPANDED = "expanded"
+
+
+class _PythonNumber:
+    """The dtype of a plain Python number: it takes eight bytes and gives way to any tensor's dtype."""
+
+    itemsize = 8
+
+    def __repr__(self) -> str:
+        return "number"
+
+
+NUMBER = _PythonNumber()
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """Shape, dtype and layout of a value.
+
+    `layout` is `contiguous`, `dense` (all of a buffer in another order: a transpose), `strided` (part of a buffer: a slice) or
+    `expanded` (elements that repeat: stride 0).
+    """
+
+    shape: Shape
+    dtype: Any
+    layout: str = CONTIGUOUS
+
+    @property
+    def numel(self) -> Dim:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> Dim:
+        """The bytes of a buffer that holds every element once."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def bind(self, values: dict[Any, Any]) -> Spec:
+        """The same spec with each dimension that `values` names put in its place."""
+        return Spec(tuple(_substitute(dim, values) for dim in self.shape), self.dtype, self.layout)
+
+    def __str__(self) -> str:
+        return f"{'×'.join(map(str, self.shape)) or 'scalar'} {str(self.dtype).removeprefix('torch.')}"
+
+
+def _substitute(dim: Dim, values: dict[Any, Any]) -> Dim:
+    if isinstance(dim, int):
+        return dim
+    if dim in values:
+        return values[dim]
+    import sympy  # only symbolic programs come here
+
+    names = list(values)
+    return sympy.lambdify(names, dim, "numpy")(*values.values())
+
+
+def spec_of(value: Any) -> Spec | None:
+    """The spec of a tensor or a number; None for anything else (a value that only a subclass of its own knows)."""
+    if isinstance(value, torch.Tensor):
+        return Spec(tuple(value.shape), value.dtype, _layout_of(value))
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return Spec((), NUMBER)
+    return None
+
+
+def _layout_of(tensor: torch.Tensor) -> str:
+    if tensor.is_contiguous():
+        return CONTIGUOUS
+    if 0 in tensor.stride():
+        return EXPANDED
+    if torch._prims_common.is_non_overlapping_and_dense(tensor):
+        return DENSE
+    return STRIDED
+
+
+def common_dtype(*dtypes: Any) -> Any:
+    """The dtype of a result of arithmetic between values of these dtypes."""
+    result: Any = NUMBER
+    for dtype in dtypes:
+        if result is NUMBER or result is dtype:
+            result = dtype
+        elif dtype is not NUMBER:
+            result = torch.promote_types(result, dtype)
+    return result
+
+
+def same_shape(one: Shape, other: Shape) -> bool:
+    """Whether two shapes are equal: dimension by dimension the same object, the same number, or arrays equal throughout."""
+    return len(one) == len(other) and all(a is b or bool(np.all(a == b)) for a, b in zip(one, other, strict=True))
+
+
+def elementwise(*specs: Spec) -> Spec:
+    """The result of an elementwise op: all inputs of one shape, or numbers (shape `()`), which go with any shape.
+
+    Raises ShapeError where two inputs that are no numbers differ in shape.
+    """
+    result = specs[0]
+    plain = True
+    for spec in specs[1:]:
+        if spec is result:
+            continue
+        plain = False
+        if not spec.shape:
+            continue
+        if not result.shape:
+            result = spec
+        elif not same_shape(spec.shape, result.shape):
+            raise ShapeError(f"{specs[0]} and {spec} differ; expected equal shapes, or a number (broadcasting is declared: AddBias)")
+    if plain and result.layout == CONTIGUOUS:
+        return result
+    layout = CONTIGUOUS if result.layout in (CONTIGUOUS, STRIDED, EXPANDED) else DENSE
+    return Spec(result.shape, common_dtype(*(spec.dtype for spec in specs)), layout)
