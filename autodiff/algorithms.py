@@ -14,28 +14,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
+
 from autodiff.errors import GraphError
 from autodiff.node import ComputationNode, Leaf, build_graph, is_building_graph
 from autodiff.ops.reductions import Fill
-from autodiff.spec import NUMBER, Spec
+from autodiff.spec import NUMBER, Spec, spec_of
 
 
 def forward_algorithm(graph: ComputationNode) -> ComputationNode:
     """Compute the result of every node of the graph, inputs first, and return the graph; PyTorch's autograd stays on."""
-    for node in graph.sorted_nodes():
-        node.forward()
+    with build_graph(False):  # a result is a value, also where gradients are being built as nodes
+        for node in graph.sorted_nodes():
+            node.forward()
     return graph
 
 
 def backward_algorithm(graph: ComputationNode, one: Any = 1.0) -> ComputationNode:
     """Fill in `.gradient` of every node that the graph depends on, and return the graph.
 
-    `one` is the gradient of the graph itself: a number, a tensor or a `Leaf`. Within `build_graph()` each `.gradient` is a node
+    `one` is the gradient of the graph itself: a number, a tensor or a `Leaf`; a number stands for a tensor filled with it where the
+    graph is a tensor. Within `build_graph()` each `.gradient` is a node
     that can be run and differentiated again; outside it, a plain value, for which the forward pass must have run.
     """
     nodes = graph.sorted_nodes()
     building = is_building_graph()
-    seed = one if isinstance(one, ComputationNode) else Leaf(one)
+    seed = _upstream_of(graph, one)
     if not building:
         unfilled = next((node for node in nodes if node.result is None), None)
         if unfilled is not None:
@@ -68,22 +72,44 @@ def gradients(
     nodes = sorted(loss.sorted_nodes(), key=lambda node: node.serial)
     reached = set(nodes)
     for node in wrt:
+        if not isinstance(node, ComputationNode):
+            raise GraphError(f"wrt holds a {type(node).__name__}; expected nodes of the loss's graph; give the Leaf that holds the value")
         if node not in reached:
             raise GraphError(f"the loss {loss.label} does not depend on {node.label}; expected a node of its graph; leave it out of wrt")
     leading = set(wrt)
     for node in nodes:
         if any(below in leading for below in node.input_nodes):
             leading.add(node)
-    seed = Fill(loss.spec or Spec((), NUMBER), 1.0)
+    seed = _constant_like(loss, 1.0)
     found = _differentiate(nodes, leading, loss, seed, eager=False, onto=onto or {})
     return [found[node] if node in found else _zero(node) for node in wrt]
 
 
 def _zero(node: ComputationNode) -> ComputationNode:
     """The gradient of a node that the loss depends on only through what is constant nearly everywhere."""
-    zero = Fill(node.spec or Spec((), NUMBER), 0.0)
+    zero = _constant_like(node, 0.0)
     zero.gradient_of = node
     return zero
+
+
+def _constant_like(node: ComputationNode, value: float) -> ComputationNode:
+    """A constant of the node's spec; where a subclass says none and was not run yet, a number, of which no spec is claimed."""
+    spec = node.spec or spec_of(node.result)
+    constant = Fill(spec or Spec((), NUMBER), value)
+    if spec is None:
+        constant.spec = None
+    return constant
+
+
+def _upstream_of(graph: ComputationNode, one: Any) -> ComputationNode:
+    """The node that the backward pass of `graph` begins with: `one`, which becomes a tensor where it is a number and the graph is none."""
+    value = one.value if isinstance(one, Leaf) else one
+    if isinstance(value, (int, float)):
+        spec = graph.spec or spec_of(graph.result)
+        if spec is not None and isinstance(spec.dtype, torch.dtype):
+            device = graph.result.device if isinstance(graph.result, torch.Tensor) else None
+            return Leaf(torch.full(spec.shape, value, dtype=spec.dtype, device=device))
+    return one if isinstance(one, ComputationNode) else Leaf(one)
 
 
 def _differentiate(
@@ -125,6 +151,11 @@ def _downstream(node: ComputationNode, upstream: ComputationNode, eager: bool) -
             downstream = node.backward()
     finally:
         node.gradient, node.result = own
+    return _one_for_each_input(node, downstream)
+
+
+def _one_for_each_input(node: ComputationNode, downstream: list[Any]) -> list[Any]:
+    """What a `backward()` gave, if it is as many gradients as the node has inputs; else GraphError."""
     if len(downstream) != len(node.input_nodes):
         raise GraphError(
             f"{type(node).__name__}.backward() gave {len(downstream)} gradients; expected {len(node.input_nodes)}, one for each input"
@@ -152,7 +183,7 @@ class _EagerGradients(ComputationNode):
         self.owner.gradient = self.input_nodes[0].result
         try:
             with build_graph(False):
-                self.result = self.owner.backward()
+                self.result = _one_for_each_input(self.owner, self.owner.backward())
         finally:
             self.owner.gradient = own
 

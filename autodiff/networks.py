@@ -40,6 +40,25 @@ class Network:
     input: Leaf
     target: Leaf | None = None
 
+    def draw(self, seed: int = 0, device: str = "cpu") -> None:
+        """Give every leaf its value: data and targets from N(0, 1), a d×d weight from N(0, 1/d), class indices uniform.
+
+        Raises ShapeError where a dimension is no integer.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        for leaf in (*self.weights, self.input, *([] if self.target is None else [self.target])):
+            assert leaf.spec is not None
+            shape, dtype = leaf.spec.shape, leaf.spec.dtype
+            if not all(isinstance(size, int) for size in shape):
+                raise ShapeError(f"{leaf.label} has the shape {shape}; expected integers to draw values for; leave symbols to values=False")
+            if dtype == torch.int64:
+                drawn = torch.randint(self.input.shape[0], shape, generator=generator)
+            else:
+                drawn = torch.randn(shape, generator=generator, dtype=dtype)
+                if leaf.role == "parameter":
+                    drawn /= math.sqrt(shape[-1])
+            leaf.value = drawn.to(device)
+
 
 def chain(
     n: int,
@@ -68,19 +87,22 @@ def chain(
             raise ShapeError(f"{name} = {size!r}; expected an integer of at least 1")
     if values and micro_batches > b:
         raise ShapeError(f"micro_batches = {micro_batches} with a batch of {b}; expected at most one micro-batch for each example")
-    make = _Leaves(dtype, seed, values, device)
-    weights = [make.normal(f"W_{i}", "parameter", (d, d), scale=d) for i in range(1, n + 1)]
-    data = make.normal("x_1", "input", (d, b))
+    weights = [Leaf(None, f"W_{i}", "parameter", spec=Spec((d, d), dtype)) for i in range(1, n + 1)]
+    data = Leaf(None, "x_1", "input", spec=Spec((d, b), dtype))
     target = None
     if loss == "squared_error":
-        target = make.normal("y", "input", (d, b))
+        target = Leaf(None, "y", "input", spec=Spec((d, b), dtype))
     elif loss == "cross_entropy":
-        target = make.classes("y", d, b)
+        target = Leaf(None, "y", "input", spec=Spec((b,), torch.int64))
     if micro_batches == 1:
         whole = _forward(data, target, weights, activation, loss, "")
         whole.name = "L"
-        return Network(whole, weights, data, target)
-    return Network(_accumulated(data, target, weights, activation, loss, b, micro_batches), weights, data, target)
+    else:
+        whole = _accumulated(data, target, weights, activation, loss, b, micro_batches)
+    network = Network(whole, weights, data, target)
+    if values:
+        network.draw(seed, device)
+    return network
 
 
 def _forward(x: Any, target: Any, weights: list[Leaf], activation: str, loss: str, mark: str) -> ComputationNode:
@@ -113,24 +135,3 @@ def _accumulated(
     total.name = "L"
     total.gradient_nodes = sums
     return total
-
-
-class _Leaves:
-    """Makes leaves: drawn from a seed, or of shapes alone."""
-
-    def __init__(self, dtype: torch.dtype, seed: int, values: bool, device: str) -> None:
-        self.dtype = dtype
-        self.values = values
-        self.device = device
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def normal(self, name: str, role: str, shape: tuple[Dim, ...], scale: Dim = 1) -> Leaf:
-        if not self.values:
-            return Leaf(None, name, role, spec=Spec(shape, self.dtype))
-        drawn = torch.randn(shape, generator=self.generator, dtype=self.dtype) / math.sqrt(scale)
-        return Leaf(drawn.to(self.device), name, role)
-
-    def classes(self, name: str, classes: Dim, examples: Dim) -> Leaf:
-        if not self.values:
-            return Leaf(None, name, "input", spec=Spec((examples,), torch.int64))
-        return Leaf(torch.randint(classes, (examples,), generator=self.generator).to(self.device), name, "input")

@@ -23,6 +23,7 @@ Shape = tuple[Dim, ...]
 CONTIGUOUS = "contiguous"
 DENSE = "dense"
 STRIDED = "strided"
+TURNED = "turned"
 EXPANDED = "expanded"
 
 
@@ -42,8 +43,8 @@ NUMBER = _PythonNumber()
 class Spec:
     """Shape, dtype and layout of a value.
 
-    `layout` is `contiguous`, `dense` (all of a buffer in another order: a transpose), `strided` (part of a buffer: a slice) or
-    `expanded` (elements that repeat: stride 0).
+    `layout` is `contiguous`, `dense` (without gaps in another order: a transpose), `strided` (with gaps: a slice of the columns),
+    `turned` (both: the transpose of a slice) or `expanded` (elements that repeat: stride 0).
     """
 
     shape: Shape
@@ -93,9 +94,13 @@ def _layout_of(tensor: torch.Tensor) -> str:
         return CONTIGUOUS
     if 0 in tensor.stride():
         return EXPANDED
-    if torch._prims_common.is_non_overlapping_and_dense(tensor):
-        return DENSE
-    return STRIDED
+    strides = [(stride, size) for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size != 1]
+    expected = 1
+    for stride, size in sorted(strides):
+        if stride != expected:
+            return STRIDED if strides == sorted(strides, reverse=True) else TURNED
+        expected *= size
+    return DENSE
 
 
 def common_dtype(*dtypes: Any) -> Any:
@@ -120,7 +125,7 @@ def elementwise(*specs: Spec) -> Spec:
     Raises ShapeError where two inputs that are no numbers differ in shape.
     """
     result = specs[0]
-    plain = True
+    plain = result.layout == CONTIGUOUS
     for spec in specs[1:]:
         if spec is result:
             continue
@@ -131,7 +136,9 @@ def elementwise(*specs: Spec) -> Spec:
             result = spec
         elif not same_shape(spec.shape, result.shape):
             raise ShapeError(f"{specs[0]} and {spec} differ; expected equal shapes, or a number (broadcasting is declared: AddBias)")
-    if plain and result.layout == CONTIGUOUS:
+    if plain:
         return result
-    layout = CONTIGUOUS if result.layout in (CONTIGUOUS, STRIDED, EXPANDED) else DENSE
+    # The result is packed, in the order of the first input that has one; repeated elements and numbers have none.
+    ordered = next((spec.layout for spec in specs if spec.shape and spec.layout != EXPANDED), CONTIGUOUS)
+    layout = DENSE if ordered in (DENSE, TURNED) else CONTIGUOUS
     return Spec(result.shape, common_dtype(*(spec.dtype for spec in specs)), layout)

@@ -23,7 +23,7 @@ class HalfSumOfSquares(ComputationNode):
 
     def kernel(self, a: torch.Tensor) -> torch.Tensor:
         ordered = a if a.is_contiguous() or a.ndim != 2 else a.t()
-        flat = ordered.reshape(-1)
+        flat = ordered.contiguous().view(-1)
         return torch.dot(flat, flat).mul_(0.5)
 
     def compute(self, a: Any) -> Any:
@@ -62,7 +62,7 @@ class LogSoftmax(ComputationNode):
     def result_spec(self, x: Spec) -> Spec:
         if len(x.shape) != 2:
             raise ShapeError("expected a matrix: classes × examples")
-        return elementwise(x)
+        return Spec(x.shape, x.dtype)
 
     def cost(self, x: Spec) -> Cost:
         _, columns = x.shape
@@ -88,7 +88,7 @@ class LogSoftmaxGradient(ComputationNode):
         ]
 
     def result_spec(self, g: Spec, p: Spec) -> Spec:
-        return elementwise(g, p)
+        return Spec(elementwise(g, p).shape, p.dtype)
 
     def cost(self, g: Spec, p: Spec) -> Cost:
         _, columns = p.shape

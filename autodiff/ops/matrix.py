@@ -10,7 +10,7 @@ import torch
 from autodiff.cost import FREE, Cost
 from autodiff.errors import ShapeError
 from autodiff.node import ComputationNode
-from autodiff.spec import CONTIGUOUS, DENSE, STRIDED, Spec, common_dtype, same_shape
+from autodiff.spec import CONTIGUOUS, DENSE, EXPANDED, STRIDED, TURNED, Spec, common_dtype, same_shape
 
 
 class Matmul(ComputationNode):
@@ -35,7 +35,7 @@ class Matmul(ComputationNode):
         return Cost(multiplications=m * k * p, additions=m * (k - 1) * p, matmul_flops=2 * m * k * p)
 
 
-_TRANSPOSED_LAYOUT = {CONTIGUOUS: DENSE, DENSE: CONTIGUOUS}
+_TRANSPOSED_LAYOUT = {CONTIGUOUS: DENSE, DENSE: CONTIGUOUS, STRIDED: TURNED, TURNED: STRIDED, EXPANDED: EXPANDED}
 
 
 class Transpose(ComputationNode):
@@ -53,7 +53,7 @@ class Transpose(ComputationNode):
     def result_spec(self, a: Spec) -> Spec:
         if len(a.shape) != 2:
             raise ShapeError("expected a matrix")
-        return Spec((a.shape[1], a.shape[0]), a.dtype, _TRANSPOSED_LAYOUT.get(a.layout, a.layout))
+        return Spec((a.shape[1], a.shape[0]), a.dtype, _TRANSPOSED_LAYOUT[a.layout])
 
     def cost(self, a: Spec) -> Cost:
         return FREE
@@ -78,7 +78,9 @@ class Columns(ComputationNode):
     def result_spec(self, a: Spec) -> Spec:
         if not a.shape:
             raise ShapeError("expected at least one axis to cut")
-        return Spec((*a.shape[:-1], self.stop - self.start), a.dtype, STRIDED)
+        # Only a slice of more than one row leaves gaps between them, and only where the rows lie one after the other.
+        layout = STRIDED if a.layout == CONTIGUOUS and len(a.shape) > 1 else a.layout
+        return Spec((*a.shape[:-1], self.stop - self.start), a.dtype, layout)
 
     def cost(self, a: Spec) -> Cost:
         return FREE

@@ -8,7 +8,7 @@ from autodiff.cost import FREE, Cost
 from autodiff.errors import ShapeError
 from autodiff.node import ComputationNode
 from autodiff.ops import formulas
-from autodiff.spec import EXPANDED, Shape, Spec, same_shape
+from autodiff.spec import EXPANDED, Shape, Spec, common_dtype, elementwise, same_shape
 
 
 class Matsum(ComputationNode):
@@ -140,7 +140,7 @@ class AddBias(ComputationNode):
     def result_spec(self, z: Spec, bias: Spec) -> Spec:
         if len(z.shape) != 2 or not same_shape(z.shape[:1], bias.shape):
             raise ShapeError("expected a matrix and a bias with as many elements as the matrix has rows")
-        return Spec(z.shape, z.dtype, z.layout if z.layout == "dense" else "contiguous")
+        return Spec(z.shape, common_dtype(z.dtype, bias.dtype), elementwise(z).layout)
 
     def cost(self, z: Spec, bias: Spec) -> Cost:
         return Cost(additions=z.numel)

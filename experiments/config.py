@@ -1,0 +1,208 @@
+"""The door: a sweep's config as typed dataclasses, with every wrong value told in one line. After it, plain arguments.
+
+A sweep is a list of studies: the exact grid, further small grids that differ in a few keys (`studies`), and the larger shapes
+on which seconds and process memory are measured (`scale`).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from experiments.errors import ConfigError
+from experiments.theory import ACTIVATIONS, LOSSES
+
+MODES = ("no_grad", "forward", "full", "w1_only", "only", "checkpointed")
+NETWORKS = ("chain",)
+ENGINES = ("autodiff", "pytorch")
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+AUDITS = ("none", "storages", "scalars", "both")
+KEYS = (
+    "network", "grid", "modes", "planners", "engine", "micro_batches", "dtype", "device", "threads", "execute", "audit", "repeats",
+    "measure_process", "scale", "studies", "timeline", "timeout_s", "dry_run", "experiment",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The product of depths n, widths d and batches b."""
+
+    n: tuple[int, ...]
+    d: tuple[int, ...]
+    b: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A grid with what is measured on it; `part` is exact, scale, or a study's own name."""
+
+    part: str
+    grid: Grid
+    modes: tuple[str, ...]
+    network: str
+    activations: tuple[str, ...]
+    losses: tuple[str, ...]
+    planners: tuple[str, ...]
+    engines: tuple[str, ...]
+    micro_batches: tuple[int, ...]
+    repeats: int
+    measure_process: bool
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """A whole sweep, checked."""
+
+    studies: tuple[Study, ...]
+    timeline: Grid | None
+    dtype: str
+    device: str
+    threads: int
+    execute: bool
+    audit: str
+    timeout_s: float | None
+    dry_run: bool
+
+
+def sweep_config(given: Mapping[str, Any]) -> SweepConfig:
+    """The typed config of a plain mapping.
+
+    Raises ConfigError, one line, for an unknown key and for any value that is not of its kind.
+    """
+    _known("", given, KEYS)
+    measure_process = _boolean("measure_process", given.get("measure_process", True))
+    execute = _boolean("execute", given.get("execute", True))
+    main = _study("exact", given, measure_process)
+    studies = [main]
+    for name, changes in _mapping("studies", given.get("studies")).items():
+        studies.append(_study(str(name), _merged(given, _mapping(f"studies.{name}", changes)), measure_process, f"studies.{name}."))
+    scale = given.get("scale")
+    if scale is not None and execute and measure_process:
+        scale = _mapping("scale", scale)
+        _known("scale.", scale, ("n", "d", "b", "repeats", "modes"))
+        larger = {"grid": {axis: scale.get(axis) for axis in "ndb"}, **{key: scale[key] for key in ("repeats", "modes") if key in scale}}
+        study = _study("scale", _merged(given, larger), measure_process, "scale.")
+        studies.append(replace(study, micro_batches=(1,)))
+    timeline = given.get("timeline")
+    return SweepConfig(
+        studies=tuple(studies),
+        timeline=None if timeline is None else _grid("timeline.", _mapping("timeline", timeline)),
+        dtype=_choice("dtype", given.get("dtype", "float32"), DTYPES),
+        device=_text("device", given.get("device", "cpu")),
+        threads=_positive("threads", given.get("threads", 1)),
+        execute=execute,
+        audit=_choice("audit", given.get("audit", "none") or "none", AUDITS),
+        timeout_s=None if given.get("timeout_s") is None else _seconds("timeout_s", given["timeout_s"]),
+        dry_run=_boolean("dry_run", given.get("dry_run", False)),
+    )
+
+
+def _study(part: str, given: Mapping[str, Any], measure_process: bool, where: str = "") -> Study:
+    network = _mapping("network", given.get("network"))
+    _known("network.", network, ("name", "activation", "loss"))
+    return Study(
+        part=part,
+        grid=_grid(f"{where}grid.", _mapping("grid", given.get("grid"))),
+        modes=_choices(f"{where}modes", given.get("modes"), MODES),
+        network=_choice("network.name", network.get("name", "chain"), NETWORKS),
+        activations=_choices("network.activation", network.get("activation", "tanh"), ACTIVATIONS),
+        losses=_choices("network.loss", network.get("loss", "sum"), LOSSES),
+        planners=_planners(f"{where}planners", given.get("planners", "store_all")),
+        engines=_choices("engine", given.get("engine", "autodiff"), ENGINES),
+        micro_batches=_positives(f"{where}micro_batches", given.get("micro_batches", 1)),
+        repeats=_positive(f"{where}repeats", given.get("repeats", 1)),
+        measure_process=measure_process,
+    )
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `changes` in their places, one level deep for mappings."""
+    _known("studies: ", changes, ("network", "grid", "modes", "planners", "engine", "micro_batches", "repeats"))
+    merged = dict(base)
+    for key, value in changes.items():
+        merged[key] = {**merged[key], **value} if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) else value
+    return merged
+
+
+def _grid(where: str, given: Mapping[str, Any]) -> Grid:
+    _known(where, given, ("n", "d", "b"))
+    return Grid(*(_positives(where + axis, given.get(axis)) for axis in "ndb"))
+
+
+def _mapping(key: str, value: Any) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{key}={value!r}; expected keys with values; see --help")
+    return value
+
+
+def _known(where: str, given: Iterable[Any], known: Iterable[str]) -> None:
+    known = tuple(known)
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "remove it"
+            raise ConfigError(f"{where}{key} is no key; expected one of {', '.join(known)}; {hint}")
+
+
+def _list(key: str, value: Any) -> list[Any]:
+    """A value as a list: a bare one is a list of one."""
+    if value is None or isinstance(value, Mapping):
+        raise ConfigError(f"{key}={value!r}; expected a value, or a list of values such as [1,2,4]")
+    items = list(value) if isinstance(value, list | tuple) else [value]
+    if not items:
+        raise ConfigError(f"{key}=[]; expected at least one value")
+    return items
+
+
+def _each(key: str, value: Any, one: Callable[[str, Any], Any]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(one(key, item) for item in _list(key, value)))
+
+
+def _positive(key: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{key}={value!r}; expected an integer of at least 1")
+    return value
+
+
+def _positives(key: str, value: Any) -> tuple[int, ...]:
+    return _each(key, value, _positive)
+
+
+def _choice(key: str, value: Any, known: tuple[str, ...]) -> str:
+    if value not in known:
+        near = difflib.get_close_matches(str(value), known, n=1)
+        raise ConfigError(f"{key}={value!r}; expected one of {', '.join(known)}" + (f"; did you mean {near[0]}?" if near else ""))
+    return str(value)
+
+
+def _choices(key: str, value: Any, known: tuple[str, ...]) -> tuple[str, ...]:
+    return _each(key, value, lambda where, item: _choice(where, item, known))
+
+
+def _boolean(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{key}={value!r}; expected true or false")
+    return value
+
+
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{key}={value!r}; expected a name")
+    return value
+
+
+def _seconds(key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ConfigError(f"{key}={value!r}; expected seconds above 0, or null for no limit")
+    return float(value)
+
+
+def _planners(key: str, value: Any) -> tuple[str, ...]:
+    """Planners as their canonical strings, so that one plan has one key."""
+    from experiments.planners import canonical_planner
+
+    return _each(key, value, canonical_planner)

@@ -1,0 +1,183 @@
+"""One point measured: its numbers from a profile, the theory's beside them, its witnesses, and process memory in a child.
+
+A point that is predicted to need more memory than is available is not run. Whatever goes wrong with a point becomes its row's
+status and reason; the sweep goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from autodiff import networks
+from autodiff.errors import TapemeasureError
+from autodiff.execute import Executable
+from autodiff.program import Program
+from autodiff.recording import recording_from_specs
+from autodiff.schedule import Schedule, check_schedule
+from experiments import theory
+from experiments.planners import planner_of
+from experiments.points import Point
+from experiments.rows import row_of
+from profiler import profile_schedule, program_of
+from profiler.audit import SCALAR_LIMIT, audit_scalars, audit_storages
+from profiler.ledger import ledger_of
+from profiler.process import available_bytes, measure_process_memory, process_memory_reason, run_in_child
+from profiler.profile import Profile
+from profiler.units import human_bytes
+
+OK, SKIPPED, FAILED, TIMEOUT = STATUSES = ("ok", "skipped_memory", "failed", "timeout")
+
+
+def network_of(point: Point) -> networks.Network:
+    """The point's network, its leaves shapes alone."""
+    return networks.chain(
+        point.n,
+        point.d,
+        point.b,
+        activation=point.activation,
+        loss=point.loss,
+        dtype=getattr(torch, point.dtype),
+        values=False,
+        micro_batches=point.micro_batches,
+    )
+
+
+def plan_of(point: Point, network: networks.Network) -> tuple[Program, Schedule]:
+    """The program of the point's mode, and its schedule."""
+    wrt = {"no_grad": [], "w1_only": network.weights[:1]}.get(point.mode, network.weights)
+    if point.mode == "only":
+        wrt = [weight for weight in network.weights if weight.name == point.wrt]
+    program = program_of(network.loss, wrt, "forward" if point.mode == "forward" else "backward")
+    return program, planner_of(point.planner)(program)
+
+
+def predicted_bytes(point: Point) -> tuple[int, int]:
+    """The predicted peak, and the bytes that a run needs in all: peak, parameters and inputs."""
+    profile = profile_schedule(*plan_of(point, network_of(point)), execute=False)
+    return profile.peak_bytes, profile.peak_bytes + profile.parameter_bytes + profile.input_bytes
+
+
+def measure(point: Point, timeout_s: float | None = None) -> dict[str, Any]:
+    """The row of a point, whatever becomes of it.
+
+    Larger shapes, and every point under a time limit, run in a child process of their own.
+    """
+    try:
+        if point.part == "scale" or timeout_s is not None:
+            outcome = run_in_child(_measured, point, timeout_s=timeout_s, threads=point.threads)
+            if outcome.status != "ok":
+                return row_of(point, status=outcome.status, reason=outcome.reason)
+            measured = outcome.value
+        else:
+            torch.set_num_threads(point.threads)
+            measured = _measured(point)
+        if measured["status"] == OK and point.execute and point.measure_process:
+            measured.update(_process_memory(point, measured["predicted_peak_bytes"], timeout_s))
+    except (TapemeasureError, theory.TheoryError, RuntimeError, MemoryError) as error:
+        # RuntimeError is what PyTorch raises, out of memory and unknown device among them.
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        return row_of(point, status=FAILED, reason=reason[0])
+    return row_of(point, **measured)
+
+
+def _measured(point: Point) -> dict[str, Any]:
+    """The measured columns of a point."""
+    network = network_of(point)
+    program, schedule = plan_of(point, network)
+    lives = check_schedule(program, schedule)
+    predicted = ledger_of(recording_from_specs(program, schedule, lives)).peak_bytes
+    columns: dict[str, Any] = {"predicted_peak_bytes": predicted, **_theory(point), **_planner_columns(point)}
+    if point.execute:
+        needed = predicted + sum(program.values[value].spec.nbytes for value in program.given)
+        available = available_bytes()
+        if needed > available:
+            reason = f"needs {needed} bytes ({human_bytes(needed)}) by prediction, {human_bytes(available)} are available"
+            return {"status": SKIPPED, "reason": reason, **columns}
+        network.draw(device=point.device)
+    profile = profile_schedule(program, schedule, execute=point.execute, repeats=point.repeats)
+    columns.update(_profile_columns(profile))
+    columns.update(_witnessed(point, profile, program, schedule, predicted))
+    return columns
+
+
+def _profile_columns(profile: Profile) -> dict[str, Any]:
+    columns: dict[str, Any] = {
+        "ops": profile.ops.total,
+        **{f"ops_{phase}": cost.total for phase, cost in profile.ops_by_phase.items()},
+        "multiplications": profile.ops.multiplications,
+        "additions": profile.ops.additions,
+        "comparisons": profile.ops.comparisons,
+        "elementary": profile.ops.elementary,
+        "matmul_flops": profile.matmul_flops,
+        "peak_bytes": profile.peak_bytes,
+        **{f"peak_{role}_bytes": nbytes for role, nbytes in profile.peak_by_role.items()},
+        "live_after_bytes": profile.live_after_bytes,
+        "parameter_bytes": profile.parameter_bytes,
+        "input_bytes": profile.input_bytes,
+    }
+    if profile.wall_ns is not None and profile.wall_ns_spread is not None:
+        columns |= {f"wall_ns_{phase}": ns for phase, ns in profile.wall_ns.items()}
+        columns |= {f"wall_ns_{phase}_spread": ns for phase, ns in profile.wall_ns_spread.items()}
+        columns["load_average"] = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return columns
+
+
+def _witnessed(point: Point, profile: Profile, program: Program, schedule: Schedule, predicted: int) -> dict[str, Any]:
+    """The status of a measured point: ok where the prediction and every witness that was asked for agree."""
+    if profile.peak_bytes != predicted:
+        return {"status": FAILED, "reason": f"measured a peak of {profile.peak_bytes} bytes where {predicted} were predicted; please report this"}
+    witnesses: list[tuple[str, Callable[..., Any]]] = []
+    if point.execute and point.audit in ("storages", "both"):
+        witnesses.append(("storages", audit_storages))
+    if point.execute and point.audit in ("scalars", "both") and profile.ops.total <= SCALAR_LIMIT:
+        witnesses.append(("scalars", audit_scalars))
+    for name, witness in witnesses:
+        report = witness(program, schedule)
+        if not report.ok:
+            return {"status": FAILED, "reason": f"the witness of {name} disagrees: {report.first_mismatch}", "audit": name}
+    return {"status": OK, "reason": "", "audit": "+".join(name for name, _ in witnesses)}
+
+
+def _theory(point: Point) -> dict[str, Any]:
+    """What the theory says of a point; empty where it has no closed form."""
+    itemsize = getattr(torch, point.dtype).itemsize
+    case: dict[str, Any] = {"activation": point.activation, "loss": point.loss}
+    if point.mode in ("only", "w1_only"):
+        case["wrt"] = point.wrt
+    if point.micro_batches > 1:
+        case["micro_batches"] = point.micro_batches
+    shape = (point.mode, point.n, point.d, point.b)
+    return {
+        "theory_ops": theory.total_operations(*shape, **case),
+        "theory_peak_bytes": itemsize * theory.peak_elements(*shape, **case),
+    }
+
+
+def _planner_columns(point: Point) -> dict[str, Any]:
+    planner = planner_of(point.planner)
+    return {"snapshots": getattr(planner, "snapshots", None), "segments": getattr(planner, "segments", None)}
+
+
+def _process_memory(point: Point, predicted: int, timeout_s: float | None) -> dict[str, Any]:
+    """Resident memory of the point's step in a child, or why it is not measured."""
+    reason = process_memory_reason(predicted)
+    if reason is not None:
+        return {"process_reason": reason}
+    outcome = measure_process_memory(_prepare_step, point, timeout_s=timeout_s, threads=point.threads)
+    return {
+        "peak_rss_bytes": outcome.peak_rss_bytes,
+        "baseline_rss_bytes": outcome.baseline_rss_bytes,
+        "process_reason": outcome.reason,
+    }
+
+
+def _prepare_step(point: Point) -> Callable[[], Any]:
+    """The point's step, ready to be run: what a child measures."""
+    network = network_of(point)
+    program, schedule = plan_of(point, network)
+    network.draw(device=point.device)
+    return Executable(program, schedule).run
