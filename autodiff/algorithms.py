@@ -132,7 +132,11 @@ def _differentiate(
             if downstream is None or below not in leading:
                 continue
             downstream = downstream if isinstance(downstream, ComputationNode) else Leaf(downstream)
-            found[below] = found[below] + downstream if below in found else downstream
+            earlier = found.get(below)
+            if earlier is not None:
+                downstream = earlier + downstream
+                downstream.accumulates = earlier.gradient_of is below  # it was finished, by a slice before
+            found[below] = downstream
     return found
 
 

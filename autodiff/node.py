@@ -47,7 +47,8 @@ class ComputationNode:
 
     `result` is filled in by `forward()`, `gradient` by `backward_algorithm`. `spec` is the shape, dtype and layout, known at
     construction where the class has a `result_spec`; `role` is what its buffer is (`activation`, `parameter`, …) where the caller says so.
-    `gradient_of` is the node that this one is the gradient of.
+    `gradient_of` is the node that this one is the gradient of; `accumulates` says that it adds to an earlier slice's gradient, which it
+    may write over.
     """
 
     name: str | None
@@ -57,6 +58,7 @@ class ComputationNode:
     gradient_of: ComputationNode | None = None
     role: str | None = None
     spec: Spec | None = None
+    accumulates: bool = False
     gradient_nodes: dict[ComputationNode, ComputationNode] | None = None
 
     # A numpy array on the left of an operator steps back, so that the node's own reflected operator serves.

@@ -245,7 +245,22 @@ def counted(program: Program, phase: str) -> int:
 
 
 def as_created(program: Program, planner: str = "store_all") -> Schedule:
-    """Every instruction once, in order of creation."""
+    """Every instruction once, in order of creation; gradients are accumulated in place."""
     forward, backward = counted(program, FORWARD), counted(program, BACKWARD)
     claims = Claims(forward=forward, recompute=0, backward=backward, held=forward)
-    return Schedule(np.arange(len(program.instructions)), claims, planner)
+    order = np.arange(len(program.instructions))
+    return Schedule(order, claims, planner, accumulated_in_place(program, order))
+
+
+def accumulated_in_place(program: Program, order: np.ndarray) -> dict[int, int]:
+    """The steps that add a gradient to an earlier slice's, each with the read that it writes over, where that one is not needed later."""
+    accumulating = {i for i, instruction in enumerate(program.instructions) if getattr(instruction.op, "accumulates", False)}
+    if not accumulating:
+        return {}
+    last_read: dict[int, int] = dict.fromkeys(program.targets, len(order))
+    for at, i in enumerate(order.tolist()):
+        for read in program.instructions[i].reads:
+            last_read[read] = max(last_read.get(read, 0), at)
+    return {
+        at: 0 for at, i in enumerate(order.tolist()) if i in accumulating and last_read[program.instructions[i].reads[0]] == at
+    }

@@ -7,7 +7,8 @@ window in which every choice of monomials is tried, and what those rows leave fr
 A formula with as many pieces and as many terms that meets the same conditions is a rival, whatever its coefficients. With a rival
 nothing is decided, since the rows cannot tell which one is meant; the rivals are listed with the smallest coefficients first.
 Bound: formulas of at most `MOST_PIECES` pieces of at most `MOST_TERMS` terms (a single polynomial may have all twelve). That none shorter
-exists is as sure as the proposals of `fit_search.py` are complete.
+exists is as sure as the proposals of `fit_search.py` are complete. A piece that rules at none of the shapes measured cannot be
+found; where b/d leaves room for one (powers of two do, between 1/2 and 1), the fit says so in its reason.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from itertools import combinations, pairwise, product
 import numpy as np
 
 from experiments.fit_cover import Piece, equally_short, shortest_cover
-from experiments.fit_rows import Fit, Row, checked, contradiction, decided, lacks_rank, lacks_ratio, monomials_at, name, undecided
+from experiments.fit_rows import Fit, Row, checked, contradiction, decided, lacks_rank, lacks_ratio, monomials_at, name, undecided, wide_gap
 from experiments.fit_search import MOST_TERMS, Coefficients, Search, bits, terms_of
 from experiments.monomials import MONOMIALS, Polynomial, formula_of, independent_rows, null_vectors, solve
 
@@ -42,11 +43,11 @@ def fit_maximum(rows: Iterable[Sequence[int]]) -> Fit:
         if problem := _bent(kept):
             continue
         if (single := _single(kept)) is not None:
-            return decided([single], least, len(kept))
+            return _unless_lone(measured, decided([single], least, len(kept)))
         search = Search(kept)
         search.admit(pool)
         if search.fill() and (formulas := _shortest(search)):
-            return _verdict(kept, formulas)
+            return _unless_lone(measured, _verdict(kept, formulas))
         problem = _unmet(search)
         pool = tuple(search.pool)
     return undecided(len(measured), problem)
@@ -62,6 +63,20 @@ def _single(rows: Sequence[Row]) -> Polynomial | None:
     polynomial = Polynomial.of(dict(zip(MONOMIALS, found, strict=True)))
     whole = all(value.denominator == 1 for value in found)
     return polynomial if whole and all(polynomial(n, d, b) == value for n, d, b, value in rows) else None
+
+
+def _unless_lone(rows: Sequence[Row], fit: Fit) -> Fit:
+    """Return the fit, unless one single row of the next smaller n is all that keeps it from holding there.
+
+    Small n may follow a rule of its own, but a rule needs more rows than it has terms: a row that departs alone was measured wrongly.
+    """
+    below = max((row[0] for row in rows if row[0] < fit.valid_from_n), default=0)
+    departing = [row for row in rows if row[0] == below and fit(*row[:3]) != row[3]]
+    if len(departing) != 1:
+        return fit
+    n, d, b, value = departing[0]
+    reason = f"{name((n, d, b))} alone is {value}, where the other rows at n={n} meet {fit.formula}: measure it again"
+    return undecided(len(rows), reason, (fit.formula,))
 
 
 def _bent(rows: Sequence[Row]) -> str:
@@ -159,12 +174,13 @@ def _verdict(rows: Sequence[Row], ways: Sequence[Sequence[Coefficients]]) -> Fit
     formulas.sort(key=lambda pieces: (sum(piece.weight for piece in pieces), formula_of(pieces)))
     rivals = [formula_of(pieces) for pieces in formulas]
     if len(formulas) > 1:
-        reason = f"{len(rivals)} equally short formulas meet every row with n >= {rows[0][0]}: {_telling(rows, formulas)}"
+        many = f"{len(rivals)}{' or more' if len(rivals) == MOST_RIVALS else ''}"
+        reason = f"{many} equally short formulas meet every row with n >= {rows[0][0]}: {_telling(rows, formulas)}"
         return undecided(len(rows), reason, rivals)
     for piece in formulas[0]:
         if thin := _thin(rows, piece, formulas[0]):
             return undecided(len(rows), thin, rivals)
-    return decided(formulas[0], rows[0][0], len(rows))
+    return decided(formulas[0], rows[0][0], len(rows), wide_gap(rows) if len(formulas[0]) > 1 else "")
 
 
 def _as_written(piece: Polynomial) -> list[tuple[int, ...]]:
@@ -182,15 +198,15 @@ def _thin(rows: Sequence[Row], piece: Polynomial, pieces: Sequence[Polynomial]) 
     for letter, place, need in (("n", 0, 2), ("d", 1, 3), ("b", 2, 2)):
         values = sorted({row[place] for row in met})
         if len(values) < need:
-            alike = f"at {letter}={' and '.join(map(str, values))} alone"
-            return f"the piece {piece} is met {alike}, which does not bear out how it grows with {letter}: {_more_of(rows, piece, pieces, values, place)}"
+            alone = f"{letter}={' and '.join(map(str, values))}"
+            return f"{piece} is met at {alone} alone, too little to show its growth: {_more_of(rows, piece, pieces, values, place)}"
     different = sorted({tuple(monomial.at(*row[:3]) for monomial, _ in piece.terms) for row in met})
     basis = independent_rows(different)
     spare = [row for index, row in enumerate(different) if index not in basis]
     constant = all(len(set(values)) == 1 for values in zip(*different, strict=True))
     for left_out in basis if not constant else ():
         if len(independent_rows([*spare, *(different[index] for index in basis if index != left_out)])) < len(piece.terms):
-            return f"the piece {piece} is met in too few different places to check its {len(piece.terms)} terms: {_more_of(rows, piece, pieces)}"
+            return f"{piece} is met in too few different places to check its {len(piece.terms)} terms: {_more_of(rows, piece, pieces)}"
     return ""
 
 

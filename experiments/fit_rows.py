@@ -33,7 +33,8 @@ class Fit:
 
     `pieces` count elements of `itemsize` bytes each (plain numbers where it is 1); `formula` includes the factor. `rows` is the number
     of rows that the formula was held against, all of which it meets where `exact`; they have n >= `valid_from_n`, which is 0 where
-    nothing was decided. `reason` says why not and which values to add; `rivals` are the formulas that fit equally well.
+    nothing was decided. `reason` says why not and which values to add, and of a decided maximum what the grid could have hidden;
+    `rivals` are the formulas that fit equally well.
     """
 
     pieces: tuple[Polynomial, ...]
@@ -53,9 +54,9 @@ class Fit:
         return self.itemsize * max(piece(n, d, b) for piece in self.pieces)
 
 
-def decided(pieces: Sequence[Polynomial], valid_from_n: int, rows: int) -> Fit:
+def decided(pieces: Sequence[Polynomial], valid_from_n: int, rows: int, caveat: str = "") -> Fit:
     """Return the fit of a formula that meets every one of `rows` rows."""
-    return Fit(tuple(pieces), formula_of(pieces), big_o(pieces), valid_from_n, True, rows)
+    return Fit(tuple(pieces), formula_of(pieces), big_o(pieces), valid_from_n, True, rows, caveat)
 
 
 def undecided(rows: int, reason: str, rivals: Sequence[str] = ()) -> Fit:
@@ -121,3 +122,15 @@ def lacks_ratio(rows: Sequence[Row]) -> str:
     if high <= HIGHEST_RATIO:
         wanted.append(f"b={2 * smallest_d + 1}")
     return f"b/d reaches from {low} to {high}, expected below 1/3 and above 2: add {' and '.join(wanted)}" if wanted else ""
+
+
+def wide_gap(rows: Sequence[Row]) -> str:
+    """Return the values to add where b/d doubles in one step between 1/3 and 2, which may hide a piece that rules there, else nothing."""
+    ratios = sorted({Fraction(row[2], row[1]) for row in rows})
+    gaps = [(low, high) for low, high in pairwise(ratios) if high >= 2 * low and high > LOWEST_RATIO and low < HIGHEST_RATIO]
+    if not gaps:
+        return ""
+    d = max(row[1] for row in rows)
+    where = ", ".join(f"{low} and {high}" for low, high in gaps)
+    wanted = ", ".join(str(max(1, round((low + high) / 2 * d))) for low, high in gaps)
+    return f"b/d takes no value between {where}, so a piece that rules only there is not seen: add b={wanted}"

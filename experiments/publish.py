@@ -50,7 +50,7 @@ def publish(directory: Path) -> Results:
     is_scale = frame["part"] == "scale"
     exact = frame[~is_scale].reset_index(drop=True)
     scale = frame[is_scale].reset_index(drop=True)
-    complexity = complexity_table(exact)
+    complexity = complexity_table(exact[exact["micro_batches"] == 1])
     timelines = _merged_timelines(sorted({path.parent for path in directory.rglob(TIMELINES)} | {directory}))
     manifest = _merged_manifest(directory)
     results = Results(directory, exact, scale, complexity, timelines, manifest)

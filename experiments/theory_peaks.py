@@ -52,10 +52,13 @@ n = 1 that is D+2 and the end), not above dW_{n−1} at (n−1)A+2D+1, where the
 
 No gradients: two neighbours, 2A, except that n = 1 with identity and sum has one, and L: A+1.
 
-Gradient accumulation over k slices, A → A/k, each slice forward, then backward, then its loss added to the loss so far, then its gradients
-to the accumulators: from the second slice on, n accumulators and the loss so far (nD+1) lie beside every moment of a slice. Adding the
-losses, 2nD+3, is not above A/k+2nD+2 before it. The first new accumulator is born beside all old ones and all gradients of the
-slice, (2n+1)D+1.
+Gradient accumulation over k ≥ 2 slices, A → A/k: each slice runs forward, its loss is added to the loss so far, then it runs backward, and
+each weight gradient is added onto its accumulator, which it is written over, once σ' or W of its layer has passed the gradient on. From the
+second slice on n accumulators lie beside every moment: the turn is what it was, with nD more (where the loss's birth rules, with the
+loss so far besides), and dW_i and g_x_i are born beside all accumulators, most of all those of layer n. With outputs read g_x_n
+is born beside dW_n at (n+1)A+(n+1)D+1, n ≥ 2, which is never below the sum's turn; for n = 1 dW_1 is at A+2D+1. Gelu: dW_n and g_x_n at
+(2n−1)A+(n+1)D+1. Identity: nA+(n+1)D+1, or, where g_z_n is the seed, (n−1)A+(n+1)D+2. Adding the losses, KA+nD+3 with the sum, is never
+above the turn.
 
 Bound: exact for n ≥ 1, 1 ≤ j ≤ n, d ≥ 1, b ≥ 1. It knows nothing of allocators, workspaces, or writing over an input.
 """
@@ -116,8 +119,7 @@ def peak_pieces(
         return _no_grad(case)
     if mode == "forward":
         return _forward(case)
-    pieces = _turn(case) + _descent(case)
-    return pieces if micro_batches == 1 else _accumulation(pieces, micro_batches)
+    return _turn(case) + _descent(case) if micro_batches == 1 else _accumulation(case)
 
 
 def peak_elements(
@@ -264,12 +266,23 @@ def _descent(case: Case) -> list[Piece]:
     return pieces
 
 
-def _accumulation(pieces: list[Piece], micro_batches: int) -> list[Piece]:
-    beside = [replace(piece, weight_n=piece.weight_n + 1, one=piece.one + 1, micro_batches=micro_batches) for piece in pieces]
-    return [
-        *beside,
-        Piece("the first accumulator is born", weight_n=2, weight=1, one=1, micro_batches=micro_batches),
-    ]
+def _accumulation(case: Case) -> list[Piece]:
+    s, k = _kept(case)
+    seed_as_gradient = case.activation == "identity" and case.loss == "sum"
+    turn = {
+        "sum": Piece("the gradient of the last product is born", s, k + 1, one=2),
+        "squared_error": Piece("the gradient of the difference is born", s, k + 2, one=2),
+        "cross_entropy": Piece("the gradient of the log-softmax is born", s, k + 3, one=1),
+    }[case.loss]
+    if seed_as_gradient:
+        turn = Piece("the loss is born", s, k + 1, one=2)
+    if case.reads_output and case.n >= 2:
+        born = Piece("the first gradient passed down is born", s, k + 1, weight=1, one=1)
+        pieces = [born] if case.loss == "sum" else [turn, born]
+    else:
+        area = {"gelu": k}.get(case.activation, k if case.reads_output else k + (not seed_as_gradient))
+        pieces = [turn, Piece("the last layer's weight gradient is born", s, area, weight=1, one=1 + seed_as_gradient)]
+    return [replace(piece, weight_n=piece.weight_n + 1, micro_batches=case.micro_batches) for piece in pieces]
 
 
 def _term(slope: int, constant: int, factor: str) -> str:

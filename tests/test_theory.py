@@ -59,6 +59,12 @@ class Tape:
         self.instructions.append(Instruction((base,), value, self.buffers[value], 0, Counter()))
         return value
 
+    def accumulate(self, value: str, old: str, new: str, size: int) -> str:
+        """Write a sum over its first term, whose buffer it takes."""
+        self.buffers[value] = self.buffers[old]
+        self.instructions.append(Instruction(value, self.buffers[old], 0, (old, new), Counter({"add": size})))
+        return value
+
     def product(self, value: str, left: str, right: str, rows: int, inner: int, columns: int) -> str:
         """Write a matrix product."""
         cells = rows * columns
@@ -88,8 +94,11 @@ def write_forward(tape: Tape, n: int, d: int, b: int, activation: str, loss: str
     return tape.new(f"{tag}L", f"{tag}s", 1, add=1)
 
 
-def write_backward(tape: Tape, n: int, d: int, b: int, activation: str, loss: str, tag: str = "") -> list[str]:
-    """Put the gradients of all weights on the tape, in the engine's order of creation, and return their names, W_1's first."""
+def write_backward(tape: Tape, n: int, d: int, b: int, activation: str, loss: str, tag: str = "", onto: tuple[str, ...] = ()) -> list[str]:
+    """Put the gradients of all weights on the tape, in the engine's order of creation, and return their names, W_1's first.
+
+    Where there are earlier sums, each gradient is added onto its own as it is born.
+    """
     size = d * b
     sigma = {
         "tanh": {"mul": 2 * size, "add": size},
@@ -115,7 +124,9 @@ def write_backward(tape: Tape, n: int, d: int, b: int, activation: str, loss: st
         x = f"{tag}x{i}" if i == 1 or activation != "identity" else f"{tag}z{i - 1}"
         tape.product(f"{tag}dW{i}", g, tape.view(f"{tag}x{i}T", x), d, b, d)
         g = tape.product(f"{tag}g_x{i}", tape.view(f"{tag}W{i}T", f"W{i}"), g, d, d, b)
-    return [f"{tag}dW{i}" for i in range(1, n + 1)]
+        if onto:
+            tape.accumulate(f"{tag}dW{i}+", onto[i - 1], f"{tag}dW{i}", d * d)
+    return [f"{tag}dW{i}" + ("+" if onto else "") for i in range(1, n + 1)]
 
 
 def reachable(instructions: list[Instruction], targets: set[str]) -> list[Instruction]:
@@ -162,9 +173,8 @@ def simulate(mode: str, n: int, d: int, b: int, activation: str, loss: str, j: i
         sums = write_backward(tape, n, d, b // k, activation, loss)
     for s in range(1, k):
         part = write_forward(tape, n, d, b // k, activation, loss, f"s{s}.")
-        parts = write_backward(tape, n, d, b // k, activation, loss, f"s{s}.")
         total = tape.new(f"L+{s}", f"{total} {part}", 1, add=1)
-        sums = [tape.new(f"{new}+", f"{old} {new}", d * d, add=d * d) for old, new in zip(sums, parts, strict=True)]
+        sums = write_backward(tape, n, d, b // k, activation, loss, f"s{s}.", tuple(sums))
     layer = 1 if mode == "w1_only" else j
     asked = set(sums if layer is None else sums[layer - 1 : layer])
     before = {instruction.value for instruction in reachable(tape.instructions, {total})}

@@ -157,7 +157,7 @@ class ReluGradient(ComputationNode):
         return [ReluGradient(self.gradient, self.input_nodes[1]), None]
 
     def result_spec(self, g: Spec, y: Spec) -> Spec:
-        return elementwise(g, y)
+        return elementwise(y, g)  # PyTorch's kernel lays its result out as y is
 
     def cost(self, g: Spec, y: Spec) -> Cost:
         return Cost(comparisons=y.numel)
