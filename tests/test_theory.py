@@ -62,7 +62,7 @@ class Tape:
     def accumulate(self, value: str, old: str, new: str, size: int) -> str:
         """Write a sum over its first term, whose buffer it takes."""
         self.buffers[value] = self.buffers[old]
-        self.instructions.append(Instruction(value, self.buffers[old], 0, (old, new), Counter({"add": size})))
+        self.instructions.append(Instruction((old, new), value, self.buffers[old], 0, Counter({"add": size})))
         return value
 
     def product(self, value: str, left: str, right: str, rows: int, inner: int, columns: int) -> str:
