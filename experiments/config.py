@@ -19,9 +19,10 @@ NETWORKS = ("chain",)
 ENGINES = ("autodiff", "pytorch")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 AUDITS = ("none", "storages", "scalars", "both")
+OBJECTIVES = ("peak_bytes", "ops", "matmul_flops", "live_after_bytes", "wall_ns_forward", "wall_ns_backward", "peak_rss_bytes")
 KEYS = (
     "network", "grid", "modes", "planners", "engine", "micro_batches", "dtype", "device", "threads", "execute", "audit", "repeats",
-    "measure_process", "scale", "studies", "timeline", "timeout_s", "dry_run", "experiment",
+    "measure_process", "scale", "studies", "timeline", "timeout_s", "dry_run", "objective", "experiment",
 )  # fmt: skip
 
 
@@ -64,6 +65,7 @@ class SweepConfig:
     audit: str
     timeout_s: float | None
     dry_run: bool
+    objective: str
 
 
 def sweep_config(given: Mapping[str, Any]) -> SweepConfig:
@@ -77,6 +79,8 @@ def sweep_config(given: Mapping[str, Any]) -> SweepConfig:
     main = _study("exact", given, measure_process)
     studies = [main]
     for name, changes in _mapping("studies", given.get("studies")).items():
+        if changes is None:
+            continue  # a preset takes one away
         studies.append(_study(str(name), _merged(given, _mapping(f"studies.{name}", changes)), measure_process, f"studies.{name}."))
     scale = given.get("scale")
     if scale is not None and execute and measure_process:
@@ -96,6 +100,7 @@ def sweep_config(given: Mapping[str, Any]) -> SweepConfig:
         audit=_choice("audit", given.get("audit", "none") or "none", AUDITS),
         timeout_s=None if given.get("timeout_s") is None else _seconds("timeout_s", given["timeout_s"]),
         dry_run=_boolean("dry_run", given.get("dry_run", False)),
+        objective=_choice("objective", given.get("objective", "peak_bytes"), OBJECTIVES),
     )
 
 

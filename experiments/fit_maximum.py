@@ -23,7 +23,7 @@ from experiments.fit_rows import Fit, Row, checked, contradiction, decided, lack
 from experiments.fit_search import MOST_TERMS, Coefficients, Search, bits, terms_of
 from experiments.monomials import MONOMIALS, Polynomial, formula_of, independent_rows, null_vectors, solve
 
-MOST_PIECES, MOST_RIVALS, CLOSING_ROUNDS = 5, 5, 4
+MOST_PIECES, MOST_RIVALS, CLOSING_ROUNDS, LARGEST_VALUE = 5, 5, 4, 10**13
 
 
 def fit_maximum(rows: Iterable[Sequence[int]]) -> Fit:
@@ -34,6 +34,8 @@ def fit_maximum(rows: Iterable[Sequence[int]]) -> Fit:
     problem = contradiction(measured) or lacks_rank(measured) or lacks_ratio(measured)
     if problem:
         return undecided(len(measured), problem)
+    if (largest := max(abs(row[3]) for row in measured)) > LARGEST_VALUE:
+        return undecided(len(measured), f"a value is {largest}, above {LARGEST_VALUE}, where proposals by floats fail: use smaller shapes")
     pool: Iterable[Coefficients] = ()
     for least in sorted({row[0] for row in measured}):
         kept = [row for row in measured if row[0] >= least]
@@ -189,35 +191,28 @@ def _as_written(piece: Polynomial) -> list[tuple[int, ...]]:
 
 
 def _thin(rows: Sequence[Row], piece: Polynomial, pieces: Sequence[Polynomial]) -> str:
-    """Return what to add where the rows that a piece meets are too much alike to bear it out, else nothing.
+    """Return what to add where the rows that a piece meets do not bear it out, else nothing.
 
-    As the whole grid must tell {1,n}x{1,b}x{1,d,d**2} apart, a piece must meet two values of n and b and three of d. And a row counts
-    once for all the rows at which the piece's monomials are the same: each must be foretold by the others.
+    Whichever one value of n, d or b is left out, the other rows must still determine the coefficients, so that they foretell the rows
+    left out. A line through two values of n is checked by nothing, however many d and b those come with.
     """
     met = [row for row in rows if piece(*row[:3]) == row[3]]
-    for letter, place, need in (("n", 0, 2), ("d", 1, 3), ("b", 2, 2)):
+    for letter, place in (("n", 0), ("d", 1), ("b", 2)):
         values = sorted({row[place] for row in met})
-        if len(values) < need:
-            alone = f"{letter}={' and '.join(map(str, values))}"
-            return f"{piece} is met at {alone} alone, too little to show its growth: {_more_of(rows, piece, pieces, values, place)}"
-    different = sorted({tuple(monomial.at(*row[:3]) for monomial, _ in piece.terms) for row in met})
-    basis = independent_rows(different)
-    spare = [row for index, row in enumerate(different) if index not in basis]
-    constant = all(len(set(values)) == 1 for values in zip(*different, strict=True))
-    for left_out in basis if not constant else ():
-        if len(independent_rows([*spare, *(different[index] for index in basis if index != left_out)])) < len(piece.terms):
-            return f"{piece} is met in too few different places to check its {len(piece.terms)} terms: {_more_of(rows, piece, pieces)}"
+        for left_out in values:
+            others = {tuple(monomial.at(*row[:3]) for monomial, _ in piece.terms) for row in met if row[place] != left_out}
+            if len(independent_rows(sorted(others))) < len(piece.terms):
+                known = f"{letter}={', '.join(map(str, values))}"
+                return f"only the rows with {known} meet {piece}, too few to check it: {_more_of(rows, piece, pieces, values, place)}"
     return ""
 
 
-def _more_of(rows: Sequence[Row], piece: Polynomial, pieces: Sequence[Polynomial], known: Sequence[int] = (), place: int = 0) -> str:
-    """Return advice: the smallest new shape that this piece would rule, with a value on one axis that is not known yet."""
-    measured = {row[:3] for row in rows}
+def _more_of(rows: Sequence[Row], piece: Polynomial, pieces: Sequence[Polynomial], known: Sequence[int], place: int) -> str:
+    """Return advice: the smallest shape nearby that this piece would rule, with a value on one axis that is not known yet."""
     for shape in _nearby(rows):
-        ruled = all(piece(*shape) > other(*shape) for other in pieces if other != piece)
-        if ruled and shape not in measured and shape[place] not in known:
+        if shape[place] not in known and all(piece(*shape) > other(*shape) for other in pieces if other != piece):
             return f"add {name(shape)}"
-    return "add values between those of n, d and b"
+    return f"add {'ndb'[place]}={2 * max(row[place] for row in rows)}"
 
 
 def _nearby(rows: Sequence[Row]) -> list[tuple[int, int, int]]:

@@ -5,8 +5,8 @@ propose: rows are taken to belong to one piece (a window), and for every choice 
 equations give coefficients, which are rounded and corrected once by what they leave. Windows are the nearest rows of a seed in
 log shape, in sizes that grow, seeds being spread over the rows that no piece meets yet.
 Bound: a window costs one batch of linear systems, one for each choice of monomials (1,585), about a millisecond; at most
-`MOST_SEEDS` seeds are tried, and no more than `MOST_FRUITLESS` in a row that add nothing. Rounding trusts doubles, so a small
-constant beside values above 10**15 may be missed (never mistaken). It does not choose among the pieces: see `fit_maximum.py`.
+`MOST_SEEDS` seeds are tried, and no more than `MOST_FRUITLESS` in a row that add nothing. Rounding trusts doubles, so values
+must stay below about 10**13. It does not choose among the pieces: see `fit_maximum.py`.
 """
 
 from __future__ import annotations

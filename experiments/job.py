@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import sys
@@ -19,6 +20,7 @@ from experiments.config import SweepConfig, sweep_config
 from experiments.files import write_csv, write_json
 from experiments.manifest import manifest_of
 from experiments.measure import FAILED, OK, SKIPPED, TIMEOUT, measure, predicted_bytes
+from experiments.outcome import FINE, INTERRUPTED, SOME_FAILED, WRONG_INPUT
 from experiments.points import Point, points_of
 from experiments.publish import MANIFEST, TIMELINES, publish, rows_below
 from experiments.rows import Journal, frame_of
@@ -28,11 +30,11 @@ from profiler.units import human_bytes
 
 log = logging.getLogger("tapemeasure")
 
-FINE, SOME_FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+POINTS = "points.json"
 
 
 def run_job(given: dict[str, Any], directory: Path, sweep_directory: Path | None = None) -> tuple[int, float]:
-    """Run one job into its directory; returns the exit code and the greatest residual of peak bytes against the theory.
+    """Run one job into its directory; returns the exit code and the greatest value of the column that the config calls its objective.
 
     Within a multirun, rows of other jobs are found and not measured again, and the report is made once, at the end of all jobs.
     """
@@ -50,31 +52,55 @@ def run_job(given: dict[str, Any], directory: Path, sweep_directory: Path | None
         return WRONG_INPUT, float("nan")
 
 
+def publish_sweep(directory: Path) -> int:
+    """Merge and publish what the jobs of a multirun left in its directory; returns the exit code."""
+    if not any(directory.rglob(POINTS)):
+        return FINE  # a dry run, or jobs that were refused at the door and have said so
+    expected = {key for path in directory.rglob(POINTS) for key in json.loads(path.read_text())}
+    return _publish(directory, expected)
+
+
 def _run(
     config: SweepConfig, given: dict[str, Any], points: list[Point], directory: Path, sweep_directory: Path | None
 ) -> tuple[int, float]:
+    keys = {point.key for point in points}
     write_json(directory / MANIFEST, manifest_of(given))
+    write_json(directory / POINTS, sorted(keys))
     known = frame_of(rows_below(sweep_directory or directory))
     found = set(known.loc[known["status"].isin([OK, SKIPPED]), "key"])
     to_measure = [point for point in points if point.key not in found]
     log.info("%d points: %d found, %d to measure", len(points), len(points) - len(to_measure), len(to_measure))
-    interrupted = False
+    code = FINE
     try:
         _measure_all(to_measure, directory, config.timeout_s)
         write_csv(directory / TIMELINES, timelines_of(config))
     except KeyboardInterrupt:
-        interrupted = True
+        code = INTERRUPTED
         log.warning("interrupted; what was measured is kept. To go on: %s", _resume_command(directory, sweep_directory))
-    rows = frame_of(rows_below(sweep_directory or directory))
-    mine = rows[rows["key"].isin({point.key for point in points})]
-    if sweep_directory is None and len(mine):
-        results = publish(directory)
-        _say_closing(mine, directory)
-        if not interrupted and len(results.results) + len(results.scale) < len(points):
-            log.error("%d rows of %d points; the missing ones were lost; run the same command again", len(rows), len(points))
-            return SOME_FAILED, float("nan")
-    code = INTERRUPTED if interrupted else SOME_FAILED if mine["status"].isin([FAILED, TIMEOUT]).any() else FINE
-    return code, _greatest_residual(mine)
+    rows = frame_of(rows_below(directory))
+    rows = rows[rows["key"].isin(keys)]
+    if rows["status"].isin([FAILED, TIMEOUT]).any():
+        code = max(code, SOME_FAILED)
+    if sweep_directory is None and len(rows):
+        code = max(code, _publish(directory, keys if code != INTERRUPTED else set()))
+    return code, _objective(rows, config.objective)
+
+
+def _publish(directory: Path, expected: set[str]) -> int:
+    """Make the tables and the report of a directory and say what came of it; returns the exit code."""
+    results = publish(directory)
+    rows = pd.concat([results.results, results.scale], ignore_index=True)
+    _say_closing(rows, directory)
+    missing = len(expected - set(rows["key"]))
+    if missing:
+        log.error("%d rows of %d points: %d are missing; run the same command with the same directory again", len(rows), len(expected), missing)
+    return SOME_FAILED if missing or rows["status"].isin([FAILED, TIMEOUT]).any() else FINE
+
+
+def _objective(rows: pd.DataFrame, column: str) -> float:
+    """The greatest value of a column over the points that were measured; NaN where there is none."""
+    values = rows.loc[rows["status"] == OK, column].dropna()
+    return float(values.max()) if len(values) else float("nan")
 
 
 def _measure_all(points: list[Point], directory: Path, timeout_s: float | None) -> None:
@@ -125,10 +151,6 @@ def _say_closing(rows: pd.DataFrame, directory: Path) -> None:
     print(f"report: {directory / 'report.html'}")
 
 
-def _greatest_residual(rows: pd.DataFrame) -> float:
-    return _residual(rows[rows["status"] == OK], "peak_bytes", "theory_peak_bytes")
-
-
 def _residual(rows: pd.DataFrame, measured: str, expected: str) -> float:
     """The greatest distance of a measured column from the theory's; 0 where they agree everywhere."""
     both = rows[[measured, expected]].dropna()
@@ -143,6 +165,8 @@ def _resume_command(directory: Path, sweep_directory: Path | None) -> str:
 
 def _leave_no_trace(directory: Path) -> None:
     """Remove what Hydra made for a job that measured nothing; a directory that holds anything else stays."""
-    made = {".hydra", "sweep.log"}
+    made = {".hydra", "sweep.log", "multirun.yaml"}
     if directory.is_dir() and {path.name for path in directory.iterdir()} <= made:
         shutil.rmtree(directory)
+        if not any(directory.parent.iterdir()):
+            directory.parent.rmdir()  # the day's directory, where this was its first run

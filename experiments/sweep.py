@@ -18,16 +18,14 @@ if TYPE_CHECKING:
 
 # PyTorch and the rest are imported where a sweep begins, so that --help and shell completion answer at once.
 
-_exit_codes: list[int] = []
-
-
 @hydra.main(config_path="../configs", config_name="config", version_base="1.3")
 def task(cfg: DictConfig) -> float:
-    """One job: the whole sweep, or one part of a multirun. Returns the greatest residual of peak bytes against the theory."""
+    """One job: the whole sweep, or one part of a multirun. Returns the greatest value of the `objective` column, for sweepers that minimise."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
     from experiments.job import run_job
+    from experiments.outcome import exit_codes
 
     here = HydraConfig.get()
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
@@ -35,14 +33,16 @@ def task(cfg: DictConfig) -> float:
     code, value = run_job(
         plain, directory=Path(here.runtime.output_dir), sweep_directory=Path(here.sweep.dir).absolute() if is_multirun else None
     )
-    _exit_codes.append(code)
+    exit_codes.append(code)
     return value
 
 
 def main() -> None:
     """The command line; exits non-zero where a point failed or a key is wrong."""
+    from experiments.outcome import exit_code
+
     task()
-    sys.exit(max(_exit_codes, default=0))
+    sys.exit(exit_code())
 
 
 if __name__ == "__main__":

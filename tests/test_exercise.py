@@ -20,7 +20,7 @@ import autodiff
 from autodiff import ComputationNode, Exp, Leaf, Mean, backward_algorithm, build_graph, forward_algorithm, gradients
 from autodiff.errors import GraphError
 
-EXERCISE_CLASSES = '''
+EXERCISE_CLASSES = """
 class Negate(ComputationNode):
     def forward(self):
         self.result = -self.input(0)
@@ -101,7 +101,7 @@ class Matmul(ComputationNode):
 
     def backward(self):
         return [self.gradient @ self.input(1).T, self.input(0).T @ self.gradient]
-'''
+"""
 
 EXERCISE_OPERATORS = {
     "exp": "Exp",
@@ -240,7 +240,7 @@ plt.legend()
 plt.show()
 """
 
-MATRIX_PRODUCT = '''
+MATRIX_PRODUCT = """
 A, B, C = [
     Leaf(torch.tensor(d, requires_grad=True), name)
     for name, d in [
@@ -271,7 +271,7 @@ for name, param in zip("ABC", [A, B, C]):
     print(f"pytorch says: dloss/d{name} = {despace(param.value.grad)}")
     print(f"our code says dloss/d{name} = {despace(param.gradient)}")
     print(f"difference: {(param.value.grad - param.gradient).norm()}")
-'''
+"""
 
 MATRIX_PRODUCT_PRINTS = """
 pytorch says: dloss/dA = tensor([[10.,8.],[-10.,-6.]])

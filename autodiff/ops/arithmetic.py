@@ -103,6 +103,10 @@ class Div(ComputationNode):
     kernel = staticmethod(operator.truediv)
 
     def compute(self, a: Any, b: Any) -> Any:
+        if isinstance(b, torch.Tensor) and not isinstance(a, torch.Tensor):
+            # PyTorch's own a / b would hold the reciprocal beside the result.
+            share = b.reciprocal()
+            return share * a if share.requires_grad else share.mul_(a)
         return a / b
 
     def backward(self) -> list[Any]:
@@ -120,11 +124,9 @@ class Div(ComputationNode):
 class Mean(ComputationNode):
     """(a + b) / 2."""
 
-    def kernel(self, a: Any, b: Any) -> Any:
-        return (a + b).div_(2)  # in place, so that the sum takes no memory of its own
-
     def compute(self, a: Any, b: Any) -> Any:
-        return (a + b) / 2
+        both = a + b
+        return both.div_(2) if isinstance(both, torch.Tensor) else both / 2  # in place, so that the sum takes no memory of its own
 
     def backward(self) -> list[Any]:
         a, b = self.input_nodes

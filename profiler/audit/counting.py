@@ -170,12 +170,17 @@ def _number(other: Any) -> float | None:
 
 
 def _quotient(a: float, b: float) -> float:
-    return a / b if b else float(np.float64(a) * np.copysign(math.inf, b)) if a else math.nan
+    if b:
+        return a / b
+    return math.copysign(math.inf, a) * math.copysign(1, b) if a and not math.isnan(a) else math.nan
 
 
 def _power(base: float, power: float) -> float:
-    with np.errstate(all="ignore"):
-        return float(np.float64(base) ** power)
+    try:
+        result = base**power
+    except (OverflowError, ZeroDivisionError):
+        return math.copysign(math.inf, base) if power % 2 == 1 else math.inf
+    return math.nan if isinstance(result, complex) else result
 
 
 def _exp(x: float) -> float:

@@ -79,7 +79,8 @@ def _steps(program: Program, schedule: Schedule | None, given: Mapping[int, Any]
     order = range(len(program.instructions)) if schedule is None else schedule.order.tolist()
     for i in order:
         op, reads, writes, _ = program.instructions[i]
-        results = op.compute(*[held[read] for read in reads])
+        with np.errstate(all="ignore"):  # infinities are values like any other
+            results = op.compute(*[held[read] for read in reads])
         for write, result in zip(writes, results if len(writes) > 1 else (results,), strict=True):
             held[write] = _lifted(result, program.values[write].spec, tally)
         yield i, tally.take()

@@ -182,8 +182,8 @@ class _Auditor:
             return
         layout = _actual_layout(result)
         self._exact[value] = layout == spec.layout
-        whole = self._program.values[root].spec
-        if not _layout_fits(spec, layout, whole):
+        whole_view = root != value and self._program.values[root].spec.numel == spec.numel
+        if not _layout_fits(spec, layout, whole_view):
             self.note(f"{where}: declared {spec.layout}, computed {layout}")
         if root == value and result.untyped_storage().nbytes() != spec.nbytes:
             self.note(f"{where}: declared {spec.nbytes} bytes, its storage has {result.untyped_storage().nbytes()}")
@@ -214,9 +214,9 @@ def _actual_layout(tensor: torch.Tensor) -> str:
     return spec.layout
 
 
-def _layout_fits(spec: Spec, actual: str, whole: Spec) -> bool:
+def _layout_fits(spec: Spec, actual: str, whole_view: bool) -> bool:
     """Whether a layout is the declared one, or a simpler one because a dimension is 1 or a slice takes all that there is."""
     if actual == spec.layout:
         return True
-    degenerate = 1 in spec.shape or len(spec.shape) < 2 or whole.numel == spec.numel
+    degenerate = 1 in spec.shape or len(spec.shape) < 2 or whole_view
     return degenerate and _ORDER.index(actual) < _ORDER.index(spec.layout)
