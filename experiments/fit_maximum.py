@@ -8,7 +8,8 @@ A formula with as many pieces and as many terms that meets the same conditions i
 nothing is decided, since the rows cannot tell which one is meant; the rivals are listed with the smallest coefficients first.
 Bound: formulas of at most `MOST_PIECES` pieces of at most `MOST_TERMS` terms (a single polynomial may have all twelve). That none shorter
 exists is as sure as the proposals of `fit_search.py` are complete. A piece that rules at none of the shapes measured cannot be
-found; where b/d leaves room for one (powers of two do, between 1/2 and 1), the fit says so in its reason.
+found; where b/d leaves room for one (powers of two do, between 1/2 and 1), the fit says so in its reason. It also does where a piece is met by
+just enough rows; where the rows do not bear it out at all (`_evidence`), nothing is decided.
 """
 
 from __future__ import annotations
@@ -179,10 +180,13 @@ def _verdict(rows: Sequence[Row], ways: Sequence[Sequence[Coefficients]]) -> Fit
         many = f"{len(rivals)}{' or more' if len(rivals) == MOST_RIVALS else ''}"
         reason = f"{many} equally short formulas meet every row with n >= {rows[0][0]}: {_telling(rows, formulas)}"
         return undecided(len(rows), reason, rivals)
+    caveats = [wide_gap(rows)] if len(formulas[0]) > 1 else []
     for piece in formulas[0]:
-        if thin := _thin(rows, piece, formulas[0]):
-            return undecided(len(rows), thin, rivals)
-    return decided(formulas[0], rows[0][0], len(rows), wide_gap(rows) if len(formulas[0]) > 1 else "")
+        borne_out, remark = _evidence(rows, piece, formulas[0])
+        if not borne_out:
+            return undecided(len(rows), remark, rivals)
+        caveats.append(remark)
+    return decided(formulas[0], rows[0][0], len(rows), "; ".join(filter(None, caveats)))
 
 
 def _as_written(piece: Polynomial) -> list[tuple[int, ...]]:
@@ -190,21 +194,36 @@ def _as_written(piece: Polynomial) -> list[tuple[int, ...]]:
     return [tuple(-power for power in monomial) for monomial, _ in piece.terms]
 
 
-def _thin(rows: Sequence[Row], piece: Polynomial, pieces: Sequence[Polynomial]) -> str:
-    """Return what to add where the rows that a piece meets do not bear it out, else nothing.
+def _evidence(rows: Sequence[Row], piece: Polynomial, pieces: Sequence[Polynomial]) -> tuple[bool, str]:
+    """Say whether the rows that a piece meets bear it out, and which shape to add where they do not, or only just do.
 
-    Whichever one value of n, d or b is left out, the other rows must still determine the coefficients, so that they foretell the rows
-    left out. A line through two values of n is checked by nothing, however many d and b those come with.
+    A piece met at a single value of n, d or b shows nothing of how it grows with that. Rows at which all its monomials are the same count
+    once, and each must be foretold by the others: 44*d - 383 through two values of d is checked by nothing, however many n those
+    come with. Best is that each value of n, d and b is foretold by the other values; a remark says so where it is not.
     """
     met = [row for row in rows if piece(*row[:3]) == row[3]]
+    seen = [tuple(monomial.at(*row[:3]) for monomial, _ in piece.terms) for row in met]
+    remark = ""
     for letter, place in (("n", 0), ("d", 1), ("b", 2)):
         values = sorted({row[place] for row in met})
-        for left_out in values:
-            others = {tuple(monomial.at(*row[:3]) for monomial, _ in piece.terms) for row in met if row[place] != left_out}
-            if len(independent_rows(sorted(others))) < len(piece.terms):
-                known = f"{letter}={', '.join(map(str, values))}"
-                return f"only the rows with {known} meet {piece}, too few to check it: {_more_of(rows, piece, pieces, values, place)}"
-    return ""
+        alone = f"{letter}={', '.join(map(str, values))}"
+        advice = f"only rows with {alone} meet {piece}: {_more_of(rows, piece, pieces, values, place)}"
+        if len(values) == 1:
+            return False, advice
+        for value in values:
+            others = [one for one, row in zip(seen, met, strict=True) if row[place] != value]
+            if not remark and not _determined(others):
+                remark = advice
+    different = sorted(set(seen))
+    if len(different) > 1 and not all(_determined([*different[:index], *different[index + 1 :]]) for index in independent_rows(different)):
+        return False, remark or f"too few different rows meet {piece}: add values of n, d and b between those measured"
+    return True, remark
+
+
+def _determined(rows: Sequence[tuple[int, ...]]) -> bool:
+    """Say whether the values of a piece's monomials at these rows determine its coefficients."""
+    different = sorted(set(rows))
+    return bool(different) and len(independent_rows(different)) == len(different[0])
 
 
 def _more_of(rows: Sequence[Row], piece: Polynomial, pieces: Sequence[Polynomial], known: Sequence[int], place: int) -> str:
@@ -212,7 +231,7 @@ def _more_of(rows: Sequence[Row], piece: Polynomial, pieces: Sequence[Polynomial
     for shape in _nearby(rows):
         if shape[place] not in known and all(piece(*shape) > other(*shape) for other in pieces if other != piece):
             return f"add {name(shape)}"
-    return f"add {'ndb'[place]}={2 * max(row[place] for row in rows)}"
+    return f"it would rule at no other {'ndb'[place]} nearby, so leave those rows out or measure them again"
 
 
 def _nearby(rows: Sequence[Row]) -> list[tuple[int, int, int]]:

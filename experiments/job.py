@@ -168,5 +168,8 @@ def _leave_no_trace(directory: Path) -> None:
     made = {".hydra", "sweep.log", "multirun.yaml"}
     if directory.is_dir() and {path.name for path in directory.iterdir()} <= made:
         shutil.rmtree(directory)
-        if not any(directory.parent.iterdir()):
-            directory.parent.rmdir()  # the day's directory, where this was its first run
+        here = Path.cwd()
+        for parent in directory.absolute().parents:
+            if here not in parent.parents or any(parent.iterdir()):
+                break
+            parent.rmdir()  # the day's directory, say, where this was its first run

@@ -12,7 +12,7 @@ import pandas as pd
 
 from experiments.errors import ResultsError
 from experiments.files import write_csv, write_json
-from experiments.rows import JOURNAL, frame_of, read_journal, typed
+from experiments.rows import JOURNAL, frame_of, read_journal, read_rows
 from experiments.timelines import GROUP
 
 RESULTS, SCALE, COMPLEXITY, TIMELINES, MANIFEST = "results.csv", "scale.csv", "complexity.csv", "timelines.csv", "manifest.json"
@@ -75,16 +75,12 @@ def read_results(directory: Path) -> Results:
     complexity = directory / COMPLEXITY
     return Results(
         directory,
-        _read_rows(directory / RESULTS),
-        _read_rows(directory / SCALE),
+        read_rows(directory / RESULTS),
+        read_rows(directory / SCALE),
         pd.read_csv(complexity, keep_default_na=False) if complexity.exists() else pd.DataFrame(),
         _merged_timelines([directory]),
         _merged_manifest(directory),
     )
-
-
-def _read_rows(path: Path) -> pd.DataFrame:
-    return typed(pd.read_csv(path) if path.exists() else pd.DataFrame())
 
 
 def _merged_timelines(directories: Iterable[Path]) -> pd.DataFrame:

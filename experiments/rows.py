@@ -66,14 +66,22 @@ def typed(frame: pd.DataFrame) -> pd.DataFrame:
     """The same table with each column of its kind, empty where it is empty."""
     frame = frame.reindex(columns=list(COLUMNS))
     for column in TEXT_COLUMNS:
-        frame[column] = frame[column].fillna("").astype(str)
+        frame[column] = frame[column].astype(object).where(frame[column].notna(), "").astype(str)
     for column in WHOLE_COLUMNS:
         frame[column] = frame[column].astype("Int64")
     for column in COLUMNS:
         if column.startswith("wall_ns") or column == "load_average":
             frame[column] = frame[column].astype("Float64")
-    frame["concurrent"] = frame["concurrent"].fillna(False).astype(bool)
+    frame["concurrent"] = frame["concurrent"].astype("boolean").fillna(False).astype(bool)
     return frame
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """A table of rows as it was written; one without rows where the file is not there."""
+    if not path.exists():
+        return typed(pd.DataFrame())
+    # A key of digits alone is still a text.
+    return typed(pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, str)))
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:

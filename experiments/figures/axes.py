@@ -1,0 +1,135 @@
+"""Axes with ticks where something was measured: base 2 at the swept values, bytes in binary units, counts in powers of ten."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from experiments.figures.style import text_width
+from profiler.units import human_bytes
+
+_PADDING = 1.12
+
+
+def swept_axis(axes: Axes, values: Iterable[int], label: str, inches: float, base: int | None = 2, which: str = "x") -> None:
+    """An axis with a tick at every swept value; where labels would touch, the greater value keeps its own.
+
+    `inches` is about how long the axis will be; `base` None is a linear axis.
+    """
+    marks = sorted({int(value) for value in values})
+    place = (lambda value: math.log(value)) if base else float
+    low, high = place(marks[0]), place(marks[-1])
+    per_unit = inches * 72 / (high - low) if high > low else math.inf
+    labels: list[str] = []
+    edge = math.inf
+    for mark in reversed(marks):
+        half = (text_width(f"{mark:,}", 9.0) / 2 + 3) if which == "x" else 7.0
+        centre = place(mark) * per_unit if high > low else 0.0
+        fits = centre + half <= edge
+        labels.append(f"{mark:,}" if fits else "")
+        edge = centre - half if fits else edge
+    _scale(axes, which, base)
+    _set_ticks(axes, which, [float(mark) for mark in marks], labels[::-1])
+    if base:
+        _limits(axes, which, marks[0] / _PADDING, marks[-1] * _PADDING)
+    else:
+        room = (marks[-1] - marks[0]) * 0.05 or 0.5
+        _limits(axes, which, marks[0] - room, marks[-1] + room)
+    _label(axes, which, label)
+
+
+def byte_axis(axes: Axes, values: Iterable[float], label: str, which: str = "y", at_most: int = 8) -> None:
+    """A base-2 axis over the values, ticks at powers of two of bytes, no more of them than `at_most`."""
+    low, high = _span(values)
+    first, last = math.floor(math.log2(low)), math.ceil(math.log2(high))
+    every = max(1, math.ceil((last - first) / (at_most - 1)))
+    exponents = [exponent for exponent in range(first - first % every, last + every + 1, every)]
+    _scale(axes, which, 2)
+    _set_ticks(axes, which, [2.0**exponent for exponent in exponents], [human_bytes(2.0**exponent) for exponent in exponents])
+    _limits(axes, which, low / 1.25, high * 1.25)
+    _label(axes, which, label)
+
+
+def linear_byte_axis(axes: Axes, highest: float, label: str, which: str = "y", at_most: int = 6) -> None:
+    """A linear axis from 0, ticks at round numbers of bytes in binary units."""
+    step = 2.0 ** math.ceil(math.log2(max(highest, 1.0) / at_most))
+    ticks = [step * index for index in range(int(highest / step) + 1)]
+    _set_ticks(axes, which, ticks, [human_bytes(tick) for tick in ticks])
+    _limits(axes, which, 0.0, highest)
+    _label(axes, which, label)
+
+
+def count_axis(axes: Axes, values: Iterable[float], label: str, which: str = "y", unit: str = "") -> None:
+    """A base-10 axis over the values, ticks at 1, (2, 5) and powers of ten, labelled with k, M, G, T."""
+    low, high = _span(values)
+    steps = (1, 2, 5) if high / low < 30 else (1,)
+    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
+    thin = max(1, round(math.log10(high / low) / 7))
+    ticks = [step * 10.0**decade for decade in decades if decade % thin == 0 for step in steps]
+    _scale(axes, which, 10)
+    _set_ticks(axes, which, ticks, [short_count(tick) + unit for tick in ticks])
+    _limits(axes, which, low / 1.3, high * 1.3)
+    _label(axes, which, label)
+
+
+def second_axis(axes: Axes, values: Iterable[float], label: str, which: str = "y") -> None:
+    """A base-10 axis of seconds, ticks at powers of ten in s, ms, µs, ns."""
+    low, high = _span(values)
+    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
+    _scale(axes, which, 10)
+    _set_ticks(axes, which, [10.0**decade for decade in decades], [short_seconds(decade) for decade in decades])
+    _limits(axes, which, low / 1.3, high * 1.3)
+    _label(axes, which, label)
+
+
+def plain_axis(axes: Axes, ticks: Iterable[float], label: str, limits: tuple[float, float], which: str = "y") -> None:
+    """A linear axis with the ticks that are given."""
+    marks = list(ticks)
+    _set_ticks(axes, which, marks, [f"{mark:g}".replace("-", "−") for mark in marks])
+    _limits(axes, which, *limits)
+    _label(axes, which, label)
+
+
+def short_count(count: float) -> str:
+    """A count as 10 k, 1 M, 5 G."""
+    for size, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(count) >= size:
+            return f"{count / size:.3g} {letter}"
+    return f"{count:.3g}"
+
+
+def short_seconds(decade: int) -> str:
+    """A power of ten of seconds as 10 ms."""
+    unit = min(max(-(decade // 3), 0), 4)
+    return f"{round(10.0 ** (decade + 3 * unit), 6):g} {('s', 'ms', 'µs', 'ns', 'ps')[unit]}"
+
+
+def _span(values: Iterable[float]) -> tuple[float, float]:
+    """The least and the greatest of what a logarithmic axis can show."""
+    shown = [float(value) for value in values if value > 0]
+    return (min(shown), max(shown)) if shown else (1.0, 2.0)
+
+
+def _scale(axes: Axes, which: str, base: int | None) -> None:
+    setter = axes.set_xscale if which == "x" else axes.set_yscale
+    if base:
+        setter("log", base=base)
+
+
+def _set_ticks(axes: Axes, which: str, ticks: list[float], labels: list[str]) -> None:
+    axis: Any = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_ticks(ticks, labels=labels)
+    axis.set_minor_locator(NullLocator())
+
+
+def _limits(axes: Axes, which: str, low: float, high: float) -> None:
+    (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
+
+
+def _label(axes: Axes, which: str, label: str) -> None:
+    (axes.set_xlabel if which == "x" else axes.set_ylabel)(label)

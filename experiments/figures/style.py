@@ -1,0 +1,195 @@
+"""How every figure looks: one palette ordered by lightness, markers and lines that differ without colour, layout by measured text.
+
+The colours follow Okabe and Ito (2008), darkened or lightened so that their lightness differs too (about 12, 30, 45, 60 and 76 of 100);
+so a figure printed in grey says the same. Nothing here changes matplotlib's state: a figure is built and saved within `styled()`.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.textpath import TextPath
+
+INK, MUTED, FAINT = "#1a1a1a", "#555555", "#c8c8c8"
+WIDTH = 9.6
+"""Inches; the report shows a figure somewhat larger than that."""
+TITLE_SIZE, TEXT_SIZE, NOTE_SIZE = 13.0, 10.0, 9.0
+
+_RC: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
+    "font.size": TEXT_SIZE,
+    "axes.titlesize": TEXT_SIZE,
+    "axes.titlelocation": "left",
+    "axes.titlecolor": MUTED,
+    "axes.labelsize": TEXT_SIZE,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.7,
+    "xtick.labelsize": 9.0,
+    "ytick.labelsize": 9.0,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.minor.visible": False,
+    "ytick.minor.visible": False,
+    "legend.fontsize": 9.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 6.5,
+    "hatch.linewidth": 0.5,
+    "text.parse_math": False,
+    "svg.fonttype": "none",
+    "savefig.facecolor": "white",
+    "figure.facecolor": "white",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A finished figure: its message, how to read it, and the picture."""
+
+    title: str
+    caption: str
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a series is drawn: told apart by colour, by lightness, by marker and by dashes."""
+
+    colour: str
+    marker: str
+    dash: Any = "-"
+
+
+MODE_LOOKS = {
+    "no_grad": Look("#f0b02e", "o", "-"),
+    "forward": Look("#4a9fce", "s", (0, (6, 2))),
+    "full": Look("#10254d", "D", "-"),
+    "w1_only": Look("#c0470c", "^", (0, (4, 1.5, 1, 1.5))),
+    "only": Look("#00785a", "P", (0, (2, 1))),
+    "checkpointed": Look("#6b2d80", "v", (0, (1, 1))),
+}
+MORE_LOOKS = (
+    Look("#10254d", "D", "-"),
+    Look("#e08a1e", "o", (0, (5, 2))),
+    Look("#2a8f6d", "s", (0, (2, 1))),
+    Look("#7db8dc", "^", (0, (4, 1.5, 1, 1.5))),
+    Look("#6b2d80", "v", (0, (1, 1))),
+    Look("#8a8a8a", "P", (0, (7, 2, 1, 2, 1, 2))),
+)
+MODE_NAMES = {"no_grad": "no-grad", "forward": "forward", "full": "full", "w1_only": "W₁ only", "only": "W_j only", "checkpointed": "checkpointed"}
+
+
+@contextmanager
+def styled(salt: str = "") -> Iterator[None]:
+    """Within it figures get this look; `salt` keeps the ids of one SVG apart from another's in the same page."""
+    with matplotlib.rc_context({**_RC, "svg.hashsalt": salt or "tapemeasure"}):
+        yield
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure whose body (what is not title, legend and note) is `height` inches high."""
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def finish(figure: Figure, title: str, note: str = "", handles: Sequence[Line2D | Any] = ()) -> Figure:
+    """Set the message above, the legend's entries under it and a note below, each in room of its own, and lay out the rest."""
+    width, body = figure.get_size_inches()
+    margin = 0.12
+    lines = wrap(title, (width - 2 * margin) * 72, TITLE_SIZE, bold=True)
+    notes = wrap(note, (width - 2 * margin) * 72, NOTE_SIZE) if note else []
+    columns = _legend_columns(handles, (width - 2 * margin) * 72)
+    top = 0.08 + len(lines) * TITLE_SIZE * 1.3 / 72 + 0.08
+    legend = -(-len(handles) // columns) * 0.215 + 0.08 if handles else 0.0
+    bottom = len(notes) * NOTE_SIZE * 1.35 / 72 + (0.14 if notes else 0.04)
+    height = body + top + legend + bottom
+    figure.set_size_inches(width, height)
+    figure.text(margin / width, 1 - 0.08 / height, "\n".join(lines), ha="left", va="top", size=TITLE_SIZE, weight="bold", color=INK, linespacing=1.25)
+    if notes:
+        figure.text(margin / width, 0.07 / height, "\n".join(notes), ha="left", va="bottom", size=NOTE_SIZE, color=MUTED, linespacing=1.3)
+    if handles:
+        place = (margin / width, 1 - top / height)
+        figure.legend(
+            handles=list(handles), ncols=columns, loc="upper left", bbox_to_anchor=place, borderaxespad=0, borderpad=0, handlelength=2.6,
+            columnspacing=1.6,
+        )  # fmt: skip
+    rect = (0.0, bottom / height, 1.0, body / height)
+    figure.set_layout_engine(ConstrainedLayoutEngine(rect=rect, w_pad=0.08, h_pad=0.06, wspace=0.03, hspace=0.05))
+    return figure
+
+
+def _legend_columns(handles: Sequence[Any], points: float) -> int:
+    """As many columns as fit, all as wide as the widest entry."""
+    if not handles:
+        return 1
+    widest = max(text_width(str(handle.get_label()), 9.5) for handle in handles) + 60
+    fit = max(1, int(points // widest))
+    rows = -(-len(handles) // fit)
+    return -(-len(handles) // rows)
+
+
+@lru_cache(maxsize=4096)
+def text_width(text: str, size: float, bold: bool = False) -> float:
+    """The width of one line of text in points."""
+    if not text.strip():
+        return 0.0
+    weight = "bold" if bold else "normal"
+    return float(TextPath((0, 0), text, size=size, prop=FontProperties(family="DejaVu Sans", weight=weight), usetex=False).get_extents().x1)
+
+
+def wrap(text: str, points: float, size: float, bold: bool = False) -> list[str]:
+    """Text broken into lines that are no wider than so many points."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(longer, size, bold) <= points:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def handle(label: str, look: Look, line: bool = True, hollow: bool = False) -> Line2D:
+    """A legend entry that shows a series' mark, and its line where it has one."""
+    face = "white" if hollow else look.colour
+    return Line2D(
+        [], [], color=look.colour, marker=look.marker, linestyle=look.dash if line else "none", label=label, markerfacecolor=face,
+        markeredgecolor=look.colour if hollow else "white", markeredgewidth=1.2 if hollow else 0.6,
+    )  # fmt: skip
+
+
+def png_of(drawing: Drawing, dpi: int = 150) -> bytes:
+    """The drawing as a PNG, the same bytes every time."""
+    buffer = io.BytesIO()
+    drawing.figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None, "Title": drawing.title})
+    return buffer.getvalue()
+
+
+def svg_of(drawing: Drawing) -> str:
+    """The drawing as an SVG that carries its message and its caption, without the ids that would be the same in every figure."""
+    buffer = io.BytesIO()
+    drawing.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": drawing.title, "Description": drawing.caption})
+    return re.sub(r' id="[A-Za-z0-9]+_\d+"', "", buffer.getvalue().decode())
