@@ -63,7 +63,8 @@ def gradients(
 ) -> list[ComputationNode]:
     """Nodes that compute the gradient of `loss` with respect to each node of `wrt`; the graph itself is left as it was.
 
-    `loss` has one element. `onto` holds earlier gradients, to which those of its nodes are added as they are born. Raises GraphError for a `wrt` on which the loss does not depend.
+    `loss` has one element. `onto` holds earlier gradients, to which those of its nodes are added as they are born.
+    Raises GraphError for a `wrt` on which the loss does not depend.
     """
     if loss.spec is not None and loss.spec.shape:
         raise GraphError(f"the loss {loss.label} has shape {loss.spec}; expected one element; take its .sum()")
@@ -113,7 +114,13 @@ def _upstream_of(graph: ComputationNode, one: Any) -> ComputationNode:
 
 
 def _differentiate(
-    nodes: list[ComputationNode], leading: set[ComputationNode], loss: ComputationNode, seed: ComputationNode, *, eager: bool, onto: Mapping[ComputationNode, ComputationNode] | None = None
+    nodes: list[ComputationNode],
+    leading: set[ComputationNode],
+    loss: ComputationNode,
+    seed: ComputationNode,
+    *,
+    eager: bool,
+    onto: Mapping[ComputationNode, ComputationNode] | None = None,
 ) -> dict[ComputationNode, ComputationNode]:
     """The gradient node of every node in `leading` that the loss reaches; `nodes` in order of creation.
 

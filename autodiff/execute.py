@@ -7,6 +7,7 @@ the values that die there are dropped, so that their memory really is returned. 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
@@ -14,14 +15,14 @@ from time import perf_counter_ns
 from types import CodeType
 from typing import Any
 
-import numpy as np
 import torch
 
 from autodiff.errors import GraphError, ShapeError
+from autodiff.node import ComputationNode
 from autodiff.program import Program
 from autodiff.recording import Recording
 from autodiff.schedule import Lifetimes, Schedule, check_schedule
-from autodiff.spec import spec_of
+from autodiff.spec import NUMBER, spec_of
 
 STEPS_A_FUNCTION = 2000
 
@@ -40,6 +41,7 @@ class Executable:
         self.schedule = schedule
         self.lifetimes = check_schedule(program, schedule) if lifetimes is None else lifetimes
         self._watch = watch
+        self._known_to_fit: dict[int, weakref.ref[Any]] = {}
         emitted = _Emitter(program, schedule, self.lifetimes, watched=watch is not None)
         self._chunks = emitted.chunks
         self._names = emitted.names
@@ -65,7 +67,7 @@ class Executable:
         """
         held: list[Any] = [None] * len(self.program.values)
         for value in self.program.given:
-            held[value] = self._given(value, given or {})
+            held[value] = self._given(value, given)
         sizes: list[int] = []
         clocks: list[int] = []
         with _plain_tensors():
@@ -73,25 +75,30 @@ class Executable:
             for function in self._functions:
                 function(held, sizes.append, clocks.append)
         results = [held[target] for target in self.program.targets]
-        return results, Recording(self.program, self.schedule, self.lifetimes, self._sizes(sizes), np.array(clocks, np.int64))
+        return results, Recording(self.program, self.schedule, self.lifetimes, self._sizes(sizes), clocks)
 
-    def _given(self, value: int, given: Mapping[int, Any]) -> Any:
+    def _given(self, value: int, given: Mapping[int, Any] | None) -> Any:
         expected, _, _, source = self.program.values[value]
-        held = given[value] if value in given else source.value
+        held = given[value] if given is not None and value in given else source.value
+        known = self._known_to_fit.get(value)
+        if known is not None and known() is held:
+            return held
         label = self.program.label(value)
         if held is None:
             raise GraphError(f"{label} has no value (its shape alone was given), so it cannot be run; use execute=False, or give it a value")
         found = spec_of(held)
         if found is None or found.shape != expected.shape or found.dtype != expected.dtype:
             raise ShapeError(f"{label} holds {found or type(held).__name__}; the program was made for {expected}; make the program again")
+        if isinstance(held, torch.Tensor):
+            self._known_to_fit[value] = weakref.ref(held)  # so that a step run again and again is checked once
         return held
 
-    def _sizes(self, noted: list[int]) -> np.ndarray:
+    def _sizes(self, noted: list[int]) -> list[int]:
         """The bytes of every buffer: as noted, or, for Python numbers, eight."""
         if not self._unmeasured:
-            return np.array(noted, dtype=np.int64)
+            return noted
         sizes = iter(noted)
-        return np.array([8 if i in self._unmeasured else next(sizes) for i in range(len(self.lifetimes.owner))], dtype=np.int64)
+        return [NUMBER.itemsize if i in self._unmeasured else next(sizes) for i in range(len(self.lifetimes.owner))]
 
 
 def execute(
@@ -158,7 +165,9 @@ class _Emitter:
 
     def _name(self, op: Any, part: str) -> str:
         """The name of an op's kernel or formula, one for all ops of a class with the same parameters."""
-        key = (type(op), op.parameters, part)
+        # An op whose class keeps state that it does not declare is known by itself alone.
+        undeclared = op.parameters == () and type(op).__init__ is not ComputationNode.__init__
+        key = (type(op), op if undeclared else op.parameters, part)
         name = self._name_of.get(key)
         if name is None:
             name = type(op).__name__ if type(op).__name__ not in self.names else f"{type(op).__name__}_{len(self.names)}"

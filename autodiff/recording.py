@@ -6,7 +6,9 @@ every step. Meters are pure functions over it: record now, interpret later.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -26,13 +28,23 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """The notes of one run: `sizes` in bytes, one each buffer; `clocks` in ns, before the first step and after each, or None."""
+    """The notes of one run, as they were noted: the bytes of each buffer; the clock in ns before the first step and after each, or None."""
 
     program: Program
     schedule: Schedule
     lifetimes: Lifetimes
-    sizes: np.ndarray
-    clocks: np.ndarray | None = None
+    noted_sizes: Sequence[int]
+    noted_clocks: Sequence[int] | None = None
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """The bytes of every buffer, in order of birth."""
+        return np.asarray(self.noted_sizes, dtype=np.int64)
+
+    @cached_property
+    def clocks(self) -> np.ndarray | None:
+        """The clock in ns before the first step and after each; None where nothing was run."""
+        return None if self.noted_clocks is None else np.asarray(self.noted_clocks, dtype=np.int64)
 
     def events(self) -> list[Event]:
         """Everything that happened, in order: at each step its values, the buffers they allocate, then the buffers freed."""
@@ -53,5 +65,4 @@ class Recording:
 def recording_from_specs(program: Program, schedule: Schedule, lifetimes: Lifetimes) -> Recording:
     """The recording that an execution would give, with every buffer's bytes read from its spec; no clock."""
     nbytes = [value.spec.nbytes for value in program.values]
-    sizes = np.array([nbytes[owner] for owner in lifetimes.owner.tolist()], dtype=np.int64)
-    return Recording(program, schedule, lifetimes, sizes)
+    return Recording(program, schedule, lifetimes, [nbytes[owner] for owner in lifetimes.owner.tolist()])

@@ -193,22 +193,32 @@ class _Slots:
 
 
 def _takeover(program: Program, at: int, instruction: int, read: int, current: list[int]) -> int:
-    """The buffer that a step takes over from one of its reads, where it may: elementwise, of the same bytes, not the caller's."""
-    op, reads, writes, _ = program.instructions[instruction]
-    source, result = program.values[reads[read]], program.values[writes[0]]
+    """The buffer that a step takes over from one of its reads, where it may: as `_fits` says, and not the caller's."""
+    _, reads, writes, _ = program.instructions[instruction]
+    if not 0 <= read < len(reads):
+        raise ScheduleError(f"step {at} writes {program.label(writes[0])} over read {read}; expected one of its {len(reads)} reads, from 0 on")
     buffer = current[reads[read]]
-    allowed = (
-        op.into is not None
-        and buffer >= 0
-        and program.values[source.buffer].spec.numel == source.spec.numel == result.spec.numel
-        and (source.spec.dtype, source.spec.layout) == (result.spec.dtype, result.spec.layout)
-    )
-    if not allowed:
+    if buffer < 0 or not _fits(program, instruction, read):
         raise ScheduleError(
             f"step {at} writes {program.label(writes[0])} over {program.label(reads[read])}; expected an elementwise op on a buffer "
-            "of the same dtype and layout that is not the caller's"
+            "of the same dtype and layout that is not the caller's and that it reads in one order only"
         )
     return buffer
+
+
+def _fits(program: Program, instruction: int, read: int) -> bool:
+    """Whether a result could be written over a read, as far as specs tell: elementwise, the whole buffer, the same dtype and layout.
+
+    An op that reads the buffer through another view as well would find it changed.
+    """
+    op, reads, writes, _ = program.instructions[instruction]
+    source, result = program.values[reads[read]], program.values[writes[0]]
+    return (
+        op.into is not None
+        and program.values[source.buffer].spec.numel == source.spec.numel == result.spec.numel
+        and (source.spec.dtype, source.spec.layout) == (result.spec.dtype, result.spec.layout)
+        and all(other == reads[read] or program.values[other].buffer != source.buffer for other in reads)
+    )
 
 
 def check_schedule(program: Program, schedule: Schedule) -> Lifetimes:
@@ -253,14 +263,19 @@ def as_created(program: Program, planner: str = "store_all") -> Schedule:
 
 
 def accumulated_in_place(program: Program, order: np.ndarray) -> dict[int, int]:
-    """The steps that add a gradient to an earlier slice's, each with the read that it writes over, where that one is not needed later."""
+    """The steps that add a gradient to an earlier slice's, each with the read that it writes over, where that may be and is not needed later."""
     accumulating = {i for i, instruction in enumerate(program.instructions) if getattr(instruction.op, "accumulates", False)}
-    if not accumulating:
+    given = set(program.given)
+    fitting = {i: buffer for i in accumulating if (buffer := _buffer_of_first_read(program, i)) not in given and _fits(program, i, 0)}
+    if not fitting:
         return {}
-    last_read: dict[int, int] = dict.fromkeys(program.targets, len(order))
+    last_read = {program.values[target].buffer: len(order) for target in program.targets}
     for at, i in enumerate(order.tolist()):
         for read in program.instructions[i].reads:
-            last_read[read] = max(last_read.get(read, 0), at)
-    return {
-        at: 0 for at, i in enumerate(order.tolist()) if i in accumulating and last_read[program.instructions[i].reads[0]] == at
-    }
+            buffer = program.values[read].buffer
+            last_read[buffer] = max(last_read.get(buffer, 0), at)
+    return {at: 0 for at, i in enumerate(order.tolist()) if i in fitting and last_read[fitting[i]] == at}
+
+
+def _buffer_of_first_read(program: Program, instruction: int) -> int:
+    return program.values[program.instructions[instruction].reads[0]].buffer

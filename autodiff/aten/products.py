@@ -1,0 +1,137 @@
+"""What PyTorch's matrix products, convolutions and attention cost, and their `matmul_flops`.
+
+A product of m×k by k×p is mkp multiplications, m(k − 1)p additions, 2mkp matmul flops. A convolution is the product of its unfolded
+input by its filters: padding counts like any element. Attention is counted in full where it is causal, and in its backward pass with the
+scores that it computes again, as PyTorch's FlopCounterMode counts; the dot product of two vectors is no matrix product.
+"""
+
+from __future__ import annotations
+
+from autodiff.aten.call import Call, Rule, numel
+from autodiff.aten.reductions import softmax_cost
+from autodiff.cost import FREE, Cost
+
+
+def product(cells: int, inner: int) -> Cost:
+    """`cells` elements, each a sum of `inner` products."""
+    return Cost(multiplications=cells * inner, additions=cells * max(inner - 1, 0), matmul_flops=2 * cells * inner)
+
+
+def _matmul(call: Call) -> Cost:
+    """(…, m, k)(…, k, p), or a matrix by a vector."""
+    return product(call.size, call.args[0][-1])
+
+
+def _dot(call: Call) -> Cost:
+    """Σa·b: k multiplications, k − 1 additions."""
+    return Cost(multiplications=call.given, additions=max(call.given - 1, 0))
+
+
+def _added(call: Call) -> Cost:
+    """β·c + α·ab: N additions unless β is 0, and multiplications by α and β where they are not 1."""
+    cost = product(call.size, call.args[1][-1])
+    alpha, beta = call.kwargs.get("alpha", 1), call.kwargs.get("beta", 1)
+    scale = (call.size if alpha != 1 else 0) + (call.given if beta not in (0, 1) else 0)
+    return cost + Cost(multiplications=scale, additions=call.size if beta != 0 else 0)
+
+
+def _summed_over_batch(call: Call) -> Cost:
+    """β·c + α·Σ_i a_i b_i: the batch is one more inner dimension."""
+    batch, _, inner = call.args[1]
+    alpha, beta = call.kwargs.get("alpha", 1), call.kwargs.get("beta", 1)
+    scale = (call.size if alpha != 1 else 0) + (call.given if beta not in (0, 1) else 0)
+    return product(call.size, batch * inner) + Cost(multiplications=scale, additions=call.size if beta != 0 else 0)
+
+
+def _linear(call: Call) -> Cost:
+    """x·Wᵀ, and N additions for a bias."""
+    return product(call.size, call.args[0][-1]) + Cost(additions=call.size if call.arg(2) is not None else 0)
+
+
+def _products_of_convolution(x: tuple[int, ...], weight: tuple[int, ...], out: tuple[int, ...], transposed: bool) -> int:
+    """Each point of the output (of the input, where transposed) goes with every element of the filters, in every example."""
+    return x[0] * numel((x if transposed else out)[2:]) * numel(weight)
+
+
+def _convolution(call: Call) -> Cost:
+    """P products in sums that make the N elements of the result: P − N additions, and N for a bias."""
+    x, weight, bias = call.args[:3]
+    products = _products_of_convolution(x, weight, call.results[0], call.arg(6, False))
+    additions = max(products - call.size, 0) + (call.size if bias is not None else 0)
+    return Cost(multiplications=products, additions=additions, matmul_flops=2 * products)
+
+
+def _convolution_backward(call: Call) -> Cost:
+    """The same P products for the gradient of the input and again for that of the filters; a bias's sums over all but the channels."""
+    out, x, weight = call.args[:3]
+    transposed, wanted = call.args[7], call.args[10]
+    products = _products_of_convolution(x, weight, out, transposed)
+    cost = FREE
+    for asked, cells in zip(wanted[:2], (numel(x), numel(weight)), strict=True):
+        if asked:
+            cost += Cost(multiplications=products, additions=max(products - cells, 0), matmul_flops=2 * products)
+    return cost + Cost(additions=numel(out) - out[1] if wanted[2] else 0)
+
+
+def attention_cost(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], masked: bool, dropout: float) -> Cost:
+    """softmax(s·QKᵀ + mask)V, the scores scaled one by one, and the logarithm of each row's sum kept for backward."""
+    rows, inner, keys, width = numel(q[:-1]), q[-1], k[-2], v[-1]
+    scores = rows * keys
+    cost = product(scores, inner) + Cost(multiplications=scores, additions=scores if masked else 0) + softmax_cost(scores, rows)
+    cost += Cost(multiplications=2 * scores, comparisons=scores) if dropout else FREE
+    return cost + product(rows * width, keys) + Cost(additions=rows, elementary=rows)
+
+
+def attention_backward_cost(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], masked: bool, dropout: float) -> Cost:
+    """Five products and what joins them.
+
+    S = s·QKᵀ + mask again; P = e^(S − kept); dV = Pᵀ·dO; dP = dO·Vᵀ; δ = Σ dO·O a row; dS = s·P(dP − δ); dQ = dS·K; dK = dSᵀ·Q. Where
+    heads of queries share keys and values, their gradients are summed.
+    """
+    rows, inner, keys, width = numel(q[:-1]), q[-1], k[-2], v[-1]
+    queries, scores, out = q[-2], rows * keys, rows * width
+    heads = numel(q[:-2])
+    shared = heads - numel(k[:-2])
+    cost = product(scores, inner) + Cost(multiplications=scores, additions=(scores if masked else 0) + scores, elementary=scores)
+    cost += product(heads * keys * width, queries) + product(scores, width)
+    cost += Cost(multiplications=out, additions=out - rows) + Cost(multiplications=2 * scores, additions=scores)
+    cost += product(rows * inner, keys) + product(heads * keys * inner, queries)
+    cost += Cost(multiplications=2 * scores * 2) if dropout else FREE  # P and dP, each by mask and scale
+    return cost + Cost(additions=shared * keys * (inner + width))
+
+
+def _attention(mask: int | None, dropout: int) -> Rule:
+    def rule(call: Call) -> Cost:
+        masked = (call.arg(mask) if mask is not None else call.kwargs.get("attn_mask")) is not None
+        return attention_cost(*call.args[:3], masked=masked, dropout=call.arg(dropout, 0.0))
+
+    return rule
+
+
+def _attention_backward(mask: int | None, dropout: int) -> Rule:
+    def rule(call: Call) -> Cost:
+        masked = (call.arg(mask) if mask is not None else call.kwargs.get("attn_mask")) is not None
+        return attention_backward_cost(*call.args[1:4], masked=masked, dropout=call.arg(dropout, 0.0))
+
+    return rule
+
+
+PRODUCTS: dict[str, Rule] = {
+    **dict.fromkeys(("mm", "bmm", "mv", "_int_mm"), _matmul),
+    **dict.fromkeys(("dot", "vdot"), _dot),
+    **dict.fromkeys(("addmm", "baddbmm", "addmv"), _added),
+    "addbmm": _summed_over_batch,
+    "linear": _linear,
+    **dict.fromkeys(("convolution", "_convolution", "convolution_overrideable"), _convolution),
+    "convolution_backward": _convolution_backward,
+    "_scaled_dot_product_flash_attention_for_cpu": _attention(None, 3),
+    "_scaled_dot_product_flash_attention_for_cpu_backward": _attention_backward(None, 6),
+    "_scaled_dot_product_flash_attention": _attention(None, 3),
+    "_scaled_dot_product_flash_attention_backward": _attention_backward(None, 10),
+    "_scaled_dot_product_efficient_attention": _attention(3, 5),
+    "_scaled_dot_product_efficient_attention_backward": _attention_backward(4, 9),
+    "_scaled_dot_product_cudnn_attention": _attention(3, 5),
+    "_scaled_dot_product_cudnn_attention_backward": _attention_backward(8, 13),
+    "_scaled_dot_product_fused_attention_overrideable": _attention(3, 4),
+    "_scaled_dot_product_fused_attention_overrideable_backward": _attention_backward(4, 12),
+}

@@ -1,0 +1,28 @@
+"""Keep the input alone: every state is computed from it when the backward part comes to it.
+
+Source: the one extreme of Griewank and Walther's schedules, s = 1 (the caller's input); the other one is `StoreAll`.
+Bound: n(n − 1)/2 + 1 cells are run forward for n cells, where the plain pass runs n; with tanh at most three activations are alive, which
+is the least that any order can do with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autodiff.checkpointing.binomial import binomial_actions
+from autodiff.checkpointing.cells import find_cells
+from autodiff.checkpointing.store import carry_out
+from autodiff.program import Program
+from autodiff.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class RecomputeAll:
+    """Hold no activation but those that the cell that is being reversed needs."""
+
+    def __str__(self) -> str:
+        return "recompute_all"
+
+    def __call__(self, program: Program) -> Schedule:
+        cells = find_cells(program)
+        return carry_out(cells, binomial_actions(len(cells), 1), str(self))

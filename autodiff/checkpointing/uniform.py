@@ -1,0 +1,66 @@
+"""Equal segments: hold the state at each segment's start, and run a segment again as a whole when the backward part comes to it.
+
+Source: T. Chen, B. Xu, C. Zhang, C. Guestrin, "Training deep nets with sublinear memory cost", 2016, section 4.
+Bound: every cell is run forward at most twice. With tanh the last cell of a segment is not run again, because the state that it ends in was
+held as the next segment's start: n cells in k segments take 2n − k − (length of the last segment) + 1 forward runs. Activations alive: at
+most about k + n/k + 2, so k = √n is the default.
+
+Lengths differ by one at most, and the longer segments come first, so that the last one, which is kept and never run again, is among the
+shorter. It does not weigh cells by what they cost or hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from math import isqrt
+
+from autodiff.checkpointing.binomial import Action, whole_number
+from autodiff.checkpointing.cells import find_cells
+from autodiff.checkpointing.store import carry_out
+from autodiff.errors import PlannerError
+from autodiff.program import Program
+from autodiff.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Equal segments, the last one kept; without a number of segments, √n of them, rounded to the nearest."""
+
+    segments: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.segments is not None:
+            whole_number("segments", self.segments, 1)
+
+    def __str__(self) -> str:
+        return "uniform" if self.segments is None else f"uniform(segments={self.segments})"
+
+    def __call__(self, program: Program) -> Schedule:
+        cells = find_cells(program)
+        n = len(cells)
+        k = nearest_root(n) if self.segments is None else self.segments
+        if k > n:
+            raise PlannerError(f"segments = {k} for {n} cells; expected at most one a cell; give segments ≤ {n}")
+        return carry_out(cells, _plan(n, k), str(self))
+
+
+def nearest_root(n: int) -> int:
+    """√n rounded to the nearest whole number."""
+    root = isqrt(n)
+    return root + (n - root * root > root)
+
+
+def segment_edges(n: int, k: int) -> list[int]:
+    """Where k segments of n cells begin, and n: lengths differ by one at most, the longer ones come first."""
+    return [i * (n // k) + min(i, n % k) for i in range(k + 1)]
+
+
+def _plan(n: int, k: int) -> Iterator[tuple[Action, int, int]]:
+    segments = list(pairwise(segment_edges(n, k)))
+    for start, stop in segments[:-1]:
+        yield Action.SNAPSHOT, start, start
+        yield Action.ADVANCE, start, stop
+    for start, stop in reversed(segments):
+        yield Action.REVERSE, start, stop
