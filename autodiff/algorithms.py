@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 
+from autodiff.collector import paused_collector
 from autodiff.errors import GraphError
-from autodiff.node import ComputationNode, Leaf, build_graph, is_building_graph
+from autodiff.node import ComputationNode, Leaf, build_graph, creation, in_order_of_creation, is_building_graph
 from autodiff.ops.reductions import Fill
 from autodiff.spec import NUMBER, Spec, spec_of
 
@@ -46,7 +47,7 @@ def backward_algorithm(graph: ComputationNode, one: Any = 1.0) -> ComputationNod
             raise GraphError(f"{unfilled.label} has no result yet; run forward_algorithm(graph) before backward_algorithm(graph)")
     for node in nodes:
         node.gradient = None
-    nodes.sort(key=lambda node: node.serial)
+    nodes.sort(key=creation)
     found = _differentiate(nodes, set(nodes), graph, seed, eager=not building)
     if building:
         for node, gradient in found.items():
@@ -58,6 +59,7 @@ def backward_algorithm(graph: ComputationNode, one: Any = 1.0) -> ComputationNod
     return graph
 
 
+@paused_collector()
 def gradients(
     loss: ComputationNode, wrt: Sequence[ComputationNode], onto: Mapping[ComputationNode, ComputationNode] | None = None
 ) -> list[ComputationNode]:
@@ -70,7 +72,7 @@ def gradients(
         raise GraphError(f"the loss {loss.label} has shape {loss.spec}; expected one element; take its .sum()")
     if loss.gradient_nodes is not None and all(node in loss.gradient_nodes for node in wrt):
         return [loss.gradient_nodes[node] for node in wrt]
-    nodes = sorted(loss.sorted_nodes(), key=lambda node: node.serial)
+    nodes = in_order_of_creation([loss])
     reached = set(nodes)
     for node in wrt:
         if not isinstance(node, ComputationNode):
@@ -79,7 +81,7 @@ def gradients(
             raise GraphError(f"the loss {loss.label} does not depend on {node.label}; expected a node of its graph; leave it out of wrt")
     leading = set(wrt)
     for node in nodes:
-        if any(below in leading for below in node.input_nodes):
+        if not leading.isdisjoint(node.input_nodes):
             leading.add(node)
     seed = _constant_like(loss, 1.0)
     found = _differentiate(nodes, leading, loss, seed, eager=False, onto=onto or {})
@@ -127,28 +129,29 @@ def _differentiate(
     Nodes are visited in reverse order of creation, so each has all its contributions before it is passed on.
     """
     found: dict[ComputationNode, ComputationNode] = {**(onto or {}), loss: seed}
-    for node in reversed(nodes):
-        gradient = found.get(node)
-        if gradient is None:
-            continue
-        if gradient.gradient_of is None and not isinstance(gradient, Leaf):
-            gradient.gradient_of = node
-        if not node.input_nodes or not any(below in leading for below in node.input_nodes):
-            continue
-        for below, downstream in zip(node.input_nodes, _downstream(node, gradient, eager), strict=True):
-            if downstream is None or below not in leading:
+    with build_graph():
+        for node in reversed(nodes):
+            gradient = found.get(node)
+            if gradient is None:
                 continue
-            downstream = downstream if isinstance(downstream, ComputationNode) else Leaf(downstream)
-            earlier = found.get(below)
-            if earlier is not None:
-                downstream = earlier + downstream
-                downstream.accumulates = earlier.gradient_of is below  # it was finished, by a slice before
-            found[below] = downstream
+            if gradient.gradient_of is None and not isinstance(gradient, Leaf):
+                gradient.gradient_of = node
+            if leading.isdisjoint(node.input_nodes):
+                continue
+            for below, downstream in zip(node.input_nodes, _downstream(node, gradient, eager), strict=True):
+                if downstream is None or below not in leading:
+                    continue
+                downstream = downstream if isinstance(downstream, ComputationNode) else Leaf(downstream)
+                earlier = found.get(below)
+                if earlier is not None:
+                    downstream = earlier + downstream
+                    downstream.accumulates = earlier.gradient_of is below  # it was finished, by a slice before
+                found[below] = downstream
     return found
 
 
 def _downstream(node: ComputationNode, upstream: ComputationNode, eager: bool) -> list[Any]:
-    """What `node.backward()` gives for an upstream gradient, leaving the node as it was."""
+    """What `node.backward()` gives for an upstream gradient, within `build_graph()`, leaving the node as it was."""
     own = node.gradient, node.result
     by_the_book = type(node).compute is ComputationNode.compute
     if by_the_book and eager:
@@ -158,8 +161,7 @@ def _downstream(node: ComputationNode, upstream: ComputationNode, eager: bool) -
     if by_the_book:
         node.result = node
     try:
-        with build_graph():
-            downstream = node.backward()
+        downstream = node.backward()
     finally:
         node.gradient, node.result = own
     return _one_for_each_input(node, downstream)
@@ -178,7 +180,7 @@ def _run(targets: Iterable[ComputationNode], given: set[ComputationNode]) -> Non
     """Compute the targets, inputs first, taking what is given as computed already."""
     seen = set(given)
     nodes = [node for target in targets for node in target.sorted_nodes(seen)]
-    for node in sorted(nodes, key=lambda node: node.serial):
+    for node in sorted(nodes, key=creation):
         node.forward()
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from autodiff.algorithms import gradients
+from autodiff.collector import paused_collector
 from autodiff.errors import ShapeError, TapemeasureError
 from autodiff.node import ComputationNode, Leaf
 from autodiff.ops import Columns, Gelu, Relu, Sigmoid, Tanh, cross_entropy, squared_error
@@ -60,6 +61,7 @@ class Network:
             leaf.value = drawn.to(device)
 
 
+@paused_collector()
 def chain(
     n: int,
     d: Dim,
@@ -82,8 +84,11 @@ def chain(
         raise TapemeasureError(f"activation {activation!r}; expected one of {', '.join(ACTIVATIONS)}")
     if loss not in LOSSES:
         raise TapemeasureError(f"loss {loss!r}; expected one of {', '.join(LOSSES)}")
-    for name, size in (("n", n), ("micro_batches", micro_batches), *((("d", d), ("b", b)) if values else ())):
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+    if not isinstance(dtype, torch.dtype):
+        raise TapemeasureError(f"dtype {dtype!r}; expected a dtype of PyTorch, such as torch.float32")
+    for name, size in (("n", n), ("micro_batches", micro_batches), ("d", d), ("b", b)):
+        may_be_symbol = not values and name in "db" and not isinstance(size, (bool, float, str))
+        if (not isinstance(size, int) or isinstance(size, bool) or size < 1) and not (may_be_symbol and not isinstance(size, int)):
             raise ShapeError(f"{name} = {size!r}; expected an integer of at least 1")
     if values and micro_batches > b:
         raise ShapeError(f"micro_batches = {micro_batches} with a batch of {b}; expected at most one micro-batch for each example")

@@ -10,9 +10,10 @@ Operators (`+`, `@`, `.exp()`, …) make ops, and ops are nodes: `autodiff.ops.o
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,14 +68,22 @@ class ComputationNode:
     def __init__(self, *input_nodes: Any, name: str | None = None) -> None:
         self.name = name
         self.input_nodes = inputs = [node if isinstance(node, ComputationNode) else Leaf(node) for node in input_nodes]
-        specs = [node.spec for node in inputs]
-        if inputs and None not in specs:
-            try:
-                self.spec = self.result_spec(*specs)
-            except ShapeError as error:
-                given = ", ".join(f"{node.label}: {node.spec}" for node in inputs)
-                raise ShapeError(f"{type(self).__name__}({given}): {error}") from None
+        specs = []
+        for node in inputs:
+            if node.spec is None:
+                break
+            specs.append(node.spec)
+        else:
+            if inputs:
+                self.spec = self._result_spec(specs)
         self.serial = _next_serial()
+
+    def _result_spec(self, specs: list[Spec]) -> Spec | None:
+        try:
+            return self.result_spec(*specs)
+        except ShapeError as error:
+            given = ", ".join(f"{node.label}: {node.spec}" for node in self.input_nodes)
+            raise ShapeError(f"{type(self).__name__}({given}): {error}") from None
 
     # The parts of an op. A subclass written as the exercise writes it has only forward() and backward().
 
@@ -202,6 +211,22 @@ class ComputationNode:
         def __rmatmul__(self, other: Any) -> ComputationNode: ...
         @property
         def T(self) -> ComputationNode: ...
+
+
+creation: Callable[[ComputationNode], int] = attrgetter("serial")
+"""The key by which nodes sort in order of creation."""
+
+
+def in_order_of_creation(targets: Iterable[ComputationNode]) -> list[ComputationNode]:
+    """All nodes that the targets depend on, and these, in order of creation, which is a topological order."""
+    seen = set(targets)
+    stack = list(seen)
+    while stack:
+        for below in stack.pop().input_nodes:
+            if below not in seen:
+                seen.add(below)
+                stack.append(below)
+    return sorted(seen, key=creation)
 
 
 class Leaf(ComputationNode):

@@ -7,13 +7,14 @@ several values; liveness is of buffers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from autodiff.collector import paused_collector
 from autodiff.errors import GraphError
-from autodiff.node import ComputationNode, Leaf
+from autodiff.node import ComputationNode, Leaf, in_order_of_creation
 from autodiff.spec import Spec
 
 FORWARD, RECOMPUTE, BACKWARD = PHASES = ("forward", "recompute", "backward")
@@ -87,19 +88,20 @@ class Program:
         return replace(self, instructions=forward, targets=(self.targets[0], *kept))
 
 
-def linearize(targets: Sequence[ComputationNode]) -> Program:
+@paused_collector()
+def linearize(targets: Sequence[ComputationNode], wrt: Iterable[ComputationNode] = ()) -> Program:
     """The program that computes `targets`, the first of which is the loss.
 
-    What the loss depends on is of the forward phase, all else of the backward phase. Raises GraphError for a node whose class
-    says too little of itself to be measured.
+    What the loss depends on is of the forward phase, all else of the backward phase. `wrt` are the nodes that the further
+    targets are gradients of; where it is left out, the gradients themselves say. Raises GraphError for a node whose class says
+    too little of itself to be measured.
     """
     if not targets:
         raise GraphError("no targets were given; expected the loss, and the gradients that are wanted")
-    seen: set[ComputationNode] = set()
-    nodes = [node for target in targets for node in target.sorted_nodes(seen)]
-    nodes.sort(key=lambda node: node.serial)
+    nodes = in_order_of_creation(targets)
     index = {node: i for i, node in enumerate(nodes)}
-    differentiated = {target.gradient_of for target in targets[1:]}
+    differentiated = {*wrt, *(target.gradient_of for target in targets[1:])}
+    asked = set(targets[1:]) if any(isinstance(node, Leaf) and node.role != INPUT for node in wrt) else set()
     forward = _marked(nodes, index, targets[0])
 
     values: list[Value] = []
@@ -108,14 +110,16 @@ def linearize(targets: Sequence[ComputationNode]) -> Program:
         spec = node.spec
         if spec is None:
             raise GraphError(_what_it_lacks(node))
-        if isinstance(node, Leaf):
+        inputs = node.input_nodes
+        if not inputs and isinstance(node, Leaf):
             values.append(Value(spec, i, node.role or (PARAMETER if node in differentiated else INPUT), node))
             continue
-        reads = tuple([index[below] for below in node.input_nodes])
-        buffer = i if node.view_of is None else values[reads[node.view_of]].buffer
-        values.append(Value(spec, buffer, ACTIVATION if forward[i] else _backward_role(node, differentiated), node))
-        instructions.append(Instruction(node, reads, (i,), FORWARD if forward[i] else BACKWARD))
-    return Program(tuple(values), tuple(instructions), tuple(index[target] for target in targets))
+        reads = tuple([index[below] for below in inputs])
+        view_of = node.view_of
+        phase, role = (FORWARD, ACTIVATION) if forward[i] else (BACKWARD, _backward_role(node, differentiated, asked))
+        values.append(Value(spec, i if view_of is None else values[reads[view_of]].buffer, role, node))
+        instructions.append(Instruction(node, reads, (i,), phase))
+    return Program(tuple(values), tuple(instructions), tuple([index[target] for target in targets]))
 
 
 def _marked(nodes: list[ComputationNode], index: dict[ComputationNode, int], loss: ComputationNode) -> bytearray:
@@ -129,10 +133,12 @@ def _marked(nodes: list[ComputationNode], index: dict[ComputationNode, int], los
     return marked
 
 
-def _backward_role(node: ComputationNode, differentiated: set[ComputationNode | None]) -> str:
+def _backward_role(node: ComputationNode, differentiated: set[ComputationNode | None], asked: set[ComputationNode]) -> str:
     of = node.gradient_of
     if of is None:
         return TEMPORARY
+    if node in asked and not isinstance(of, Leaf):
+        return PARAMETER_GRADIENT  # the gradient of a sum is that of its parts as well
     is_parameter = isinstance(of, Leaf) and (of.role == PARAMETER or (of.role is None and of in differentiated))
     return PARAMETER_GRADIENT if is_parameter else GRADIENT
 

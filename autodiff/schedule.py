@@ -15,6 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
+from autodiff.collector import paused_collector
 from autodiff.errors import ScheduleError
 from autodiff.program import ACTIVATION, BACKWARD, FORWARD, PHASES, RECOMPUTE, Program
 
@@ -99,6 +100,7 @@ class Lifetimes:
 _NOT_COMPUTED, _GIVEN = -2, -1
 
 
+@paused_collector()
 def lifetimes(program: Program, schedule: Schedule) -> Lifetimes:
     """The lifetimes that follow from a schedule by liveness.
 

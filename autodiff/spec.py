@@ -116,7 +116,14 @@ def common_dtype(*dtypes: Any) -> Any:
 
 def same_shape(one: Shape, other: Shape) -> bool:
     """Whether two shapes are equal: dimension by dimension the same object, the same number, or arrays equal throughout."""
-    return len(one) == len(other) and all(a is b or bool(np.all(a == b)) for a, b in zip(one, other, strict=True))
+    if len(one) != len(other):
+        return False
+    for a, b in zip(one, other, strict=True):
+        if a is not b:
+            equal = a == b
+            if equal is False or (equal is not True and not np.all(equal)):
+                return False
+    return True
 
 
 def elementwise(*specs: Spec) -> Spec:

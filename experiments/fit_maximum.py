@@ -8,8 +8,8 @@ A formula with as many pieces and as many terms that meets the same conditions i
 nothing is decided, since the rows cannot tell which one is meant; the rivals are listed with the smallest coefficients first.
 Bound: formulas of at most `MOST_PIECES` pieces of at most `MOST_TERMS` terms (a single polynomial may have all twelve). That none shorter
 exists is as sure as the proposals of `fit_search.py` are complete. A piece that rules at none of the shapes measured cannot be
-found; where b/d leaves room for one (powers of two do, between 1/2 and 1), the fit says so in its reason. It also does where a piece is met by
-just enough rows; where the rows do not bear it out at all (`_evidence`), nothing is decided.
+found; where b/d leaves room for one (powers of two do, between 1/2 and 1), the fit says so in its reason, as it does where just
+enough rows meet a piece. Where the rows do not bear a piece out at all (`_evidence`), nothing is decided.
 """
 
 from __future__ import annotations

@@ -1,2 +1,4 @@
 from experiments.publish import Results
+
+
 def write_report(results: Results) -> None: ...

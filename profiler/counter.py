@@ -18,22 +18,34 @@ def count_operations(recording: Recording) -> dict[str, Cost]:
 
 def count_steps(program: Program, order: list[int], phases: tuple[str, ...]) -> dict[str, Cost]:
     """The operations of instructions in an order, each with its phase. Equal ops on equal shapes are counted together."""
-    times: Counter[tuple[int, str]] = Counter(zip(order, phases, strict=True))
-    alike: dict[Any, list[Any]] = {}
-    for (i, phase), count in times.items():
-        op, reads, _, _ = program.instructions[i]
-        specs = tuple([program.values[read].spec for read in reads])
-        key = (type(op), op.parameters, specs, phase)
-        entry = alike.get(key)
-        if entry is None:
-            alike[key] = [op, specs, count]
-        else:
-            entry[2] += count
+    instructions = program.instructions
+    number = _spec_numbers(program)
+    times: Counter[Any] = Counter()
+    examples: dict[Any, int] = {}
+    for i, phase in zip(order, phases, strict=True):
+        op, reads, _, _ = instructions[i]
+        key = (phase, type(op), op.parameters, *[number[read] for read in reads])
+        times[key] += 1
+        examples[key] = i
     totals = dict.fromkeys(PHASES, FREE)
-    for key, (op, specs, count) in alike.items():
-        phase = key[3]
-        totals[phase] = totals[phase] + _cost(op, specs) * count
+    for key, count in times.items():
+        op, reads, _, _ = instructions[examples[key]]
+        totals[key[0]] = totals[key[0]] + _cost(op, tuple(program.values[read].spec for read in reads)) * count
     return totals
+
+
+def _spec_numbers(program: Program) -> list[int]:
+    """A number for the spec of each value, the same for equal specs: they are compared once, and then only numbers are."""
+    numbers: dict[Any, int] = {}
+    known: dict[int, int] = {}
+    found = []
+    for value in program.values:
+        spec = value.spec
+        number = known.get(id(spec))
+        if number is None:
+            number = known[id(spec)] = numbers.setdefault(spec, len(numbers))
+        found.append(number)
+    return found
 
 
 def _cost(op: Any, specs: tuple[Any, ...]) -> Cost:

@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
+from autodiff.node import ComputationNode
 from autodiff.program import ROLES
 from autodiff.recording import Recording
 
@@ -160,6 +161,8 @@ def _workspaces(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
     program = recording.program
     needs: dict[int, int] = {}
     for i, (op, reads, _, _) in enumerate(program.instructions):
+        if type(op).workspace is ComputationNode.workspace:
+            continue  # the rule, and it needs none
         nbytes = op.workspace(*[program.values[read].spec for read in reads])
         if nbytes:
             needs[i] = nbytes

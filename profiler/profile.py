@@ -130,7 +130,9 @@ def program_of(loss: ComputationNode | Program, wrt: Sequence[ComputationNode] =
         program = loss
     elif isinstance(loss, ComputationNode):
         wrt = [wrt] if isinstance(wrt, ComputationNode) else list(wrt)
-        program = linearize([loss, *(gradients(loss, wrt) if wrt else [])])
+        if loss.spec is None:
+            linearize([loss])  # says which node says too little of itself, and what it lacks
+        program = linearize([loss, *(gradients(loss, wrt) if wrt else [])], wrt)
     else:
         raise GraphError(f"loss is a {type(loss).__name__}; expected a node of a computation graph, or a Program")
     return program.forward_part() if stop_after == "forward" else program

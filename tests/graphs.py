@@ -2,20 +2,25 @@
 
 `graphs()` draws a `RandomGraph` with values in float64; every value is tame, so that PyTorch's autograd and this engine can be
 compared to rounding. A graph is drawn op by op over a pool of what there is already, so hypothesis shrinks it to the few ops
-that matter.
+that matter. `schedules(program)` draws legal schedules that recompute and overwrite.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property, reduce
 from typing import Any
 
+import numpy as np
 import torch
 from hypothesis import strategies as st
 
 from autodiff import (
+    Add,
     AddBias,
+    Claims,
     Columns,
     ComputationNode,
     Div,
@@ -27,30 +32,56 @@ from autodiff import (
     Mean,
     Mul,
     Pow,
+    Program,
+    Schedule,
+    ScheduleError,
     Subtract,
     SumAxis,
     Transpose,
     cross_entropy,
+    gradients,
+    linearize,
     squared_error,
 )
-from autodiff.program import Program, linearize
-from autodiff.algorithms import gradients
+from autodiff.program import BACKWARD, FORWARD
+from autodiff.schedule import lifetimes
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 
 @dataclass(frozen=True, eq=False)
 class RandomGraph:
-    """A loss over leaves; `wrt` are those to differentiate; `extra` are further targets, some of them given values."""
+    """Losses over leaves, to be added up; `wrt` are the leaves to differentiate; `extra` are further targets, some of them given values.
 
-    loss: ComputationNode
+    Where `sliced`, each loss's gradients are built onto those of the losses before it, as micro-batches do.
+    """
+
+    losses: list[ComputationNode]
     leaves: list[Leaf]
     wrt: list[Leaf]
     extra: list[ComputationNode]
+    sliced: bool
+
+    @cached_property
+    def loss(self) -> ComputationNode:
+        """The sum of the losses."""
+        return reduce(Add, self.losses)
+
+    @cached_property
+    def gradients(self) -> list[ComputationNode]:
+        """The gradients of the loss, in the order of `wrt`."""
+        if not self.sliced:
+            return gradients(self.loss, self.wrt)
+        sums: dict[ComputationNode, ComputationNode] = {}
+        for loss in self.losses:
+            reached = set(loss.sorted_nodes())
+            those = [leaf for leaf in self.wrt if leaf in reached]
+            sums.update(zip(those, gradients(loss, those, onto=sums), strict=True))
+        return [sums[leaf] for leaf in self.wrt]
 
     def program(self) -> Program:
         """The program of the loss, its gradients and the further targets."""
-        return linearize([self.loss, *gradients(self.loss, self.wrt), *self.extra])
+        return linearize([self.loss, *self.gradients, *self.extra])
 
 
 @dataclass
@@ -154,10 +185,37 @@ def graphs(draw: Draw, max_steps: int = 8) -> RandomGraph:
         # The newest node is taken as often as any older one, so that graphs grow deep as well as wide.
         a = pool.nodes[-1] if draw(st.booleans()) else pool.node()
         pool.nodes.append(_STEPS[step](pool, a))
-    loss = _loss(pool, pool.nodes[-1])
-    for _ in range(draw(st.integers(0, 2))):
-        loss = loss + _loss(pool, pool.node())
-    reached = [leaf for leaf in pool.leaves if leaf in set(loss.sorted_nodes())]
-    wrt = draw(st.lists(st.sampled_from(reached), min_size=1, max_size=3, unique=True)) if reached else []
+    losses = [_loss(pool, pool.nodes[-1])]
+    losses += [_loss(pool, pool.node()) for _ in range(draw(st.integers(0, 2)))]
+    depended_on = {node for loss in losses for node in loss.sorted_nodes()}
+    reached = [leaf for leaf in pool.leaves if leaf in depended_on]
+    wrt = draw(st.lists(st.sampled_from(reached), min_size=1, max_size=3, unique=True))
     extra = draw(st.lists(st.sampled_from([*reached, pool.nodes[-1]]), max_size=2))
-    return RandomGraph(loss, pool.leaves, wrt, extra)
+    return RandomGraph(losses, pool.leaves, wrt, extra, draw(st.booleans()))
+
+
+@st.composite
+def schedules(draw: Draw, program: Program) -> Schedule:
+    """Legal schedules of a program that compute some values again just before they are read, and write some results over a dying input."""
+    writer = {write: i for i, instruction in enumerate(program.instructions) for write in instruction.writes}
+    order: list[int] = []
+    for i, instruction in enumerate(program.instructions):
+        again = [writer[read] for read in instruction.reads if read in writer]
+        order += draw(st.lists(st.sampled_from(again), max_size=2)) if again else []
+        order.append(i)
+    schedule = Schedule(np.array(order), claims_of(program, order), "random")
+    for at, i in enumerate(order):
+        if program.instructions[i].op.into is not None and draw(st.booleans()):
+            read = draw(st.integers(0, len(program.instructions[i].reads) - 1))
+            bolder = replace(schedule, overwrites={**schedule.overwrites, at: read})
+            with suppress(ScheduleError):
+                lifetimes(program, bolder)
+                schedule = bolder
+    return schedule
+
+
+def claims_of(program: Program, order: Sequence[int]) -> Claims:
+    """What an order can claim: its steps by phase, counted one by one."""
+    phases = [program.instructions[i].phase for i in order]
+    forward = len({i for i, phase in zip(order, phases, strict=True) if phase == FORWARD})
+    return Claims(forward, phases.count(FORWARD) - forward, phases.count(BACKWARD))

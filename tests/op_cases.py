@@ -106,7 +106,7 @@ CASES: dict[str, Build] = {
     "Columns": lambda new, m, k, p: ops.Columns(new.any(m, k), 1, k),
     "Columns of a vector": lambda new, m, k, p: ops.Columns(new.any(k), 0, k - 1),
     "Columns of a transpose": lambda new, m, k, p: ops.Columns(ops.Transpose(new.any(k, m)), 1, k),
-    "PadColumns": lambda new, m, k, p: ops.PadColumns(new.any(m, k), 2, k + p),
+    "PadColumns": lambda new, m, k, p: ops.PadColumns(new.any(m, k), 2, k + p + 2),
     "HalfSumOfSquares": lambda new, m, k, p: ops.HalfSumOfSquares(new.any(m, k)),
     "HalfSumOfSquares of a transpose": lambda new, m, k, p: ops.HalfSumOfSquares(ops.Transpose(new.any(m, k))),
     "HalfSumOfSquares of a slice": lambda new, m, k, p: ops.HalfSumOfSquares(ops.Columns(new.any(m, k), 1, k)),

@@ -50,7 +50,7 @@ def _elu_backward(call: Call) -> Cost:
 
 ARITHMETIC: dict[str, Rule] = {
     **dict.fromkeys(("add", "sub", "rsub", "subtract"), _scaled_sum),
-    **dict.fromkeys(("neg", "negative", "logaddexp_sign"), each(add=1)),
+    **dict.fromkeys(("neg", "negative"), each(add=1)),
     **dict.fromkeys(("mul", "multiply", "reciprocal", "ldexp"), each(mul=1)),
     **dict.fromkeys(("div", "divide", "true_divide"), _quotient),
     "floor_divide": each(mul=1, cmp=1),  # ⌊a/b⌋
@@ -86,8 +86,7 @@ COMPARISONS: dict[str, Rule] = {
     ),
     "clamp": _clamp,
     "nan_to_num": each(cmp=3),
-    **dict.fromkeys(("isin", "nonzero"), each_given(cmp=1)),
-    "equal": each_given(cmp=1),
+    **dict.fromkeys(("nonzero", "equal"), each_given(cmp=1)),
 }
 
 ACTIVATIONS: dict[str, Rule] = {
@@ -119,6 +118,5 @@ ACTIVATIONS: dict[str, Rule] = {
     "native_dropout": each(mul=2, cmp=1),  # x·mask·1/(1 − p), mask drawn
     "native_dropout_backward": each(mul=2),
 }
-# In the addition above there is one name for each of PyTorch's; an alias that it replaces by another op before dispatch is not listed.
 
 POINTWISE: dict[str, Rule] = {**ARITHMETIC, **ELEMENTARY, **COMPARISONS, **ACTIVATIONS}

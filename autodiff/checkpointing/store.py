@@ -8,37 +8,41 @@ A plan is a stream of (action, start, stop) over cells, in the words of `binomia
   last cell's first.
 
 The store holds what the plan says, what the backward part still reads of the cells that are being reversed, and what must never be
-computed twice (targets, random ops). All else it drops at once. What a step needs and the store lacks is computed again from what it
-holds, and nothing more: of a cell that is reversed, no value that nobody reads. The order is the only thing that comes out of it;
-execution frees by liveness. But the most buffers that it held at once is claimed, so a recomputation that was forgotten here would
-show as a buffer that lives longer than the store knew.
+computed twice (`runs` says what). All else it drops at once. What a step needs and the store lacks is computed again from what it holds, and
+nothing more: of a cell that is reversed, no value that nobody reads. The order is the only thing that comes out of it; execution
+frees by liveness. But the most buffers that it held at once is claimed, so a recomputation that was forgotten here would show as
+a buffer that lives longer than the store knew.
 
-It knows no bytes, and checks no plan: `check_schedule` refuses one that reads what was dropped or never computed.
+It knows no bytes, and checks no plan: `check_schedule` refuses one that reads what was never computed or leaves a gradient out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from autodiff.checkpointing.binomial import Action
 from autodiff.checkpointing.cells import Cells
+from autodiff.checkpointing.runs import Run, Runs
 from autodiff.errors import PlannerError
 from autodiff.program import BACKWARD, FORWARD, Program
-from autodiff.schedule import Claims, Lifetimes, Schedule
+from autodiff.schedule import Claims, Schedule
 
 Plan = Iterable[tuple[Action, int, int]]
-Run = Sequence[tuple[int, tuple[int, ...]]]
-"""Instructions, each with the buffers that are let go after it unless something else holds them."""
 
 
 def carry_out(cells: Cells, plan: Plan, planner: str) -> Schedule:
-    """The schedule of a plan on a chain of cells; `planner` is the name that it goes by."""
+    """The schedule of a plan on a chain of cells; `planner` is the name that it goes by.
+
+    Raises PlannerError where the plan names cells that are not there, or advances over the last one, which is only reversed.
+    """
     store = _Store(cells)
     for action, start, stop in plan:
         if not 0 <= start <= stop <= len(cells) - (action != Action.REVERSE):
-            raise PlannerError(f"{planner} plans {Action(action).name} {start} … {stop} of {len(cells)} cells; the last one is only reversed")
+            raise PlannerError(
+                f"{planner} plans {Action(action).name} {start} … {stop}; expected cells from 0 up to {len(cells)}, the last of them only reversed"
+            )
         if action == Action.ADVANCE:
             store.advance(start, stop)
         elif action == Action.SNAPSHOT:
@@ -49,61 +53,33 @@ def carry_out(cells: Cells, plan: Plan, planner: str) -> Schedule:
     return Schedule(np.array(order, dtype=np.int64), _claims(cells.program, order, store.most_held), planner)
 
 
-def live_bytes(program: Program, schedule: Schedule, lives: Lifetimes) -> np.ndarray:
-    """The bytes alive at each step, as the ledger counts them: without parameters and inputs, with what an op holds beside its results."""
-    nbytes = np.array([value.spec.nbytes for value in program.values])
-    beside = np.array([step.op.workspace(*(program.values[read].spec for read in step.reads)) for step in program.instructions])
-    live: np.ndarray = lives.live(nbytes[lives.owner]) + beside[schedule.order]
-    return live
-
-
 class _Store:
-    """What is held while a plan is carried out. Buffers are named by the value that owns them, and held or dropped with all their views."""
+    """What is held while a plan is carried out; buffers are held or dropped with all their views."""
 
     def __init__(self, cells: Cells) -> None:
         self.order: list[int] = []
         self.most_held = 0
         self._cells = cells
-        self._program = cells.program
-        values, instructions = self._program.values, self._program.instructions
-        self._buffer = [value.buffer for value in values]
-        self._writes = [step.writes for step in instructions]
-        self._reads = [step.reads for step in instructions]
-        self._writer = {write: i for i, step in enumerate(instructions) if step.phase == FORWARD for write in step.writes}
+        self._runs = runs = Runs(cells)
+        self._buffer = runs.buffer
         self._members: dict[int, list[int]] = {}
-        for value in self._writer:
+        for value in runs.writer:
             self._members.setdefault(self._buffer[value], []).append(value)
-        self._available = bytearray(len(values))
-        for value in self._program.given:
-            self._available[value] = 1
-        # Why a buffer is not let go, as a count of reasons: it is pinned, a snapshot, or the backward part will read it.
-        self._reasons = [0] * len(values)
-        self._pin()
-        self._pending = bytearray(len(values))
+        self._available = bytearray(value in runs.given for value in range(len(self._buffer)))
+        # How many reasons there are to hold a buffer: it is pinned, a snapshot, or the backward part will read it.
+        self._reasons = [int(value in runs.pinned) for value in range(len(self._buffer))]
+        self._pending = bytearray(len(self._buffer))
         self._ends = self._last_reads()
         self._held = 0
         self._snapshots: set[int] = set()
         self._ran = 0  # the cells below it have run
-        self._again: dict[int, Run] = {}
-
-    def _pin(self) -> None:
-        """What is never dropped: targets of the forward part, results that would be others the next time, views of what the caller holds."""
-        given = set(self._program.given)
-        pinned = {self._buffer[target] for target in self._program.targets if target in self._writer}
-        pinned |= {self._buffer[value] for value in self._writer if self._buffer[value] in given}
-        for value, i in self._writer.items():
-            if not self._program.instructions[i].op.repeatable:
-                pinned.add(self._buffer[value])
-        self._pinned = pinned
-        for buffer in pinned:
-            self._reasons[buffer] += 1
 
     def _last_reads(self) -> dict[int, list[int]]:
         """The buffers that the backward part reads for the last time at an instruction."""
         last: dict[int, int] = {}
         for stage in reversed(self._cells.stages):
             for i in stage:
-                for read in self._reads[i]:
+                for read in self._runs.reads[i]:
                     last[self._buffer[read]] = i
         ends: dict[int, list[int]] = {}
         for buffer, i in last.items():
@@ -112,7 +88,7 @@ class _Store:
 
     def advance(self, start: int, stop: int) -> None:
         for k in range(start, stop):
-            self._run(self._whole(k) if k >= self._ran else self._once_more(k))
+            self._run(self._whole(k) if k >= self._ran else self._runs.once_more(k))
             self._let_go(self._cells.starts[k])
 
     def snapshot(self, cell: int) -> None:
@@ -125,8 +101,8 @@ class _Store:
         starts, needs = self._cells.starts, self._cells.needs
         for k in range(start, stop):
             self._expect(needs[k])
-            following = [start for start in starts[k + 1 : stop][:1] if start is not None]
-            self._run(self._whole(k) if k >= self._ran else self._missing([*needs[k], *following]))
+            following = [state for state in starts[k + 1 : stop][:1] if state is not None]
+            self._run(self._whole(k) if k >= self._ran else self._runs.missing([*needs[k], *following], self._available.__getitem__))
             self._let_go(starts[k])
         for k in range(stop - 1, start - 1, -1):
             if k in self._snapshots:
@@ -139,7 +115,12 @@ class _Store:
                         self._pending[buffer] = 0
                         self._release(buffer)
 
+    def _whole(self, k: int) -> Run:
+        self._ran = k + 1
+        return self._runs.whole(k)
+
     def _expect(self, values: Iterable[int]) -> None:
+        """Hold what is computed of these from now on, until the backward part has read it."""
         for value in values:
             buffer = self._buffer[value]
             if not self._pending[buffer]:
@@ -147,7 +128,7 @@ class _Store:
                 self._reasons[buffer] += 1
 
     def _release(self, value: int | None) -> None:
-        """Take one reason away, and let go."""
+        """Take one reason to hold a buffer away."""
         if value is not None:
             self._reasons[self._buffer[value]] -= 1
             self._let_go(value)
@@ -157,16 +138,16 @@ class _Store:
         if value is None:
             return
         buffer = self._buffer[value]
-        if not self._reasons[buffer] and buffer in self._members:
+        if not self._reasons[buffer]:
             self._held -= self._available[buffer]
-            for member in self._members[buffer]:
+            for member in self._members.get(buffer, ()):
                 self._available[member] = 0
 
     def _run(self, run: Run) -> None:
-        available, buffers = self._available, self._buffer
+        available, buffers, writes = self._available, self._buffer, self._runs.writes
         for i, dying in run:
             self.order.append(i)
-            for write in self._writes[i]:
+            for write in writes[i]:
                 if buffers[write] == write and not available[write]:
                     self._held += 1
                 available[write] = 1
@@ -175,51 +156,6 @@ class _Store:
             for buffer in dying:
                 if not self._reasons[buffer]:
                     self._let_go(buffer)
-
-    def _whole(self, k: int) -> Run:
-        """All of a cell, the first time."""
-        self._ran = k + 1
-        following = self._cells.starts[k + 1 : k + 2]
-        return self._with_deaths(self._cells.forward[k], [start for start in following if start is not None])
-
-    def _once_more(self, k: int) -> Run:
-        """What leads from a cell's state to the next one's, with nothing else at hand but what is pinned."""
-        if k not in self._again:
-            goal = self._cells.starts[k + 1]
-            assert goal is not None
-            at_hand = {*self._program.given, *(value for value in self._writer if self._buffer[value] in self._pinned), self._cells.starts[k]}
-            self._again[k] = self._with_deaths(self._closure([goal], at_hand.__contains__), [goal])
-        return self._again[k]
-
-    def _missing(self, goals: Iterable[int]) -> Run:
-        """What computes those goals that the store lacks, from what it holds."""
-        missing = [goal for goal in goals if not self._available[goal]]
-        return self._with_deaths(self._closure(missing, self._available.__getitem__), missing) if missing else ()
-
-    def _closure(self, goals: Iterable[int], at_hand: Callable[[int], object]) -> list[int]:
-        """The instructions that compute the goals from what is at hand, in order of creation."""
-        needed: set[int] = set()
-        wanted = [goal for goal in goals if not at_hand(goal)]
-        while wanted:
-            i = self._writer[wanted.pop()]
-            if i not in needed:
-                needed.add(i)
-                wanted.extend(read for read in self._reads[i] if not at_hand(read))
-        return sorted(needed)
-
-    def _with_deaths(self, instructions: Sequence[int], kept: Iterable[int]) -> Run:
-        """Each instruction with the buffers that nothing in the run reads after it, without those of `kept`."""
-        last: dict[int, int] = {}
-        for at, i in enumerate(instructions):
-            for value in (*self._reads[i], *self._writes[i]):
-                last[self._buffer[value]] = at
-        for value in kept:
-            last.pop(self._buffer[value], None)
-        dying: list[list[int]] = [[] for _ in instructions]
-        for buffer, at in last.items():
-            if buffer in self._members:
-                dying[at].append(buffer)
-        return [(i, tuple(buffers)) for i, buffers in zip(instructions, dying, strict=True)]
 
 
 def _without_dead_steps(program: Program, order: Sequence[int]) -> list[int]:

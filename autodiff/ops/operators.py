@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from autodiff.node import ComputationNode
 from autodiff.ops.arithmetic import Add, IntPow, Mul, Negate, Pow
 from autodiff.ops.elementary import Exp, Gelu, Log, Relu, Sigmoid, Tanh
@@ -12,7 +14,14 @@ from autodiff.ops.reductions import Matexpand, Matsum
 
 
 def _power(node: Any, power: Any) -> ComputationNode:
+    if isinstance(power, np.number):
+        power = power.item()
     return IntPow(node, power) if isinstance(power, int) else Pow(node, power)
+
+
+def _quotient(node: Any, other: Any) -> ComputationNode:
+    # 1 / other, for the integers of arrays and tensors have no negative powers.
+    return Mul(node, other**-1 if isinstance(other, ComputationNode) else 1 / other)
 
 
 _OPERATORS: dict[str, Any] = {
@@ -24,7 +33,7 @@ _OPERATORS: dict[str, Any] = {
     "__rsub__": lambda self, other: Add(other, -self),
     "__mul__": Mul,
     "__rmul__": lambda self, other: Mul(other, self),
-    "__truediv__": lambda self, other: Mul(self, other**-1),
+    "__truediv__": _quotient,
     "__rtruediv__": lambda self, other: Mul(other, self**-1),
     "__matmul__": Matmul,
     "__rmatmul__": lambda self, other: Matmul(other, self),

@@ -76,6 +76,31 @@ def count_axis(axes: Axes, values: Iterable[float], label: str, which: str = "y"
     _label(axes, which, label)
 
 
+def linear_count_axis(axes: Axes, highest: float, label: str, which: str = "y", at_most: int = 6) -> None:
+    """A linear axis from 0, ticks at round counts."""
+    ticks = _round_ticks(0.0, highest, at_most)
+    _set_ticks(axes, which, ticks, [short_count(tick) for tick in ticks])
+    _limits(axes, which, 0.0, highest)
+    _label(axes, which, label)
+
+
+def linear_percent_axis(axes: Axes, low: float, high: float, label: str, which: str = "y", at_most: int = 6) -> None:
+    """A linear axis of percentages that has 0 in it."""
+    ticks = _round_ticks(min(low, 0.0), max(high, 0.0) or 1.0, at_most)
+    room = ((ticks[-1] - ticks[0]) or 1.0) * 0.06
+    _set_ticks(axes, which, ticks, [f"{tick:+.3g} %".replace("-", "−") if tick else "0" for tick in ticks])
+    _limits(axes, which, min(low, ticks[0]) - room, max(high, ticks[-1]) + room)
+    _label(axes, which, label)
+
+
+def _round_ticks(low: float, high: float, at_most: int) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten from `low` to `high`."""
+    rough = max(high - low, 1e-12) / at_most
+    decade = 10.0 ** math.floor(math.log10(rough))
+    step = next(decade * size for size in (1, 2, 5, 10) if decade * size >= rough * 0.999)
+    return [index * step for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
 def second_axis(axes: Axes, values: Iterable[float], label: str, which: str = "y") -> None:
     """A base-10 axis of seconds, ticks at powers of ten in s, ms, µs, ns."""
     low, high = _span(values)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,14 +188,3 @@ def case_words(rows: pd.DataFrame) -> str:
 def fixed_words(fixed: dict[str, int]) -> str:
     """The values that are kept still, such as d = 16, b = 16."""
     return ", ".join(f"{name} = {value:,}" for name, value in fixed.items())
-
-
-def percent(part: float, whole: float) -> str:
-    """A share as a whole percentage, or with one decimal where it is small or near the whole."""
-    share = 100 * part / whole if whole else 0.0
-    return f"{share:.0f} %" if 1 <= share <= 99 or share in (0, 100) else f"{share:.1f} %"
-
-
-def joined(words: Sequence[str]) -> str:
-    """Words as a list in a sentence."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from experiments import theory
-from experiments.answers import pretty
 from experiments.figures import axes as scales
 from experiments.figures.data import (
     AXES,
@@ -19,7 +18,6 @@ from experiments.figures.data import (
     case_of,
     case_words,
     fixed_words,
-    joined,
     main_case,
     measured,
     meets,
@@ -30,9 +28,12 @@ from experiments.figures.data import (
 )
 from experiments.figures.style import MODE_NAMES, MUTED, WIDTH, Drawing, finish, handle, new_figure
 from experiments.publish import Results
+from experiments.words import joined, pretty
 
 
-def plot_series(axes: Axes, series: Series, rows: pd.DataFrame, axis: str, fixed: dict[str, int], quantity: str, rank: int = 0) -> list[float]:
+def plot_series(
+    axes: Axes, series: Series, rows: pd.DataFrame, axis: str, fixed: dict[str, int], quantity: str, rank: int = 0
+) -> list[float]:
     """Marks at what was measured on the theory's curve; returns all values drawn, for the axis."""
     look, home = series.look, series.engine == HOME_ENGINE
     xs, ys = theory_curve(series, rows, axis, fixed, quantity)
@@ -105,7 +106,9 @@ def _operations_title(results: Results, frame: pd.DataFrame, growth: list[tuple[
         mine = mine[[all(row[name] == case[name] for name in case) for _, row in mine.iterrows()]]
         orders = dict(zip(mine["mode"], mine["big_o"], strict=True))
     if orders and len(set(orders.values())) == 1 and "undecided" not in orders.values():
-        return f"Operations are O({pretty(next(iter(orders.values())))}) in {'every mode' if len(orders) > 1 else 'the mode measured'}: {what}"
+        return (
+            f"Operations are O({pretty(next(iter(orders.values())))}) in {'every mode' if len(orders) > 1 else 'the mode measured'}: {what}"
+        )
     return f"Operations along the grid: {what}"
 
 

@@ -32,7 +32,9 @@ def draw_residuals(results: Results) -> Drawing | None:
     modes = _panel(left, rows, "operations")
     modes |= _panel(right, rows, "bytes")
     handles = [handle(MODE_NAMES.get(mode, mode), _look(mode), line=False, hollow=True) for mode in [*MODE_LOOKS, ""] if mode in modes]
-    note = "One mark for each measured row (marks that would hide each other are drawn once). Rows that failed or were skipped are not here."
+    note = (
+        "One mark for each measured row (marks that would hide each other are drawn once). Rows that failed or were skipped are not here."
+    )
     finish(figure, title, note, handles)
     caption = (
         "How to read it: to the right the size of a measurement, upwards measured minus theory. A mark off the line would be an operation "
@@ -50,7 +52,9 @@ def _panel(axes: Axes, rows: pd.DataFrame, quantity: str) -> set[str]:
     sizes = rows.loc[apart.index, measured].astype(float)
     frame = pd.DataFrame({"size": sizes, "apart": apart, "mode": rows.loc[apart.index, "mode"]})
     modes = set()
-    for rank, mode in enumerate(mode for mode in [*MODE_LOOKS, *sorted(set(frame["mode"]) - set(MODE_LOOKS))] if (frame["mode"] == mode).any()):
+    for rank, mode in enumerate(
+        mode for mode in [*MODE_LOOKS, *sorted(set(frame["mode"]) - set(MODE_LOOKS))] if (frame["mode"] == mode).any()
+    ):
         mine = frame[frame["mode"] == mode]
         mine = mine[~pd.DataFrame({"x": (mine["size"].clip(lower=1).map(_step)), "y": mine["apart"]}).duplicated()]
         look = _look(mode)

@@ -98,7 +98,14 @@ MORE_LOOKS = (
     Look("#6b2d80", "v", (0, (1, 1))),
     Look("#8a8a8a", "P", (0, (7, 2, 1, 2, 1, 2))),
 )
-MODE_NAMES = {"no_grad": "no-grad", "forward": "forward", "full": "full", "w1_only": "W₁ only", "only": "W_j only", "checkpointed": "checkpointed"}
+MODE_NAMES = {
+    "no_grad": "no-grad",
+    "forward": "forward",
+    "full": "full",
+    "w1_only": "W₁ only",
+    "only": "W_j only",
+    "checkpointed": "checkpointed",
+}
 
 
 @contextmanager
@@ -127,7 +134,17 @@ def finish(figure: Figure, title: str, note: str = "", handles: Sequence[Line2D 
     bottom = len(notes) * NOTE_SIZE * 1.35 / 72 + (0.14 if notes else 0.04)
     height = body + top + legend + bottom
     figure.set_size_inches(width, height)
-    figure.text(margin / width, 1 - 0.08 / height, "\n".join(lines), ha="left", va="top", size=TITLE_SIZE, weight="bold", color=INK, linespacing=1.25)
+    figure.text(
+        margin / width,
+        1 - 0.08 / height,
+        "\n".join(lines),
+        ha="left",
+        va="top",
+        size=TITLE_SIZE,
+        weight="bold",
+        color=INK,
+        linespacing=1.25,
+    )
     if notes:
         figure.text(margin / width, 0.07 / height, "\n".join(notes), ha="left", va="bottom", size=NOTE_SIZE, color=MUTED, linespacing=1.3)
     if handles:
@@ -137,7 +154,8 @@ def finish(figure: Figure, title: str, note: str = "", handles: Sequence[Line2D 
             columnspacing=1.6,
         )  # fmt: skip
     rect = (0.0, bottom / height, 1.0, body / height)
-    figure.set_layout_engine(ConstrainedLayoutEngine(rect=rect, w_pad=0.08, h_pad=0.06, wspace=0.03, hspace=0.05))
+    # Laid out once: saving as SVG and as PNG would each do it again, which takes longer than drawing.
+    ConstrainedLayoutEngine(rect=rect, w_pad=0.08, h_pad=0.06, wspace=0.03, hspace=0.05).execute(figure)
     return figure
 
 
@@ -191,5 +209,7 @@ def png_of(drawing: Drawing, dpi: int = 150) -> bytes:
 def svg_of(drawing: Drawing) -> str:
     """The drawing as an SVG that carries its message and its caption, without the ids that would be the same in every figure."""
     buffer = io.BytesIO()
-    drawing.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": drawing.title, "Description": drawing.caption})
+    drawing.figure.savefig(
+        buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": drawing.title, "Description": drawing.caption}
+    )
     return re.sub(r' id="[A-Za-z0-9]+_\d+"', "", buffer.getvalue().decode())

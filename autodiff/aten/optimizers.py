@@ -1,0 +1,86 @@
+"""What PyTorch's optimisers cost where one op updates many tensors: the `_foreach_` family and the fused updates.
+
+A `_foreach_` op costs what its op costs on each tensor of its lists. In the fused updates g is a gradient, p a parameter of N elements; the
+step's own numbers (bias corrections, the learning rate) are numbers of Python and not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from autodiff.aten.call import Call, Rule, numel
+from autodiff.cost import FREE, Cost
+
+
+def _elements(tensors: Any) -> int:
+    return sum(numel(shape) for shape in tensors)
+
+
+def _given(call: Call, name: str, default: Any = 0) -> Any:
+    return call.kwargs.get(name, default)
+
+
+def _prepared(call: Call, coupled: bool) -> Cost:
+    """−g where it is maximised; weight decay as g + λp, or as p(1 − ηλ) where it is decoupled. For one element."""
+    decayed = _given(call, "weight_decay") != 0
+    return Cost(multiplications=int(decayed), additions=int(decayed and coupled) + int(bool(_given(call, "maximize"))))
+
+
+def _adam(coupled: bool) -> Rule:
+    """m + (1 − β₁)(g − m); β₂v + (1 − β₂)g·g; p − c·m/(√v/c′ + ε); with amsgrad the greatest v so far."""
+
+    def rule(call: Call) -> Cost:
+        one = Cost(multiplications=7, additions=5, comparisons=int(bool(_given(call, "amsgrad"))), elementary=1)
+        return (one + _prepared(call, coupled)) * _elements(call.args[0])
+
+    return rule
+
+
+def _sgd(call: Call) -> Cost:
+    """u = μu + (1 − τ)g (a copy of g in the first step); p − ηu, or p − η(g + μu) by Nesterov."""
+    one = Cost(multiplications=1, additions=1) + _prepared(call, coupled=True)
+    if _given(call, "momentum") != 0:
+        one += FREE if _given(call, "is_first_step", False) else Cost(multiplications=2, additions=1)
+        one += Cost(multiplications=1, additions=1) if _given(call, "nesterov", False) else FREE
+    return one * _elements(call.args[0])
+
+
+def _adagrad(call: Call) -> Cost:
+    """s + g·g; p − c·g/(√s + ε)."""
+    return (Cost(multiplications=3, additions=3, elementary=1) + _prepared(call, coupled=True)) * _elements(call.args[0])
+
+
+def _unscale(call: Call) -> Cost:
+    """Each element compared with what is not finite, and multiplied by 1/scale."""
+    n = _elements(call.args[0])
+    return Cost(multiplications=n, comparisons=n)
+
+
+OPTIMIZERS: dict[str, Rule] = {
+    "_fused_adam": _adam(coupled=True),
+    "_fused_adamw": _adam(coupled=False),
+    "_fused_sgd": _sgd,
+    "_fused_adagrad": _adagrad,
+    "_amp_foreach_non_finite_check_and_unscale": _unscale,
+}
+
+
+def for_each(call: Call, cost_of_one: Callable[[Call], Cost | None]) -> Cost | None:
+    """What a `_foreach_` call costs: `cost_of_one` of each tensor's own call, None where that is None for any."""
+    total = FREE
+    for i, shape in enumerate(call.args[0]):
+        results = call.results[i : i + 1] if call.results else (shape,)
+        args = tuple(_element(arg, i, len(call.args[0])) for arg in call.args)
+        kwargs = {name: _element(arg, i, len(call.args[0])) for name, arg in call.kwargs.items()}
+        cost = cost_of_one(Call(args, kwargs, results))
+        if cost is None:
+            return None
+        total += cost
+    return total
+
+
+def _element(argument: Any, i: int, tensors: int) -> Any:
+    """Tensor i's own part of an argument: of a list as long as there are tensors its element, else the argument."""
+    is_list = isinstance(argument, (list, tuple)) and type(argument).__name__ != "Size"
+    return argument[i] if is_list and len(argument) == tensors else argument

@@ -1,0 +1,89 @@
+"""Stretches of the forward part that a planner runs as a whole: a cell for the first time, or what leads from its state to some values.
+
+A run is instructions in order of creation, each with the buffers that nothing later in the run reads. Buffers are named by the value
+that owns them. What is **pinned** is never dropped and so never run again: targets of the forward part, results that would be
+others the next time (random ops), and views of what the caller holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from autodiff.checkpointing.cells import Cells
+from autodiff.program import FORWARD
+
+Run = Sequence[tuple[int, tuple[int, ...]]]
+
+
+class Runs:
+    """The runs of a chain of cells."""
+
+    def __init__(self, cells: Cells) -> None:
+        program = cells.program
+        self.cells = cells
+        self.buffer = [value.buffer for value in program.values]
+        self.reads = [step.reads for step in program.instructions]
+        self.writes = [step.writes for step in program.instructions]
+        self.writer = {write: i for i, step in enumerate(program.instructions) if step.phase == FORWARD for write in step.writes}
+        self.given = frozenset(program.given)
+        self.pinned = {self.buffer[target] for target in program.targets if target in self.writer}
+        for value, i in self.writer.items():
+            if self.buffer[value] in self.given or not program.instructions[i].op.repeatable:
+                self.pinned.add(self.buffer[value])
+        self._once_more: dict[int, Run] = {}
+
+    def whole(self, k: int) -> Run:
+        """All of cell k; the next cell's state is kept."""
+        following = self.cells.starts[k + 1 : k + 2]
+        return self._with_deaths(self.cells.forward[k], [start for start in following if start is not None])
+
+    def once_more(self, k: int) -> Run:
+        """What leads from the state of cell k to that of the next one, with nothing else at hand but what is pinned."""
+        if k not in self._once_more:
+            goal = self.cells.starts[k + 1]
+            assert goal is not None
+            self._once_more[k] = self.towards(k, [goal])
+        return self._once_more[k]
+
+    def towards(self, k: int, goals: Iterable[int]) -> Run:
+        """What leads from the state of cell k to the goals, with nothing else at hand but what is pinned."""
+        state = self.cells.starts[k]
+        return self.missing(goals, lambda value: value == state or value in self.given or self.buffer[value] in self.pinned)
+
+    def missing(self, goals: Iterable[int], at_hand: Callable[[int], object]) -> Run:
+        """What computes the goals from what is at hand; the goals are kept."""
+        goals = [goal for goal in goals if not at_hand(goal)]
+        needed: set[int] = set()
+        wanted = list(goals)
+        while wanted:
+            i = self.writer[wanted.pop()]
+            if i not in needed:
+                needed.add(i)
+                wanted.extend(read for read in self.reads[i] if not at_hand(read))
+        return self._with_deaths(sorted(needed), goals)
+
+    def most(self, run: Run, k: int, amount: np.ndarray, beside: np.ndarray, *, held: bool) -> int:
+        """The greatest live amount during a run from the state of cell k, which is `held` on, or let go after its last read."""
+        state = self.cells.starts[k]
+        of_state = None if state is None else self.buffer[state]
+        live = most = 0 if of_state is None or of_state in self.pinned else int(amount[of_state])
+        for i, dying in run:
+            live += sum(int(amount[write]) for write in self.writes[i] if self.buffer[write] == write)
+            most = max(most, live + int(beside[i]))
+            live -= sum(int(amount[b]) for b in dying if b not in self.pinned and b not in self.given and not (held and b == of_state))
+        return most
+
+    def _with_deaths(self, instructions: Sequence[int], kept: Iterable[int]) -> Run:
+        last: dict[int, int] = {}
+        for at, i in enumerate(instructions):
+            for value in (*self.reads[i], *self.writes[i]):
+                last[self.buffer[value]] = at
+        for value in kept:
+            last.pop(self.buffer[value], None)
+        dying: list[list[int]] = [[] for _ in instructions]
+        for buffer, at in last.items():
+            if buffer in self.writer:
+                dying[at].append(buffer)
+        return [(i, tuple(buffers)) for i, buffers in zip(instructions, dying, strict=True)]

@@ -1,3 +1,0 @@
-"""stub"""
-def pretty(formula: str) -> str:
-    return formula

@@ -1,0 +1,41 @@
+"""The one figure of the README: what a step costs as the network grows deeper, measured marks on theoretical curves."""
+
+from __future__ import annotations
+
+from experiments.figures import axes as scales
+from experiments.figures.data import AXIS_LABELS, HOME_ENGINE, along, case_words, fixed_words, main_case, measured, on_theory, series_of
+from experiments.figures.operations import plot_series
+from experiments.figures.style import WIDTH, Drawing, finish, handle, new_figure
+from experiments.publish import Results
+
+
+def draw_overview_figure(results: Results) -> Drawing | None:
+    """Operations and peak bytes against depth, in every mode; None without two depths."""
+    frame = main_case(measured(results.results))
+    frame = frame[(frame["mode"] != "only") & (frame["engine"] == HOME_ENGINE)]
+    if frame.empty or frame["n"].nunique() < 2:
+        return None
+    line, fixed = along(frame, "n", prefer=lambda n, d, b: d * b)
+    figure = new_figure(3.7)
+    left, right = figure.subplots(1, 2)
+    handles = []
+    values: dict[str, list[float]] = {"ops": [], "peak_bytes": []}
+    for rank, (series, rows) in enumerate(series_of(line)):
+        for axes, quantity in ((left, "ops"), (right, "peak_bytes")):
+            values[quantity] += plot_series(axes, series, rows, "n", fixed, quantity, rank)
+        handles.append(handle(series.label, series.look))
+    for axes in (left, right):
+        scales.swept_axis(axes, line["n"], AXIS_LABELS["n"], WIDTH / 2 - 1)
+    scales.count_axis(left, values["ops"], "operations")
+    scales.byte_axis(right, values["peak_bytes"], "peak above parameters")
+    left.set_title("time")
+    right.set_title("memory")
+    (ops, of_ops), (peaks, of_peaks) = on_theory(frame, "ops"), on_theory(frame, "peak_bytes")
+    agree = ops == of_ops and peaks == of_peaks
+    claim = f"measured equals theory in {min(ops, peaks):,} of {max(of_ops, of_peaks):,} rows" + (
+        ", to the last operation and byte" if agree else ""
+    )
+    title = f"What backpropagation costs as the network grows: {claim}"
+    note = f"{case_words(frame)}, {fixed_words(fixed)} · marks measured, lines theory"
+    finish(figure, title, note, handles)
+    return Drawing(title, "Operations and peak bytes of a step against depth.", figure)

@@ -1,0 +1,36 @@
+"""Numbers and formulas as people write them: shares, lists in a sentence, formulas with their powers raised."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def pretty(formula: str) -> str:
+    """A formula of complexity.csv for the eye: `4*(max(n*b*d + d**2, 1))` as 4·max{nbd + d², 1}; other text as it is."""
+    if not re.fullmatch(r"[nbdmax0-9+\-*/(), ]+", formula):
+        return formula
+    text = re.sub(r"\*\*(\d+)", lambda power: power.group(1).translate(_RAISED), formula)
+    text = re.sub(r"^(\d+)\*\((max\(.*\))\)$", r"\1·\2", text)
+    text = re.sub(r"max\((.*)\)(\)?)$", r"max{\1}\2", text)
+    text = re.sub(r"^(\d+)\*\(([^()+\- ]+)\)$", r"\1·\2", text)
+    text = re.sub(r"(\d)\*\(", r"\1·(", text)
+    return text.replace("*", "").replace("-", "−")
+
+
+def percent(part: float, whole: float) -> str:
+    """A share as a whole percentage, with one decimal where it is below 1 or just below 100."""
+    share = 100 * part / whole if whole else 0.0
+    return f"{share:.0f} %" if abs(share) < 0.05 or 1 <= abs(share) <= 99 or abs(share) >= 99.95 else f"{share:.1f} %"
+
+
+def joined(words: Sequence[str]) -> str:
+    """Words as a list in a sentence."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def counted(count: int, thing: str) -> str:
+    """A count with its noun: 1 row, 2 rows, 1,284 rows."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
