@@ -55,7 +55,7 @@ class Executable:
 
     def _function(self, chunk: str) -> Callable[..., None]:
         namespace: dict[str, Any] = dict(self._names, t=perf_counter_ns, w=self._watch)
-        exec(_compiled(chunk), namespace)  # noqa: S102 - the code was made here, from names that were made here
+        exec(_compiled(chunk), namespace)  # the code was made here, from names that were made here
         function: Callable[..., None] = namespace.pop("steps")  # left there, function and namespace would hold each other
         return function
 

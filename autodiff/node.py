@@ -1,8 +1,8 @@
 """The nodes of a computation graph: inputs by edges, one result, one gradient, and how a graph is walked and printed.
 
 The interface is that of the backpropagation exercise that this engine completes: a subclass has `forward()` and `backward()`,
-or, to be counted and measured, the parts of an op: `compute`, `kernel`, `backward`, `result_spec`, `cost`. Every walk is iterative, so depth is no limit. Nodes carry
-a serial number in order of creation, which is a topological order.
+or, to be counted and measured, the parts of an op: `compute`, `kernel`, `backward`, `result_spec`, `cost`. Every walk is
+iterative, so depth is no limit. Nodes carry a serial number in order of creation, which is a topological order.
 
 Operators (`+`, `@`, `.exp()`, …) make ops, and ops are nodes: `autodiff.ops.operators` binds them, in one place.
 """

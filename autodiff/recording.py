@@ -18,7 +18,10 @@ from autodiff.schedule import Lifetimes, Schedule
 
 
 class Event(NamedTuple):
-    """One thing that happened at a step: `computed` a value, `allocated` or `freed` the buffer of a value."""
+    """One thing that happened at a step: `computed` a value, `allocated` or `freed` the buffer of a value.
+
+    A buffer that another takes over is freed, in the books, after the step before, and allocated anew at the step that takes it.
+    """
 
     kind: str
     step: int
@@ -51,7 +54,7 @@ class Recording:
         lives, order = self.lifetimes, self.schedule.order
         births: dict[int, list[int]] = {}
         deaths: dict[int, list[int]] = {}
-        for buffer, (born, dies, inherits) in enumerate(zip(lives.born.tolist(), lives.dies.tolist(), lives.inherits.tolist(), strict=True)):
+        for buffer, (born, dies) in enumerate(zip(lives.born.tolist(), lives.dies.tolist(), strict=True)):
             births.setdefault(born, []).append(buffer)
             deaths.setdefault(dies, []).append(buffer)
         events: list[Event] = []

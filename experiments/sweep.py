@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def task(cfg: DictConfig) -> float:
     """One job: the whole sweep, or one part of a multirun. Returns the greatest value of the `objective` column, for sweepers that minimise."""
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
     from omegaconf import OmegaConf
 
     from experiments.job import run_job
@@ -29,7 +30,7 @@ def task(cfg: DictConfig) -> float:
 
     here = HydraConfig.get()
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
-    is_multirun = here.mode.name == "MULTIRUN"
+    is_multirun = here.mode is RunMode.MULTIRUN
     code, value = run_job(
         plain, directory=Path(here.runtime.output_dir), sweep_directory=Path(here.sweep.dir).absolute() if is_multirun else None
     )

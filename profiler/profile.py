@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from autodiff.algorithms import gradients
 from autodiff.checkpointing import StoreAll
@@ -190,6 +191,6 @@ def _given_bytes(program: Program, role: str) -> int:
         value = program.values[i]
         if value.role == role:
             held = getattr(value.source, "value", None)
-            shared = held.untyped_storage()._cdata if hasattr(held, "untyped_storage") else i
+            shared = held.untyped_storage()._cdata if isinstance(held, torch.Tensor) else i
             sizes[shared] = max(sizes.get(shared, 0), value.spec.nbytes)
     return sum(sizes.values())

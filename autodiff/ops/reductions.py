@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from autodiff.cost import FREE, Cost
 from autodiff.errors import ShapeError
 from autodiff.node import ComputationNode
@@ -92,7 +94,7 @@ class ExpandAxis(ComputationNode):
     def compute(self, a: Any) -> Any:
         if hasattr(a, "unsqueeze"):
             return a.unsqueeze(self.axis).expand(self._shape(a.shape))
-        return formulas.np.broadcast_to(formulas.np.expand_dims(a, self.axis), self._shape(a.shape))
+        return np.broadcast_to(np.expand_dims(a, self.axis), self._shape(a.shape))
 
     def backward(self) -> list[Any]:
         return [SumAxis(self.gradient, self.axis)]
