@@ -1,0 +1,141 @@
+"""One of PyTorch's ops as the op of an instruction: it runs, has a cost from the table, and says whether it may be run again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from autodiff.aten import Call, cost_of, family_name
+from autodiff.cost import FREE, Cost
+from autodiff.spec import Spec
+
+Tree = Any
+"""Nested lists, tuples and dicts of arguments, in which a `_Read` stands for a tensor."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The place of a tensor among the arguments: which of the instruction's reads it is."""
+
+    index: int
+
+
+@dataclass(frozen=True, eq=False)
+class AtenOp:
+    """An op with its fixed arguments. `parameters` is its text, the same for all calls that differ in their tensors alone.
+
+    `is_counted` says whether the table has a row for it; where it has none, `cost` is free and whoever counts must list it.
+    """
+
+    overload: Any
+    args: Tree
+    kwargs: Mapping[str, Tree]
+    results: tuple[Any, ...]
+    kept: tuple[int, ...] | None
+    parameters: tuple[Any, ...]
+    kernel: Callable[..., Any] = field(repr=False)
+    into: None = None
+    view_of: None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the op's row in the table."""
+        return family_name(self.overload._schema.name)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it gives the same again: no random numbers, nothing written into its inputs."""
+        return torch.Tag.nondeterministic_seeded not in self.overload.tags and not self.overload._schema.is_mutable
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the table knows its cost."""
+        return self._is_view or cost_of(self.name, self._call(None)) is not None
+
+    @property
+    def compute(self) -> Callable[..., Any]:
+        """The kernel: there is no other formula."""
+        return self.kernel
+
+    @property
+    def _is_view(self) -> bool:
+        returns = self.overload._schema.returns
+        return bool(returns) and all(one.alias_info is not None and not one.alias_info.is_write for one in returns)
+
+    def _call(self, specs: Sequence[Spec] | None) -> Call:
+        def shaped(tree: Tree) -> Tree:
+            if isinstance(tree, _Read):
+                return torch.Size(self._shapes[tree.index] if specs is None else specs[tree.index].shape)
+            if isinstance(tree, list | tuple):
+                return tuple(shaped(item) for item in tree) if any(isinstance(item, _Read) for item in tree) else tree
+            return tree
+
+        kwargs = {name: shaped(value) for name, value in self.kwargs.items()}
+        return Call(tuple(shaped(arg) for arg in self.args), kwargs, self.results)
+
+    @property
+    def _shapes(self) -> tuple[Any, ...]:
+        return self.parameters[1]  # type: ignore[no-any-return]
+
+    def cost(self, *specs: Spec) -> Cost:
+        """What the table says of these shapes."""
+        if self._is_view:
+            return FREE
+        return cost_of(self.name, self._call(specs)) or FREE
+
+    def workspace(self, *specs: Spec) -> int:
+        """None that the dispatcher can see."""
+        return 0
+
+
+def op_of(
+    node: Node, value_of: Mapping[Node, int], kept: Sequence[int] | None, results: Sequence[tuple[int, ...] | None]
+) -> tuple[tuple[int, ...], AtenOp]:
+    """The reads and the op of a traced call; `kept` are the results that are tensors, None where there is one result, no tuple."""
+    reads: list[int] = []
+    shapes: list[Any] = []
+
+    def placed(tree: Tree) -> Tree:
+        if isinstance(tree, Node):
+            reads.append(value_of[tree])
+            shapes.append(tuple(tree.meta["val"].shape) if "val" in tree.meta else ())
+            return _Read(len(reads) - 1)
+        if isinstance(tree, list | tuple):
+            return type(tree)(placed(item) for item in tree)
+        return tree
+
+    args = tuple(placed(arg) for arg in node.args)
+    kwargs = {name: placed(value) for name, value in node.kwargs.items()}
+    kernel, text = _kernel(node.target, args, kwargs, len(reads), None if kept is None else tuple(kept))
+    shapes_of_results = tuple(torch.Size(shape) if shape is not None else None for shape in results)
+    op = AtenOp(node.target, args, kwargs, shapes_of_results, None if kept is None else tuple(kept), (text, tuple(shapes)), kernel)
+    return tuple(reads), op
+
+
+def _kernel(target: Any, args: Tree, kwargs: Mapping[str, Tree], reads: int, kept: tuple[int, ...] | None) -> tuple[Callable[..., Any], str]:
+    """A function of the tensors alone that calls the op with its fixed arguments, and its text."""
+    constants: dict[str, Any] = {"op": target}
+    shown: list[str] = []
+
+    def written(tree: Tree) -> str:
+        if isinstance(tree, _Read):
+            return f"t{tree.index}"
+        if isinstance(tree, list):
+            return "[" + ", ".join(written(item) for item in tree) + "]"
+        name = f"c{len(constants)}"
+        constants[name] = tree
+        shown.append(f"{name}={tree!r}")
+        return name
+
+    arguments = [*(written(arg) for arg in args), *(f"{name}={written(value)}" for name, value in kwargs.items())]
+    call = f"op({', '.join(arguments)})"
+    if kept is not None:
+        # A call with several results may leave some of them undefined; one result is handed out alone.
+        call = f"(lambda r: ({''.join(f'r[{i}], ' for i in kept)}))({call})" if len(kept) != 1 else f"{call}[{kept[0]}]"
+    source = f"lambda {', '.join(f't{i}' for i in range(reads))}: {call}"
+    function: Callable[..., Any] = eval(source, constants)  # the source was made here; what is the caller's are constants
+    return function, f"{target}: {source} with {', '.join(shown)}"
