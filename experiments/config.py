@@ -57,7 +57,7 @@ class SweepConfig:
     """A whole sweep, checked."""
 
     studies: tuple[Study, ...]
-    timeline: Grid | None
+    timeline: Study | None
     dtype: str
     device: str
     threads: int
@@ -92,7 +92,7 @@ def sweep_config(given: Mapping[str, Any]) -> SweepConfig:
     timeline = given.get("timeline")
     return SweepConfig(
         studies=tuple(studies),
-        timeline=None if timeline is None else _grid("timeline.", _mapping("timeline", timeline)),
+        timeline=None if timeline is None else _timeline(given, _mapping("timeline", timeline)),
         dtype=_choice("dtype", given.get("dtype", "float32"), DTYPES),
         device=_text("device", given.get("device", "cpu")),
         threads=_positive("threads", given.get("threads", 1)),
@@ -120,6 +120,13 @@ def _study(part: str, given: Mapping[str, Any], measure_process: bool, where: st
         repeats=_positive(f"{where}repeats", given.get("repeats", 1)),
         measure_process=measure_process,
     )
+
+
+def _timeline(given: Mapping[str, Any], timeline: Mapping[str, Any]) -> Study:
+    """The shape whose live memory is told event by event, and the modes and planners, where they are not the main grid's."""
+    _known("timeline.", timeline, ("n", "d", "b", "modes", "planners", "network"))
+    changes = {key: timeline[key] for key in ("modes", "planners", "network") if key in timeline}
+    return _study("timeline", _merged(given, {"grid": {axis: timeline.get(axis) for axis in "ndb"}, **changes}), False, "timeline.")
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

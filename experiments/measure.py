@@ -13,13 +13,14 @@ from typing import Any
 import torch
 
 from autodiff import networks
+from autodiff.checkpointing import parse_planner
 from autodiff.errors import TapemeasureError
 from autodiff.execute import Executable
 from autodiff.program import Program
 from autodiff.recording import recording_from_specs
 from autodiff.schedule import Schedule, check_schedule
 from experiments import theory
-from experiments.planners import planner_of
+from experiments.planners import operations_of, parameters_of, theory_of
 from experiments.points import Point
 from experiments.rows import row_of
 from profiler import profile_schedule, program_of
@@ -52,7 +53,7 @@ def plan_of(point: Point, network: networks.Network) -> tuple[Program, Schedule]
     if point.mode == "only":
         wrt = [weight for weight in network.weights if weight.name == point.wrt]
     program = program_of(network.loss, wrt, "forward" if point.mode == "forward" else "backward")
-    return program, planner_of(point.planner)(program)
+    return program, parse_planner(point.planner)(program)
 
 
 def predicted_bytes(point: Point) -> tuple[int, int]:
@@ -90,7 +91,7 @@ def _measured(point: Point) -> dict[str, Any]:
     program, schedule = plan_of(point, network)
     lives = check_schedule(program, schedule)
     predicted = ledger_of(recording_from_specs(program, schedule, lives)).peak_bytes
-    columns: dict[str, Any] = {"predicted_peak_bytes": predicted, **_theory(point), **_planner_columns(point)}
+    columns: dict[str, Any] = {"predicted_peak_bytes": predicted, **_theory(point), **parameters_of(point.planner)}
     if point.execute:
         needed = predicted + sum(program.values[value].spec.nbytes for value in program.given)
         available = available_bytes()
@@ -145,6 +146,9 @@ def _witnessed(point: Point, profile: Profile, program: Program, schedule: Sched
 def _theory(point: Point) -> dict[str, Any]:
     """What the theory says of a point; empty where it has no closed form."""
     itemsize = getattr(torch, point.dtype).itemsize
+    if point.mode == "checkpointed":
+        found = theory_of(point.planner, point.n, point.d, point.b, point.activation, point.loss)
+        return {} if found is None else {"theory_ops": operations_of(found), "theory_peak_bytes": itemsize * int(found.peak_elements)}
     case: dict[str, Any] = {"activation": point.activation, "loss": point.loss}
     if point.mode in ("only", "w1_only"):
         case["wrt"] = point.wrt
@@ -155,11 +159,6 @@ def _theory(point: Point) -> dict[str, Any]:
         "theory_ops": theory.total_operations(*shape, **case),
         "theory_peak_bytes": itemsize * theory.peak_elements(*shape, **case),
     }
-
-
-def _planner_columns(point: Point) -> dict[str, Any]:
-    planner = planner_of(point.planner)
-    return {"snapshots": getattr(planner, "snapshots", None), "segments": getattr(planner, "segments", None)}
 
 
 def _process_memory(point: Point, predicted: int, timeout_s: float | None) -> dict[str, Any]:

@@ -1,19 +1,18 @@
-"""Planners by name: a string of the config to a planner, at the door."""
+"""Planners by name: the strings of a config to planners, at the door, and what the theory says of the step under one."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from autodiff.checkpointing import StoreAll
+from autodiff.checkpointing import Planner, parse_planner
 from autodiff.errors import TapemeasureError
+from experiments import theory
 from experiments.errors import ConfigError
+from experiments.theory_checkpointing import PLANNERS as WITH_A_FORMULA
+from experiments.theory_checkpointing import Checkpointed, checkpointed
 
-
-def planner_of(text: str) -> Any:
-    """The planner that a string names."""
-    if text == "store_all":
-        return StoreAll()
-    raise ConfigError(f"planner {text!r}; expected store_all")
+_SEGMENTS = re.compile(r"\bsegments=(\d+)")
 
 
 def canonical_planner(key: str, value: Any) -> str:
@@ -21,8 +20,33 @@ def canonical_planner(key: str, value: Any) -> str:
     if not isinstance(value, str):
         raise ConfigError(f"{key}={value!r}; expected the name of a planner as a string, such as 'revolve(snapshots=3)' in quotes")
     try:
-        return str(planner_of(value))
-    except ConfigError:
-        raise
+        return str(parse_planner(value))
     except TapemeasureError as error:
         raise ConfigError(f"{key}={value!r}: {error}") from error
+
+
+def serves(planner: str, n: int) -> bool:
+    """Whether a planner has something to say of n layers: a chain cannot be cut into more segments than it has layers."""
+    segments = _SEGMENTS.search(planner)
+    return segments is None or int(segments.group(1)) <= n
+
+
+def parameters_of(planner: str) -> dict[str, int | None]:
+    """The columns that a planner fills: its snapshots and its segments."""
+    made: Planner = parse_planner(planner)
+    return {"snapshots": getattr(made, "snapshots", None), "segments": getattr(made, "segments", None)}
+
+
+def theory_of(planner: str, n: int, d: int, b: int, activation: str, loss: str) -> Checkpointed | None:
+    """What the theory says of a step under a planner; None where it has no formula: budgets, and planners from elsewhere."""
+    name = planner.split("(")[0]
+    columns = parameters_of(planner)
+    if name not in WITH_A_FORMULA or (name == "revolve" and columns["snapshots"] is None):
+        return None
+    return checkpointed(name, n, d, b, activation=activation, loss=loss, **columns)
+
+
+def operations_of(found: Checkpointed) -> int:
+    """All operations of a step that the theory describes."""
+    counts: list[theory.Operations] = list(found.operations.values())
+    return sum(int(count.total) for count in counts)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from experiments.config import Study, SweepConfig
+from experiments.planners import serves
 
 
 @dataclass(frozen=True)
@@ -98,5 +99,5 @@ def _variants(mode: str, n: int, planners: tuple[str, ...]) -> list[tuple[str, s
     if mode == "only":
         return [(f"W_{j}", "store_all") for j in range(1, n + 1)]
     if mode == "checkpointed":
-        return [("all", planner) for planner in planners]
+        return [("all", planner) for planner in planners if serves(planner, n)]
     return [({"no_grad": "", "w1_only": "W_1"}.get(mode, "all"), "store_all")]

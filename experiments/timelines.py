@@ -16,11 +16,11 @@ GROUP = ["engine", "network", "activation", "loss", "dtype", "n", "d", "b", "mod
 
 
 def timelines_of(config: SweepConfig) -> pd.DataFrame:
-    """One row an event for each mode and planner of the exact grid's network on the timeline's shape; empty without a shape."""
+    """One row an event for each mode and planner of the timeline; empty without one."""
     if config.timeline is None:
         return pd.DataFrame(columns=GROUP)
-    study = config.studies[0]
-    grid = config.timeline
+    study = config.timeline
+    grid = study.grid
     frames = []
     for activation, loss, n, d, b in itertools.product(study.activations, study.losses, grid.n, grid.d, grid.b):
         for mode in study.modes:
