@@ -51,7 +51,9 @@ from profiler.audit import (
 from profiler.counter import count_operations
 from tests.graphs import RandomGraph, graphs, schedules
 
-RANDOM = settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+RANDOM = settings(
+    max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 
 
 def close(found: Any, expected: Any) -> bool:
@@ -146,7 +148,9 @@ def test_chains(activation: str, loss: str, micro_batches: int) -> None:
     schedule = StoreAll()(program)
     assert audit_storages(program, schedule) == AuditReport("storages", 2 * len(schedule) + 2)
     audit_scalars(program, schedule).raise_if_wrong()
-    assert count_by_scalars(program, schedule) == count_operations(recording_from_specs(program, schedule, check_schedule(program, schedule)))
+    assert count_by_scalars(program, schedule) == count_operations(
+        recording_from_specs(program, schedule, check_schedule(program, schedule))
+    )
 
 
 def test_scalars_without_values() -> None:

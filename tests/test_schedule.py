@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -96,6 +96,17 @@ def test_a_recomputed_value_has_two_lives() -> None:
     assert lives.phases == ("forward", "forward", "recompute", "forward", "forward")
 
 
+def test_a_view_of_an_older_copy() -> None:
+    """A view of a view lives in the copy that it was made from, though that value was computed again in between."""
+    x = Leaf(torch.ones(2, 3, dtype=torch.float64))
+    program = linearize([Matsum(Mul(a := Exp(x), Transpose(Transpose(a))))])
+    schedule = scheduled(program, [0, 1, 0, 2, 3, 4])
+    lives = check_schedule(program, schedule)
+    assert lives.born.tolist() == [0, 2, 4, 5]
+    assert lives.dies.tolist() == [4, 4, 5, 6]
+    audit_storages(program, schedule).raise_if_wrong()
+
+
 def by_tokens(program: Program, schedule: Schedule) -> list[int]:
     """Live bytes by definition: hand each value a token, look which tokens are touched when, and add up those to be touched again."""
     token_in: dict[int, int] = {}
@@ -157,7 +168,9 @@ def test_a_target_that_is_never_computed_is_refused() -> None:
     """A schedule that leaves out a target is refused."""
     program = chain(2)
     with pytest.raises(ScheduleError, match=r"the target ∂W_1 is never computed"):
-        check_schedule(program, scheduled(program, [i for i in as_created(program) if program.instructions[i].writes[0] != program.targets[1]]))
+        check_schedule(
+            program, scheduled(program, [i for i in as_created(program) if program.instructions[i].writes[0] != program.targets[1]])
+        )
 
 
 @pytest.mark.parametrize("instruction", [-1, 99])
@@ -303,6 +316,7 @@ ILLEGAL = {
     "read in another order": read_in_another_order,
     "of another dtype": lambda: single(Add(Exp(Leaf(torch.ones(2, 2))), Tanh(Y))),
     "part of a buffer": lambda: single(Add(Columns(Exp(X), 0, 1), Columns(Tanh(Y), 0, 1))),
+    "part of a buffer, without gaps": lambda: single(Add(Columns(Transpose(Exp(X)), 0, 1), Columns(Transpose(Tanh(Y)), 0, 1))),
 }
 
 
@@ -311,7 +325,8 @@ def test_an_illegal_overwrite_is_refused(case: str) -> None:
     """What is not elementwise, or writes over what is expanded, partial, the caller's or still needed, is refused, both nodes named."""
     add, last = ILLEGAL[case]()
     program = linearize([Matsum(last)])
-    with pytest.raises(ScheduleError, match=r"step \d+ writes .*over"):
+    reason = "is needed after it" if case.startswith("needed") else "expected an elementwise op"
+    with pytest.raises(ScheduleError, match=rf"step \d+ writes .*over .*{reason}"):
         check_schedule(program, scheduled(program, as_created(program), {step_of(program, add): 0}))
 
 
@@ -324,16 +339,36 @@ def test_other_illegal_overwrites_are_refused() -> None:
             check_schedule(program, scheduled(program, as_created(program), {step_of(program, add): read}))
 
 
-def test_accumulating_onto_a_view() -> None:
-    """A slice's gradient that is a view, or that is asked for by itself, is added to without being written over."""
-    first, second = Matsum(X), Matsum(Mul(X, X))
-    (earlier,) = gradients(first, [X])
-    (both,) = gradients(second, [X], onto={X: earlier})
-    program = linearize([Add(first, second), both, earlier])
+def product() -> ComputationNode:
+    return Matsum(Mul(X, Y))
+
+
+@pytest.mark.parametrize(
+    ("first", "asked_for", "in_place"), [(product, False, True), (product, True, False), (lambda: Matsum(X), False, False)]
+)
+def test_accumulating(first: Callable[[], ComputationNode], asked_for: bool, in_place: bool) -> None:
+    """A slice's gradient is added to in place, unless it is a view or is asked for by itself."""
+    losses = [first(), Matsum(Mul(X, X))]
+    (earlier,) = gradients(losses[0], [X])
+    (both,) = gradients(losses[1], [X], onto={X: earlier})
+    program = linearize([Add(*losses), both, *([earlier] if asked_for else [])])
     schedule = StoreAll()(program)
-    (_, found, alone), _ = execute(program, schedule)
-    assert torch.equal(found, 1 + 2 * X.value)
-    assert torch.equal(alone, torch.ones(2, 2, dtype=torch.float64))
+    assert bool(schedule.overwrites) is in_place
+    (_, found, *alone), _ = execute(program, schedule)
+    before = Y.value if first is product else torch.ones_like(X.value)
+    assert torch.equal(found, before + 2 * X.value)
+    assert not asked_for or torch.equal(alone[0], before)
+    audit_storages(program, schedule).raise_if_wrong()
+
+
+@pytest.mark.parametrize("read_again", [True, False])
+def test_accumulating_onto_what_may_not_change(read_again: bool) -> None:
+    """What is read again, or is the caller's, is not added to in place."""
+    add = Add(a := Exp(X), Tanh(Y)) if read_again else Add(X, Tanh(Y))
+    add.accumulates = True
+    program = linearize([Matsum(Mul(add, a) if read_again else add)])
+    schedule = StoreAll()(program)
+    assert not schedule.overwrites
     audit_storages(program, schedule).raise_if_wrong()
 
 

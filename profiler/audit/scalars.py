@@ -69,7 +69,9 @@ def run_on_scalars(program: Program, schedule: Schedule | None = None, given: Ma
     return ScalarRun(counts, tuple(_lowered(held[target]) for target in program.targets))
 
 
-def _steps(program: Program, schedule: Schedule | None, given: Mapping[int, Any] | None, held: dict[int, Any]) -> Iterator[tuple[int, Cost]]:
+def _steps(
+    program: Program, schedule: Schedule | None, given: Mapping[int, Any] | None, held: dict[int, Any]
+) -> Iterator[tuple[int, Cost]]:
     """Each step's instruction, and what its scalars counted; `held` is filled with values."""
     tally = Tally()
     for number in program.given:
@@ -132,7 +134,9 @@ def audit_scalars(
         events += 1
         gap = _gap(_lowered(held[target]), result)
         if gap > 1:
-            return AuditReport("scalars", events, f"{program.label(target)}: {gap:.3g} times further from the execution's than rounding allows")
+            return AuditReport(
+                "scalars", events, f"{program.label(target)}: {gap:.3g} times further from the execution's than rounding allows"
+            )
     return AuditReport("scalars", events)
 
 

@@ -27,14 +27,14 @@ from autodiff.spec import CONTIGUOUS, DENSE, EXPANDED, STRIDED, TURNED, Spec, sp
 from profiler.audit.report import AuditReport
 
 
-class StorageTracker(TorchDispatchMode):
+class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While it is entered, knows the bytes of all storages that are alive and are not the caller's.
 
     `live_bytes` is their total now, `peak_bytes` the greatest total since `mark()`, `births` how many there were.
     """
 
     def __init__(self, callers: Iterable[torch.Tensor] = ()) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live_bytes = 0
         self.peak_bytes = 0
         self.births = 0
