@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from autodiff import networks
 from autodiff.checkpointing import parse_planner
@@ -19,10 +21,10 @@ from autodiff.execute import Executable
 from autodiff.program import Program
 from autodiff.recording import recording_from_specs
 from autodiff.schedule import Schedule, check_schedule
-from experiments import theory
+from experiments import pytorch_chain, theory
 from experiments.planners import operations_of, parameters_of, theory_of
 from experiments.points import Point
-from experiments.rows import row_of
+from experiments.rows import PEAK_ROLES, row_of
 from profiler import profile_schedule, program_of
 from profiler.audit import SCALAR_LIMIT, audit_scalars, audit_storages
 from profiler.ledger import ledger_of
@@ -58,6 +60,8 @@ def plan_of(point: Point, network: networks.Network) -> tuple[Program, Schedule]
 
 def predicted_bytes(point: Point) -> tuple[int, int]:
     """The predicted peak, and the bytes that a run needs in all: peak, parameters and inputs."""
+    if point.engine == "pytorch":
+        point = replace(point, engine="autodiff", planner="store_all", mode="full" if point.mode == "checkpointed" else point.mode)
     profile = profile_schedule(*plan_of(point, network_of(point)), execute=False)
     return profile.peak_bytes, profile.peak_bytes + profile.parameter_bytes + profile.input_bytes
 
@@ -77,7 +81,7 @@ def measure(point: Point, timeout_s: float | None = None) -> dict[str, Any]:
             torch.set_num_threads(point.threads)
             measured = _measured(point)
         if measured["status"] == OK and point.execute and point.measure_process:
-            measured.update(_process_memory(point, measured["predicted_peak_bytes"], timeout_s))
+            measured.update(_process_memory(point, measured["peak_bytes"], timeout_s))
     except (TapemeasureError, theory.TheoryError, RuntimeError, MemoryError) as error:
         # RuntimeError is what PyTorch raises, out of memory and unknown device among them.
         reason = str(error).strip().splitlines() or [type(error).__name__]
@@ -87,22 +91,51 @@ def measure(point: Point, timeout_s: float | None = None) -> dict[str, Any]:
 
 def _measured(point: Point) -> dict[str, Any]:
     """The measured columns of a point."""
+    if point.engine == "pytorch":
+        return _measured_pytorch(point)
     network = network_of(point)
     program, schedule = plan_of(point, network)
     lives = check_schedule(program, schedule)
     predicted = ledger_of(recording_from_specs(program, schedule, lives)).peak_bytes
     columns: dict[str, Any] = {"predicted_peak_bytes": predicted, **_theory(point), **parameters_of(point.planner)}
     if point.execute:
-        needed = predicted + sum(program.values[value].spec.nbytes for value in program.given)
-        available = available_bytes()
-        if needed > available:
-            reason = f"needs {needed} bytes ({human_bytes(needed)}) by prediction, {human_bytes(available)} are available"
-            return {"status": SKIPPED, "reason": reason, **columns}
+        too_much = _too_much(predicted + sum(program.values[value].spec.nbytes for value in program.given))
+        if too_much:
+            return {"status": SKIPPED, "reason": too_much, **columns}
         network.draw(device=point.device)
     profile = profile_schedule(program, schedule, execute=point.execute, repeats=point.repeats)
     columns.update(_profile_columns(profile))
     columns.update(_witnessed(point, profile, program, schedule, predicted))
     return columns
+
+
+def _measured_pytorch(point: Point) -> dict[str, Any]:
+    """The measured columns of a point that plain PyTorch runs; without execution, on tensors without memory."""
+    network = network_of(point)
+    columns = {**pytorch_chain.pytorch_theory(point), **parameters_of(point.planner)}
+    if not point.execute:
+        with FakeTensorMode():
+            network.draw(device=point.device)
+            return {"status": OK, "reason": "", **columns, **_profile_columns(pytorch_chain.profile_pytorch(point, network))}
+    # PyTorch keeps what our engine keeps without a planner, and an activation or two more.
+    plain = profile_schedule(*plan_of(replace(point, mode="full", planner="store_all"), network), execute=False)
+    too_much = _too_much(plain.peak_bytes + plain.parameter_bytes + 2 * plain.input_bytes)
+    if too_much:
+        return {"status": SKIPPED, "reason": too_much, **columns}
+    network.draw(device=point.device)
+    profile = pytorch_chain.profile_pytorch(point, network)
+    columns |= _profile_columns(profile) | pytorch_chain.wall_columns(point, network)
+    if profile.uncounted:
+        return {"status": FAILED, "reason": f"ops that are not counted: {', '.join(sorted(profile.uncounted))}", **columns}
+    return {"status": OK, "reason": "", **columns}
+
+
+def _too_much(needed: int) -> str:
+    """Why a step that needs so many bytes is not run; empty where it may be."""
+    available = available_bytes()
+    if needed <= available:
+        return ""
+    return f"needs {needed} bytes ({human_bytes(needed)}) by prediction, {human_bytes(available)} are available"
 
 
 def _profile_columns(profile: Profile) -> dict[str, Any]:
@@ -115,7 +148,7 @@ def _profile_columns(profile: Profile) -> dict[str, Any]:
         "elementary": profile.ops.elementary,
         "matmul_flops": profile.matmul_flops,
         "peak_bytes": profile.peak_bytes,
-        **{f"peak_{role}_bytes": nbytes for role, nbytes in profile.peak_by_role.items()},
+        **{f"peak_{role}_bytes": nbytes for role, nbytes in profile.peak_by_role.items() if f"peak_{role}_bytes" in PEAK_ROLES},
         "live_after_bytes": profile.live_after_bytes,
         "parameter_bytes": profile.parameter_bytes,
         "input_bytes": profile.input_bytes,
@@ -177,6 +210,9 @@ def _process_memory(point: Point, predicted: int, timeout_s: float | None) -> di
 def _prepare_step(point: Point) -> Callable[[], Any]:
     """The point's step, ready to be run: what a child measures."""
     network = network_of(point)
+    if point.engine == "pytorch":
+        network.draw(device=point.device)
+        return pytorch_chain.step_of(point, network)
     program, schedule = plan_of(point, network)
     network.draw(device=point.device)
     return Executable(program, schedule).run

@@ -31,6 +31,11 @@ def serves(planner: str, n: int) -> bool:
     return segments is None or int(segments.group(1)) <= n
 
 
+def has_counterpart(mode: str, planner: str) -> bool:
+    """Whether PyTorch has what a mode and a planner ask for: of the planners, equal segments alone."""
+    return mode != "checkpointed" or planner == "store_all" or planner.startswith("uniform")
+
+
 def parameters_of(planner: str) -> dict[str, int | None]:
     """The columns that a planner fills: its snapshots and its segments."""
     made: Planner = parse_planner(planner)

@@ -1,7 +1,7 @@
 """Every figure of a report, by name and in its order: drawn from a sweep's results into DIR/figures as PNG and as SVG.
 
-A figure whose data are absent is left out, and one of an earlier report is then removed. `python -m experiments.plots DIR FILE.png` draws the
-one figure that the README shows.
+A figure whose data are absent is left out, and one of an earlier report is then removed. `python -m experiments.plots DIR FILE.png`
+draws the one figure that the README shows.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from pathlib import Path
 
 from autodiff.errors import TapemeasureError
 from experiments.errors import ResultsError
-from experiments.figures.lessons import draw_activations, draw_layers, draw_micro_batches
+from experiments.figures.accumulation import draw_micro_batches
+from experiments.figures.lessons import draw_activations, draw_layers
 from experiments.figures.machine import draw_process, draw_seconds
 from experiments.figures.operations import draw_operations, draw_ratios
-from experiments.figures.overview import draw_overview_figure
-from experiments.figures.peaks import draw_peaks, draw_regimes
+from experiments.figures.overview import overview_of
+from experiments.figures.peaks import draw_peaks
+from experiments.figures.regimes import draw_regimes
 from experiments.figures.residuals import draw_residuals
 from experiments.figures.style import Drawing, png_of, styled, svg_of
 from experiments.figures.timelines import draw_timelines
@@ -75,10 +77,10 @@ def draw_overview(results: Results, path: Path) -> None:
     Raises ResultsError where no dimension was swept.
     """
     with styled("overview"):
-        drawing = draw_overview_figure(results)
+        drawing = overview_of(results)
         if drawing is None:
             raise ResultsError(f"{results.directory} sweeps no depth; expected rows of at least two n: run the default sweep")
-        write_bytes(path, png_of(drawing, dpi=110))
+        write_bytes(path, png_of(drawing, dpi=140))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from experiments.config import Study, SweepConfig
-from experiments.planners import serves
+from experiments.planners import has_counterpart, serves
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ def _points(config: SweepConfig, study: Study) -> Iterator[Point]:
             if micro_batches > 1 and (mode != "full" or b % micro_batches or engine != "autodiff"):
                 continue
             for wrt, planner in _variants(mode, n, study.planners):
+                if engine == "pytorch" and not has_counterpart(mode, planner):
+                    continue
                 yield Point(
                     part=study.part,
                     network=study.network,

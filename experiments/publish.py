@@ -52,7 +52,7 @@ def publish(directory: Path) -> Results:
     scale = frame[is_scale].reset_index(drop=True)
     complexity = complexity_table(exact[exact["micro_batches"] == 1])
     timelines = _merged_timelines(sorted({path.parent for path in directory.rglob(TIMELINES)} | {directory}))
-    manifest = _merged_manifest(directory)
+    manifest = manifest_in(directory)
     results = Results(directory, exact, scale, complexity, timelines, manifest)
     write_csv(directory / RESULTS, exact)
     if len(scale):
@@ -65,22 +65,73 @@ def publish(directory: Path) -> Results:
     return results
 
 
+def publish_again(directory: Path) -> Results:
+    """Make a directory's report again: from its journals where it has any, else from the tables that lie in it.
+
+    Raises ResultsError where there is neither.
+    """
+    from experiments.plots import draw_figures
+    from experiments.report import write_report
+
+    if rows_below(directory):
+        return publish(directory)
+    results = read_results(directory)
+    draw_figures(results)
+    write_report(results)
+    return results
+
+
 def read_results(directory: Path) -> Results:
-    """The tables of a directory as a sweep left them.
+    """The tables of a directory as a sweep left them; formulas are found again where they are missing.
 
     Raises ResultsError where the directory holds none.
     """
+    from experiments.fit import complexity_table
+
     if not (directory / RESULTS).exists():
         raise ResultsError(f"{directory} holds no {RESULTS}; expected a directory that a sweep wrote")
-    complexity = directory / COMPLEXITY
-    return Results(
-        directory,
-        read_rows(directory / RESULTS),
-        read_rows(directory / SCALE),
-        pd.read_csv(complexity, keep_default_na=False) if complexity.exists() else pd.DataFrame(),
-        _merged_timelines([directory]),
-        _merged_manifest(directory),
-    )
+    rows, path = _checked_rows(directory / RESULTS), directory / COMPLEXITY
+    complexity = _read_csv(path, keep_default_na=False) if path.exists() else complexity_table(rows[rows["micro_batches"] == 1])
+    scale = _checked_rows(directory / SCALE)
+    return Results(directory, rows, scale, complexity, _merged_timelines([directory]), manifest_in(directory))
+
+
+def rows_in(directory: Path) -> pd.DataFrame:
+    """Every row of a directory, of its journals where it has any, else of its tables.
+
+    Raises ResultsError where there is neither.
+    """
+    rows = rows_below(directory)
+    if rows:
+        return frame_of(rows)
+    results = read_results(directory)
+    return pd.concat([results.results, results.scale], ignore_index=True)
+
+
+def _checked_rows(path: Path) -> pd.DataFrame:
+    """A table of rows, each of which says what point it is of."""
+    try:
+        frame = read_rows(path)
+    except (ValueError, TypeError) as error:
+        raise _unreadable(path, error) from error
+    named = frame[["key", "mode", "status"]].ne("").all(axis=1) & frame[["n", "d", "b", "micro_batches"]].notna().all(axis=1)
+    if not named.all():
+        lacking = f"{int((~named).sum())} of its {len(frame)} rows lack key, n, d, b, micro_batches, mode or status"
+        raise ResultsError(f"{path} is no table of rows: {lacking}; expected one that a sweep wrote; run the sweep again")
+    return frame
+
+
+def _read_csv(path: Path, **options: Any) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, **options)
+    except ValueError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> ResultsError:
+    """The error for a file that is there and cannot be read, one line."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ResultsError(f"{path} cannot be read ({reason}); expected a file that a sweep wrote; remove it, or run the sweep again")
 
 
 def _merged_timelines(directories: Iterable[Path]) -> pd.DataFrame:
@@ -89,15 +140,19 @@ def _merged_timelines(directories: Iterable[Path]) -> pd.DataFrame:
     for directory in directories:
         path = directory / TIMELINES
         if path.exists() and path.stat().st_size > 1:
-            for group, frame in pd.read_csv(path).groupby(GROUP, sort=False, dropna=False):
+            for group, frame in _read_csv(path).groupby(GROUP, sort=False, dropna=False):
                 merged.setdefault(group, frame)
     return pd.concat(merged.values(), ignore_index=True) if merged else pd.DataFrame(columns=GROUP)
 
 
-def _merged_manifest(directory: Path) -> dict[str, Any]:
+def manifest_in(directory: Path) -> dict[str, Any]:
     """The manifest of the directory, or the first one below it."""
     for path in [directory / MANIFEST, *sorted(directory.rglob(MANIFEST))]:
         if path.exists():
-            found: dict[str, Any] = json.loads(path.read_text())
-            return found
+            try:
+                found = json.loads(path.read_text())
+            except ValueError as error:
+                raise _unreadable(path, error) from error
+            if isinstance(found, dict):
+                return found
     return {}

@@ -12,12 +12,35 @@ def pretty(formula: str) -> str:
     """A formula of complexity.csv for the eye: `4*(max(n*b*d + d**2, 1))` as 4·max{nbd + d², 1}; other text as it is."""
     if not re.fullmatch(r"[nbdmax0-9+\-*/(), ]+", formula):
         return formula
+    alone = re.fullmatch(r"(\d+)\*\((\d+)\)", formula)
+    if alone:
+        return str(int(alone.group(1)) * int(alone.group(2)))
     text = re.sub(r"\*\*(\d+)", lambda power: power.group(1).translate(_RAISED), formula)
     text = re.sub(r"^(\d+)\*\((max\(.*\))\)$", r"\1·\2", text)
     text = re.sub(r"max\((.*)\)(\)?)$", r"max{\1}\2", text)
     text = re.sub(r"^(\d+)\*\(([^()+\- ]+)\)$", r"\1·\2", text)
     text = re.sub(r"(\d)\*\(", r"\1·(", text)
     return text.replace("*", "").replace("-", "−")
+
+
+def order_words(big_o: str) -> str:
+    """An order of complexity.csv for the eye: O(nbd²); nothing stays 0, and what was not decided says so."""
+    return big_o if big_o in ("0", "undecided") else f"O({pretty(big_o)})"
+
+
+def lowered(number: int) -> str:
+    """A number as an index below the line."""
+    return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+
+
+def short_bytes(nbytes: float) -> str:
+    """Bytes in binary units with three figures, for a sentence."""
+    size = float(nbytes)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(size) < 1023.5 or unit == "TiB":
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if abs(size) >= 99.95 or unit == "B" else f"{size:.3g} {unit}"
 
 
 def percent(part: float, whole: float) -> str:

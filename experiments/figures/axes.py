@@ -47,7 +47,7 @@ def byte_axis(axes: Axes, values: Iterable[float], label: str, which: str = "y",
     low, high = _span(values)
     first, last = math.floor(math.log2(low)), math.ceil(math.log2(high))
     every = max(1, math.ceil((last - first) / (at_most - 1)))
-    exponents = [exponent for exponent in range(first - first % every, last + every + 1, every)]
+    exponents = list(range(first - first % every, last + every + 1, every))
     _scale(axes, which, 2)
     _set_ticks(axes, which, [2.0**exponent for exponent in exponents], [human_bytes(2.0**exponent) for exponent in exponents])
     _limits(axes, which, low / 1.25, high * 1.25)
@@ -63,15 +63,16 @@ def linear_byte_axis(axes: Axes, highest: float, label: str, which: str = "y", a
     _label(axes, which, label)
 
 
-def count_axis(axes: Axes, values: Iterable[float], label: str, which: str = "y", unit: str = "") -> None:
-    """A base-10 axis over the values, ticks at 1, (2, 5) and powers of ten, labelled with k, M, G, T."""
+def count_axis(axes: Axes, values: Iterable[float], label: str, which: str = "y", inches: float = 3.0) -> None:
+    """A base-10 axis over the values, ticks at powers of ten (where there is room also at 2 and 5 times one), labelled with k, M, G, T."""
     low, high = _span(values)
-    steps = (1, 2, 5) if high / low < 30 else (1,)
+    room = inches / (0.6 if which == "x" else 0.3)
+    steps = (1, 2, 5) if 3 * math.log10(1.7 * high / low) < room else (1,)
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
     thin = max(1, round(math.log10(high / low) / 7))
     ticks = [step * 10.0**decade for decade in decades if decade % thin == 0 for step in steps]
     _scale(axes, which, 10)
-    _set_ticks(axes, which, ticks, [short_count(tick) + unit for tick in ticks])
+    _set_ticks(axes, which, ticks, [short_count(tick) for tick in ticks])
     _limits(axes, which, low / 1.3, high * 1.3)
     _label(axes, which, label)
 
@@ -81,15 +82,6 @@ def linear_count_axis(axes: Axes, highest: float, label: str, which: str = "y", 
     ticks = _round_ticks(0.0, highest, at_most)
     _set_ticks(axes, which, ticks, [short_count(tick) for tick in ticks])
     _limits(axes, which, 0.0, highest)
-    _label(axes, which, label)
-
-
-def linear_percent_axis(axes: Axes, low: float, high: float, label: str, which: str = "y", at_most: int = 6) -> None:
-    """A linear axis of percentages that has 0 in it."""
-    ticks = _round_ticks(min(low, 0.0), max(high, 0.0) or 1.0, at_most)
-    room = ((ticks[-1] - ticks[0]) or 1.0) * 0.06
-    _set_ticks(axes, which, ticks, [f"{tick:+.3g} %".replace("-", "−") if tick else "0" for tick in ticks])
-    _limits(axes, which, min(low, ticks[0]) - room, max(high, ticks[-1]) + room)
     _label(axes, which, label)
 
 
@@ -117,6 +109,20 @@ def plain_axis(axes: Axes, ticks: Iterable[float], label: str, limits: tuple[flo
     _set_ticks(axes, which, marks, [f"{mark:g}".replace("-", "−") for mark in marks])
     _limits(axes, which, *limits)
     _label(axes, which, label)
+
+
+def residual_axis(axes: Axes, greatest: int, label: str) -> None:
+    """An axis about 0 that shows a distance of 1 as clearly as one of a million."""
+    if greatest <= 1:
+        plain_axis(axes, [-1, 0, 1], label, (-1.5, 1.5))
+        return
+    axes.set_yscale("symlog", linthresh=1)
+    digits = len(str(greatest))
+    sizes = [10.0**power for power in range(0, digits + 1, max(1, round(digits / 4)))]
+    ticks = [*(-size for size in reversed(sizes)), 0.0, *sizes]
+    _set_ticks(axes, "y", ticks, [f"{tick:,.0f}".replace("-", "−") for tick in ticks])
+    _limits(axes, "y", -4.0 * greatest, 4.0 * greatest)
+    _label(axes, "y", label)
 
 
 def short_count(count: float) -> str:

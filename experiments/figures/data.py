@@ -53,8 +53,8 @@ def all_rows(results: Results) -> pd.DataFrame:
 
 
 def measured(frame: pd.DataFrame, *, micro_batches: bool = False) -> pd.DataFrame:
-    """The rows that were measured, without those of gradient accumulation unless they are asked for."""
-    ok = frame[frame["status"] == "ok"]
+    """The rows that were measured, each shape once, without those of gradient accumulation unless they are asked for."""
+    ok = frame[frame["status"] == "ok"].drop_duplicates([*CASE, *AXES, "mode", "wrt", "planner", "engine", "micro_batches"])
     return ok if micro_batches else ok[ok["micro_batches"] == 1]
 
 

@@ -1,8 +1,9 @@
-"""The exercise's lessons measured: the activation's price, one layer alone, a batch in slices."""
+"""The exercise's lessons measured: what an activation keeps, and one layer's gradient alone."""
 
 from __future__ import annotations
 
 import pandas as pd
+from matplotlib.axes import Axes
 
 from experiments.figures import axes as scales
 from experiments.figures.data import (
@@ -13,214 +14,142 @@ from experiments.figures.data import (
     along,
     case_of,
     fixed_words,
-    itemsize_of,
     measured,
     meets,
     theory_curve,
     theory_value,
 )
-from experiments.figures.style import MODE_NAMES, MORE_LOOKS, WIDTH, Drawing, finish, handle, new_figure
+from experiments.figures.style import MODE_NAMES, MORE_LOOKS, WIDTH, Drawing, finish, handle, marks, new_figure
 from experiments.publish import Results
-from experiments.words import counted, percent
-from profiler.units import human_bytes
+from experiments.words import joined, lowered, percent
 
-_PEAK = "peak above parameters"
+ACTIVATIONS_CAPTION = (
+    "How to read it: one curve an activation. The gradient of tanh, relu and sigmoid is computed from their output, which the next layer "
+    "keeps anyway; that of gelu needs its input, so both are kept. Where only W₁ is asked for, no weight gradient above needs its "
+    "layer’s input, and one value a layer is enough for either."
+)
+LAYERS_CAPTION = (
+    "How to read it: the backward pass goes from the loss down to layer j and stops there, so a late layer is cheap: nothing below it is "
+    "kept or run backward. From j = 2 on the layer’s own input is kept too; that of the first layer is the caller’s."
+)
+PEAK = "peak above parameters"
+_KIND = ["activation", "loss", "dtype"]
 
 
 def draw_activations(results: Results) -> Drawing | None:
-    """Peak against depth, one activation beside another, one panel a mode; None with fewer than two activations on the same shapes."""
+    """Peak against depth, one curve an activation, one panel a mode; None without two activations on the same shapes."""
     frame = measured(results.results)
-    frame = frame[(frame["engine"] == HOME_ENGINE) & frame["mode"].isin(["forward", "full", "w1_only"])]
-    if frame.empty:
-        return None
-    frame = frame[(frame["loss"] == frame["loss"].iloc[0]) & (frame["dtype"] == frame["dtype"].iloc[0])]
-    kinds = list(dict.fromkeys(frame["activation"]))
-    shapes = [
-        set(zip(*(mine[name] for name in (*AXES, "mode")), strict=True))
-        for kind in kinds
-        if len(mine := frame[frame["activation"] == kind])
-    ]
-    common = set.intersection(*shapes)
-    frame = frame[[key in common for key in zip(*(frame[name] for name in (*AXES, "mode")), strict=True)]]
-    if len(kinds) < 2 or frame.empty or frame["n"].nunique() < 2:
+    frame = _common(frame[(frame["engine"] == HOME_ENGINE) & frame["mode"].isin(["forward", "full", "w1_only"])])
+    if frame.empty or frame["activation"].nunique() < 2 or frame["n"].nunique() < 2:
         return None
     line, fixed = along(frame, "n", prefer=lambda n, d, b: b / d)
+    kinds = list(dict.fromkeys(line["activation"]))
     modes = [mode for mode in ("forward", "full", "w1_only") if (line["mode"] == mode).any()]
     figure = new_figure(3.3)
     panels = figure.subplots(1, len(modes), sharey=True, squeeze=False)[0]
     values: list[float] = []
     for axes, mode in zip(panels, modes, strict=True):
-        for index, kind in enumerate(kinds):
-            rows = line[(line["mode"] == mode) & (line["activation"] == kind)].drop_duplicates("n")
-            look = MORE_LOOKS[index % len(MORE_LOOKS)]
+        for rank, kind in enumerate(kinds):
+            rows = line[(line["mode"] == mode) & (line["activation"] == kind)]
+            look = MORE_LOOKS[rank % len(MORE_LOOKS)]
             xs, ys = theory_curve(Series(mode, "store_all", HOME_ENGINE), rows, "n", fixed, "peak_bytes")
-            marks = rows["peak_bytes"].astype(float).tolist()
             axes.plot(xs, ys, color=look.colour, linestyle=look.dash, zorder=3)
-            axes.plot(
-                rows["n"].astype(int).tolist(), marks, linestyle="none", marker=look.marker, color=look.colour, markersize=9 - 2.2 * index,
-                markeredgecolor="white", markeredgewidth=0.6, zorder=4 + index,
-            )  # fmt: skip
-            values += [*ys, *marks]
+            marks(axes, rows["n"].astype(int), rows["peak_bytes"].astype(float), look, rank=rank)
+            values += [*ys, *rows["peak_bytes"].astype(float)]
         scales.swept_axis(axes, line["n"], AXIS_LABELS["n"], (WIDTH - 1.4) / len(modes))
         axes.set_title(MODE_NAMES[mode])
     for axes in panels:
-        scales.byte_axis(axes, values, _PEAK if axes is panels[0] else "")
-    title = _activation_title(line, kinds, modes)
-    note = f"loss {line['loss'].iloc[0]}, {line['dtype'].iloc[0]}, {fixed_words(fixed)} · marks measured, lines theory · {meets(line, 'peak_bytes')}"
-    finish(figure, title, note, [handle(kind, MORE_LOOKS[index % len(MORE_LOOKS)]) for index, kind in enumerate(kinds)])
-    caption = (
-        "How to read it: the gradient of tanh is computed from its output, which the next layer keeps anyway; that of gelu needs its input, so both are kept. "
-        "Where only W₁ is asked for, no layer above needs its input for a weight gradient, and the two cost the same."
-    )
-    return Drawing(title, caption, figure)
+        scales.byte_axis(axes, values, PEAK if axes is panels[0] else "")
+    title = _activations_title(line, kinds, modes)
+    where = f"loss {line['loss'].iloc[0]}, {line['dtype'].iloc[0]}, {fixed_words(fixed)}"
+    note = f"{where} · marks measured, lines theory · {meets(line, 'peak_bytes')}"
+    handles = [handle(kind, MORE_LOOKS[rank % len(MORE_LOOKS)]) for rank, kind in enumerate(kinds)]
+    return Drawing(title, ACTIVATIONS_CAPTION, finish(figure, title, note, handles))
 
 
-def _activation_title(line: pd.DataFrame, kinds: list[str], modes: list[str]) -> str:
+def _common(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of one loss and dtype, on the shapes and modes that every activation has."""
+    if frame.empty:
+        return frame
+    frame = frame[(frame["loss"] == frame["loss"].iloc[0]) & (frame["dtype"] == frame["dtype"].iloc[0])]
+    keys = pd.Series(list(zip(*(frame[name] for name in (*AXES, "mode")), strict=True)), index=frame.index)
+    common = set.intersection(*(set(group) for _, group in keys.groupby(frame["activation"])))
+    return frame[keys.isin(common)]
+
+
+def _activations_title(line: pd.DataFrame, kinds: list[str], modes: list[str]) -> str:
+    """The greatest ratio to the first activation at the deepest network, for the whole step and for W_1 alone."""
     deepest = int(line["n"].max())
     at = line[line["n"] == deepest]
-    peak = {(row.activation, row.mode): int(row.peak_bytes) for row in at.itertuples()}
+    peaks = {(kind, mode): int(peak) for kind, mode, peak in zip(at["activation"], at["mode"], at["peak_bytes"], strict=True)}
+    first = kinds[0]
+    shown = [mode for mode in ("full", "w1_only") if mode in modes] or modes
+    most = max(kinds[1:], key=lambda kind: peaks[kind, shown[0]] / peaks[first, shown[0]])
     facts = []
-    for mode in ("full", "w1_only", "forward"):
-        if mode in modes and len(facts) < 2:
-            times = {kind: peak[kind, mode] / peak[kinds[0], mode] for kind in kinds[1:]}
-            most = max(times, key=lambda kind: abs(times[kind] - 1))
-            same = abs(times[most] - 1) < 0.005
-            facts.append(f"{'as much as' if same else f'{times[most]:.2f} times'} {kinds[0]}’s for {MODE_NAMES[mode]}")
-            name = most
-    return f"At n = {deepest}, the peak with {name} is {' and '.join(facts)}"
+    for mode in shown:
+        times = peaks[most, mode] / peaks[first, mode]
+        facts.append(f"{'the same' if round(times, 2) == 1 else f'{times:.2f} times as high'} for {MODE_NAMES[mode]}")
+    return f"Beside {first}’s, the peak with {most} is {joined(facts)} (n = {deepest}, d = {at['d'].iloc[0]}, b = {at['b'].iloc[0]})"
 
 
 def draw_layers(results: Results) -> Drawing | None:
     """Operations and peak of asking for W_j alone, against j; None without mode `only` at two layers of one shape."""
     frame = measured(results.results)
-    frame = frame[(frame["mode"] == "only") & (frame["engine"] == HOME_ENGINE) & frame["wrt"].str.fullmatch(r"W_\d+")].copy()
-    if frame.empty:
-        return None
-    frame = frame[frame["n"] == frame["n"].max()]
-    frame["j"] = frame["wrt"].str.removeprefix("W_").astype(int)
+    frame = frame[(frame["mode"] == "only") & (frame["engine"] == HOME_ENGINE) & frame["wrt"].str.fullmatch(r"W_\d+")]
+    frame = frame[frame["n"] == frame["n"].max()] if len(frame) else frame
+    frame = frame.assign(j=frame["wrt"].str.removeprefix("W_").astype(int))
     if frame["j"].nunique() < 2:
         return None
     shapes = list(frame.groupby(["d", "b"]).groups)[:2]
-    depth = int(frame["n"].iloc[0])
-    figure = new_figure(2.45 * 2 + 0.2)
+    kinds = list(frame.groupby(_KIND, sort=False).groups)[: len(MORE_LOOKS)]
+    figure = new_figure(5.0)
     grid = figure.subplots(2, len(shapes), sharex=True, sharey="row", squeeze=False)
-    series = list(frame.groupby(["activation", "loss", "dtype"], sort=False).groups)[: len(MORE_LOOKS)]
-    values: dict[str, list[float]] = {"ops": [], "peak_bytes": []}
+    values: dict[str, list[float]] = {"ops": [0.0], "peak_bytes": [0.0]}
     for column, (d, b) in enumerate(shapes):
-        for quantity, axes in zip(values, grid[:, column], strict=True):
-            for index, case in enumerate(series):
-                rows = frame[
-                    (frame["d"] == d) & (frame["b"] == b) & (frame[["activation", "loss", "dtype"]] == list(case)).all(axis=1)
-                ].sort_values("j")
-                if rows.empty:
-                    continue
-                look = MORE_LOOKS[index % len(MORE_LOOKS)]
-                layers = rows["j"].tolist()
-                curve = [
-                    theory_value(Series("only", "store_all", HOME_ENGINE), case_of(rows), quantity, depth, d, b, wrt=j) or 0.0
-                    for j in layers
-                ]
-                marks = rows[quantity].astype(float).tolist()
-                axes.plot(layers, curve, color=look.colour, linestyle=look.dash, zorder=3)
-                axes.plot(
-                    layers,
-                    marks,
-                    linestyle="none",
-                    marker=look.marker,
-                    color=look.colour,
-                    markersize=9 - 2 * index,
-                    markeredgecolor="white",
-                    zorder=4 + index,
-                )
-                values[quantity] += [*curve, *marks]
-            if quantity == "ops":
-                axes.set_title(fixed_words({"n": depth, "d": d, "b": b}))
-    for axes in grid.flat:
-        scales.swept_axis(axes, frame["j"], "layer j asked for" if axes in grid[-1] else "", (WIDTH - 1.4) / len(shapes), base=None)
-    for axes in grid[0]:
-        scales.linear_count_axis(axes, max(values["ops"]) * 1.08, "operations" if axes is grid[0][0] else "")
-    for axes in grid[1]:
-        scales.linear_byte_axis(axes, max(values["peak_bytes"]) * 1.1, _PEAK if axes is grid[1][0] else "")
-    title = _layers_title(frame, depth)
-    note = f"mode only: the gradient of W_j and no other · marks measured, lines theory · {meets(frame, 'ops')} (operations), {meets(frame, 'peak_bytes')} (bytes)"
-    finish(figure, title, note, [handle(case[0], MORE_LOOKS[index]) for index, case in enumerate(series)])
-    caption = (
-        "How to read it: the backward pass goes from the loss down to layer j and stops there, so a late layer is cheap: nothing below it is kept or run backward. "
-        "From j = 2 on the layer’s own input x_j is kept too, which for j = 1 is the caller’s."
-    )
-    return Drawing(title, caption, figure)
+        for row, quantity in enumerate(values):
+            for rank, kind in enumerate(kinds):
+                mine = frame[(frame["d"] == d) & (frame["b"] == b) & (frame[_KIND] == list(kind)).all(axis=1)].sort_values("j")
+                values[quantity] += _layers(grid[row, column], mine, quantity, rank)
+        grid[0, column].set_title(fixed_words({"n": int(frame["n"].iloc[0]), "d": int(d), "b": int(b)}))
+        scales.linear_count_axis(grid[0, column], max(values["ops"]) * 1.08, "" if column else "operations")
+    for column in range(len(shapes)):
+        for row in range(2):
+            scales.swept_axis(grid[row, column], frame["j"], "layer j asked for" if row else "", (WIDTH - 1.4) / len(shapes), base=None)
+        scales.linear_count_axis(grid[0, column], max(values["ops"]) * 1.08, "" if column else "operations")
+        scales.linear_byte_axis(grid[1, column], max(values["peak_bytes"]) * 1.1, "" if column else PEAK)
+    title = _layers_title(frame)
+    note = f"mode only: the gradient of W_j and of no other · marks measured, lines theory · {_both(frame)}"
+    handles = [handle(kind[0], MORE_LOOKS[rank]) for rank, kind in enumerate(kinds)]
+    return Drawing(title, LAYERS_CAPTION, finish(figure, title, note, handles))
 
 
-def _layers_title(frame: pd.DataFrame, depth: int) -> str:
-    case = frame.iloc[0]
-    same = frame[(frame[["d", "b", "activation", "loss", "dtype"]] == case[["d", "b", "activation", "loss", "dtype"]]).all(axis=1)]
+def _layers(axes: Axes, rows: pd.DataFrame, quantity: str, rank: int) -> list[float]:
+    """One curve against j with its marks; returns the values drawn."""
+    if rows.empty:
+        return []
+    look, first = MORE_LOOKS[rank], rows.iloc[0]
+    series, shape = Series("only", "store_all", HOME_ENGINE), (int(first["n"]), int(first["d"]), int(first["b"]))
+    curve = [theory_value(series, case_of(rows), quantity, *shape, wrt=j) or 0.0 for j in rows["j"].tolist()]
+    measured_values = rows[quantity].astype(float).tolist()
+    axes.plot(rows["j"].tolist(), curve, color=look.colour, linestyle=look.dash, zorder=3)
+    marks(axes, rows["j"], measured_values, look, rank=rank)
+    return [*curve, *measured_values]
+
+
+def _both(frame: pd.DataFrame) -> str:
+    """Whether all marks of both quantities lie on the theory."""
+    words = {meets(frame, "ops"), meets(frame, "peak_bytes")}
+    return words.pop() if len(words) == 1 else f"operations: {meets(frame, 'ops')}; bytes: {meets(frame, 'peak_bytes')}"
+
+
+def _layers_title(frame: pd.DataFrame) -> str:
+    """The last layer against the first, for the first shape and activation."""
+    case = [*_KIND, "d", "b"]
+    same = frame[(frame[case] == frame.iloc[0][case]).all(axis=1)]
     low, high = same.loc[same["j"].idxmin()], same.loc[same["j"].idxmax()]
+    ops, peak = percent(high["ops"], low["ops"]), percent(high["peak_bytes"], low["peak_bytes"])
+    names = [f"W{lowered(int(row['j']))}" for row in (low, high)]
+    shape = f"{low['activation']}, n = {low['n']}, d = {low['d']}, b = {low['b']}"
     return (
-        f"The later the layer, the cheaper its gradient: W_{high['j']} of {depth} takes {percent(high['ops'], low['ops'])} of the operations "
-        f"and {percent(high['peak_bytes'], low['peak_bytes'])} of the peak that W_{low['j']} takes ({case['activation']}, d = {case['d']}, b = {case['b']})"
-    )
-
-
-def draw_micro_batches(results: Results) -> Drawing | None:
-    """Peak and operations of a full step against the number of slices of its batch; None without such rows."""
-    frame = measured(results.results, micro_batches=True)
-    frame = frame[(frame["mode"] == "full") & (frame["engine"] == HOME_ENGINE)]
-    sliced = frame[frame["micro_batches"] > 1]
-    if sliced.empty:
-        return None
-    shape = ["network", "activation", "loss", "dtype", "n", "d", "b"]
-    lines = []
-    for _, rows in frame[frame["b"].isin(sliced["b"])].drop_duplicates([*shape, "micro_batches"]).groupby(shape, sort=False):
-        if rows["micro_batches"].nunique() > 2:
-            lines.append(rows.sort_values("micro_batches"))
-    lines = lines[: len(MORE_LOOKS)]
-    if not lines:
-        return None
-    figure = new_figure(3.3)
-    left, right = figure.subplots(1, 2)
-    peaks: list[float] = []
-    extra: list[float] = [0.0]
-    handles = []
-    for index, rows in enumerate(lines):
-        look = MORE_LOOKS[index]
-        slices = rows["micro_batches"].astype(int).tolist()
-        first = rows.iloc[0]
-        case, at = case_of(rows), (int(first["n"]), int(first["d"]), int(first["b"]))
-        series = Series("full", "store_all", HOME_ENGINE)
-        base = theory_value(series, case, "ops", *at) or 1.0
-        curves = {name: [theory_value(series, case, name, *at, micro_batches=k) or 0.0 for k in slices] for name in ("ops", "peak_bytes")}
-        ops = rows["ops"].astype(float).tolist()
-        marks = {"peak_bytes": rows["peak_bytes"].astype(float).tolist(), "ops": [100 * (value / base - 1) for value in ops]}
-        curves["ops"] = [100 * (value / base - 1) for value in curves["ops"]]
-        for axes, quantity in ((left, "peak_bytes"), (right, "ops")):
-            axes.plot(slices, curves[quantity], color=look.colour, linestyle=look.dash, zorder=3)
-            axes.plot(slices, marks[quantity], linestyle="none", marker=look.marker, color=look.colour, markeredgecolor="white", zorder=4)
-        floor = itemsize_of(case["dtype"]) * at[0] * at[1] ** 2
-        left.axhline(floor, color=look.colour, linewidth=0.9, linestyle=(0, (1, 2)), zorder=2)
-        peaks += [*marks["peak_bytes"], floor]
-        extra += marks["ops"]
-        handles.append(handle(f"{first['activation']}, n = {at[0]}, d = {at[1]}, b = {at[2]}", look))
-    every = pd.concat(lines)
-    for axes in (left, right):
-        scales.swept_axis(axes, every["micro_batches"], "slices of the batch (micro-batches)", WIDTH / 2 - 0.9)
-    scales.byte_axis(left, peaks, _PEAK)
-    scales.linear_percent_axis(right, min(extra), max(extra), "operations more than in one slice")
-    title = _micro_title(lines[0])
-    note = f"mode full · marks measured, lines theory, dotted: the weight gradients alone, n·d² elements · {meets(every, 'peak_bytes')}"
-    finish(figure, title, note, handles)
-    caption = (
-        "How to read it: a step can run slice after slice of its batch and add up the gradients. Only one slice’s activations are alive at once, so the peak falls "
-        "towards what the weight gradients themselves take; the additions are all that it costs. Seconds are another matter: thin slices make slow products."
-    )
-    return Drawing(title, caption, figure)
-
-
-def _micro_title(rows: pd.DataFrame) -> str:
-    whole = rows.iloc[0]
-    best = rows.loc[rows["peak_bytes"].astype(float).idxmin()]
-    more = percent(float(best["ops"]) - float(whole["ops"]), float(whole["ops"]))
-    k = int(best["micro_batches"])
-    return (
-        f"In {counted(k, 'slice')}, the batch’s peak falls from {human_bytes(int(whole['peak_bytes']))} to {human_bytes(int(best['peak_bytes']))} "
-        f"for {more} more operations (n = {whole['n']}, d = {whole['d']}, b = {whole['b']})"
+        f"The later the layer, the cheaper its gradient: {names[1]} takes {ops} of {names[0]}’s operations and {peak} of its peak ({shape})"
     )

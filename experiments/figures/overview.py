@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from experiments.figures import axes as scales
-from experiments.figures.data import AXIS_LABELS, HOME_ENGINE, along, case_words, fixed_words, main_case, measured, on_theory, series_of
+from experiments.figures.data import AXIS_LABELS, HOME_ENGINE, all_rows, along, case_words, fixed_words, main_case, measured, series_of
 from experiments.figures.operations import plot_series
 from experiments.figures.style import WIDTH, Drawing, finish, handle, new_figure
 from experiments.publish import Results
+from experiments.verdict import verdict_of
+from experiments.words import counted
 
 
-def draw_overview_figure(results: Results) -> Drawing | None:
+def overview_of(results: Results) -> Drawing | None:
     """Operations and peak bytes against depth, in every mode; None without two depths."""
     frame = main_case(measured(results.results))
     frame = frame[(frame["mode"] != "only") & (frame["engine"] == HOME_ENGINE)]
@@ -30,12 +32,11 @@ def draw_overview_figure(results: Results) -> Drawing | None:
     scales.byte_axis(right, values["peak_bytes"], "peak above parameters")
     left.set_title("time")
     right.set_title("memory")
-    (ops, of_ops), (peaks, of_peaks) = on_theory(frame, "ops"), on_theory(frame, "peak_bytes")
-    agree = ops == of_ops and peaks == of_peaks
-    claim = f"measured equals theory in {min(ops, peaks):,} of {max(of_ops, of_peaks):,} rows" + (
-        ", to the last operation and byte" if agree else ""
-    )
-    title = f"What backpropagation costs as the network grows: {claim}"
+    verdict = verdict_of(all_rows(results))
+    if verdict.agrees:
+        claim = f"measured equals theory in all {counted(verdict.compared, 'row')}, to the last operation and the last byte"
+    else:
+        claim = f"measured DIFFERS from theory in {verdict.differing:,} of {counted(verdict.compared, 'row')}"
+    title = f"What backpropagation costs as a network grows deeper: {claim}"
     note = f"{case_words(frame)}, {fixed_words(fixed)} · marks measured, lines theory"
-    finish(figure, title, note, handles)
-    return Drawing(title, "Operations and peak bytes of a step against depth.", figure)
+    return Drawing(title, "Operations and peak bytes of a step against depth.", finish(figure, title, note, handles))

@@ -15,17 +15,19 @@ from functools import lru_cache
 from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.textpath import TextPath
 
 INK, MUTED, FAINT = "#1a1a1a", "#555555", "#c8c8c8"
 WIDTH = 9.6
 """Inches; the report shows a figure somewhat larger than that."""
 TITLE_SIZE, TEXT_SIZE, NOTE_SIZE = 13.0, 10.0, 9.0
+
+_TORN = re.compile(r"(?<=\d) (?=%|[KMGT]?i?B\b|layers?\b)|(?<=\b[ndbkj]) (?=[=>])|(?<=[=>]) (?=[\ddb]\b|\d)")
 
 _RC: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -56,7 +58,8 @@ _RC: dict[str, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.6,
     "lines.markersize": 6.5,
-    "hatch.linewidth": 0.5,
+    "hatch.linewidth": 0.7,
+    "hatch.color": "#8d8d8d",
     "text.parse_math": False,
     "svg.fonttype": "none",
     "savefig.facecolor": "white",
@@ -75,28 +78,32 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Look:
-    """How a series is drawn: told apart by colour, by lightness, by marker and by dashes."""
+    """How a series is drawn: told apart by colour, by lightness, by marker and by dashes.
+
+    Sizes differ so that marks on one another all show.
+    """
 
     colour: str
     marker: str
     dash: Any = "-"
+    size: float = 7.0
 
 
 MODE_LOOKS = {
-    "no_grad": Look("#f0b02e", "o", "-"),
-    "forward": Look("#4a9fce", "s", (0, (6, 2))),
-    "full": Look("#10254d", "D", "-"),
-    "w1_only": Look("#c0470c", "^", (0, (4, 1.5, 1, 1.5))),
+    "no_grad": Look("#f0b02e", "o", "-", 11.5),
+    "forward": Look("#4a9fce", "s", (0, (6, 2)), 8.5),
+    "full": Look("#10254d", "D", "-", 8.5),
+    "w1_only": Look("#c0470c", "^", (0, (4, 1.5, 1, 1.5)), 6),
     "only": Look("#00785a", "P", (0, (2, 1))),
     "checkpointed": Look("#6b2d80", "v", (0, (1, 1))),
 }
 MORE_LOOKS = (
-    Look("#10254d", "D", "-"),
-    Look("#e08a1e", "o", (0, (5, 2))),
-    Look("#2a8f6d", "s", (0, (2, 1))),
-    Look("#7db8dc", "^", (0, (4, 1.5, 1, 1.5))),
-    Look("#6b2d80", "v", (0, (1, 1))),
-    Look("#8a8a8a", "P", (0, (7, 2, 1, 2, 1, 2))),
+    Look("#10254d", "D", "-", 9.5),
+    Look("#e08a1e", "o", (0, (5, 2)), 6),
+    Look("#2a8f6d", "s", (0, (2, 1)), 8),
+    Look("#7db8dc", "^", (0, (4, 1.5, 1, 1.5)), 7),
+    Look("#6b2d80", "v", (0, (1, 1)), 5),
+    Look("#8a8a8a", "P", (0, (7, 2, 1, 2, 1, 2)), 6),
 )
 MODE_NAMES = {
     "no_grad": "no-grad",
@@ -111,7 +118,8 @@ MODE_NAMES = {
 @contextmanager
 def styled(salt: str = "") -> Iterator[None]:
     """Within it figures get this look; `salt` keeps the ids of one SVG apart from another's in the same page."""
-    with matplotlib.rc_context({**_RC, "svg.hashsalt": salt or "tapemeasure"}):
+    settings: Any = {**_RC, "svg.hashsalt": salt or "tapemeasure"}
+    with matplotlib.rc_context(settings):
         yield
 
 
@@ -122,8 +130,11 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
     return figure
 
 
-def finish(figure: Figure, title: str, note: str = "", handles: Sequence[Line2D | Any] = ()) -> Figure:
-    """Set the message above, the legend's entries under it and a note below, each in room of its own, and lay out the rest."""
+def finish(figure: Figure, title: str, note: str = "", handles: Sequence[Any] = ()) -> Figure:
+    """Set the message above, the legend's entries under it and a note below, each in room of its own, and lay out the rest.
+
+    An entry may be a pair, drawn one on the other and labelled as the first.
+    """
     width, body = figure.get_size_inches()
     margin = 0.12
     lines = wrap(title, (width - 2 * margin) * 72, TITLE_SIZE, bold=True)
@@ -150,8 +161,8 @@ def finish(figure: Figure, title: str, note: str = "", handles: Sequence[Line2D 
     if handles:
         place = (margin / width, 1 - top / height)
         figure.legend(
-            handles=list(handles), ncols=columns, loc="upper left", bbox_to_anchor=place, borderaxespad=0, borderpad=0, handlelength=2.6,
-            columnspacing=1.6,
+            handles=list(handles), labels=[_label(entry) for entry in handles], ncols=columns, loc="upper left",
+            bbox_to_anchor=place, borderaxespad=0, borderpad=0, handlelength=2.6, columnspacing=1.6,
         )  # fmt: skip
     rect = (0.0, bottom / height, 1.0, body / height)
     # Laid out once: saving as SVG and as PNG would each do it again, which takes longer than drawing.
@@ -159,11 +170,15 @@ def finish(figure: Figure, title: str, note: str = "", handles: Sequence[Line2D 
     return figure
 
 
+def _label(handle: Any) -> str:
+    return str((handle[0] if isinstance(handle, tuple) else handle).get_label())
+
+
 def _legend_columns(handles: Sequence[Any], points: float) -> int:
     """As many columns as fit, all as wide as the widest entry."""
     if not handles:
         return 1
-    widest = max(text_width(str(handle.get_label()), 9.5) for handle in handles) + 60
+    widest = max(text_width(_label(entry), 9.5) for entry in handles) + 60
     fit = max(1, int(points // widest))
     rows = -(-len(handles) // fit)
     return -(-len(handles) // rows)
@@ -171,17 +186,17 @@ def _legend_columns(handles: Sequence[Any], points: float) -> int:
 
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float, bold: bool = False) -> float:
-    """The width of one line of text in points."""
-    if not text.strip():
-        return 0.0
-    weight = "bold" if bold else "normal"
-    return float(TextPath((0, 0), text, size=size, prop=FontProperties(family="DejaVu Sans", weight=weight), usetex=False).get_extents().x1)
+    """The width of one line of text in points, as the font's own metrics have it."""
+    font = get_font(findfont(FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")))
+    font.set_size(size, 72)
+    font.set_text(text)
+    return float(font.get_width_height()[0] / 64)
 
 
 def wrap(text: str, points: float, size: float, bold: bool = False) -> list[str]:
-    """Text broken into lines that are no wider than so many points."""
+    """Text broken into lines no wider than so many points; a number stays with its unit, and `n = 3` is not torn."""
     lines: list[str] = []
-    for word in text.split():
+    for word in _TORN.sub("\N{NO-BREAK SPACE}", text).split(" "):
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and text_width(longer, size, bold) <= points:
             lines[-1] = longer
@@ -195,6 +210,16 @@ def handle(label: str, look: Look, line: bool = True, hollow: bool = False) -> L
     face = "white" if hollow else look.colour
     return Line2D(
         [], [], color=look.colour, marker=look.marker, linestyle=look.dash if line else "none", label=label, markerfacecolor=face,
+        markeredgecolor=look.colour if hollow else "white", markeredgewidth=1.2 if hollow else 0.6,
+    )  # fmt: skip
+
+
+def marks(axes: Axes, xs: Any, ys: Any, look: Look, hollow: bool = False, rank: int = 0, size: float | None = None) -> None:
+    """What was measured, as marks; hollow ones for another engine or another shape; `size` where none lies on another."""
+    size = size or look.size
+    axes.plot(
+        list(xs), list(ys), linestyle="none", marker=look.marker, color=look.colour, zorder=4 + 0.1 * rank,
+        markersize=size + 3.5 if hollow else size, markerfacecolor="none" if hollow else look.colour,
         markeredgecolor=look.colour if hollow else "white", markeredgewidth=1.2 if hollow else 0.6,
     )  # fmt: skip
 

@@ -1,0 +1,139 @@
+"""Two sweeps compared: the same points' operations and peak bytes, exactly, and the ratio of their times.
+
+Points are the same when network, shape, mode and planner are; the machine, the threads and the part of the sweep may differ, for
+that is what is compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from experiments.figures.machine import with_seconds
+from experiments.files import write_csv, write_text
+from experiments.page import render
+from experiments.publish import manifest_in, rows_in
+from experiments.words import counted
+
+MATCH = ("network", "activation", "loss", "dtype", "n", "d", "b", "mode", "wrt", "planner", "engine", "micro_batches")
+EXACT = ("ops", "peak_bytes")
+COMPARISON, PAGE = "comparison.csv", "comparison.html"
+MOST_SHOWN = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What two sweeps have in common: a row a point that both measured, and how many only one did.
+
+    Of `table` the columns are MATCH, then each quantity as `…`, `…_other`, `…_difference` (the first minus the other), `seconds`,
+    `seconds_other` and `time_ratio` (the first over the other).
+    """
+
+    here: str
+    there: str
+    table: pd.DataFrame
+    only_here: int
+    only_there: int
+
+    @property
+    def differing(self) -> pd.DataFrame:
+        """The points whose operations or peak bytes are not the same."""
+        apart = [self.table[f"{quantity}_difference"].ne(0).fillna(False) for quantity in EXACT]
+        return self.table[apart[0] | apart[1]]
+
+    @property
+    def verdict(self) -> str:
+        """The comparison in a sentence."""
+        matched = counted(len(self.table), "point")
+        if self.table.empty:
+            return "No point was measured in both."
+        if self.differing.empty:
+            return f"{matched} measured in both: operations and peak bytes are the same in all of them."
+        return f"{matched} measured in both: operations or peak bytes DIFFER in {len(self.differing):,} of them."
+
+
+def compare_rows(here: pd.DataFrame, there: pd.DataFrame, names: tuple[str, str] = ("first", "other")) -> Comparison:
+    """Compare two tables of rows; of a point measured twice in one of them the one with more repeats counts."""
+    ours, theirs = _measured(here), _measured(there)
+    keys = list(MATCH)
+    both = ours.merge(theirs, on=keys, how="inner", suffixes=("", "_other"))
+    for quantity in EXACT:
+        both[f"{quantity}_difference"] = both[quantity] - both[f"{quantity}_other"]
+    both["time_ratio"] = both["seconds"] / both["seconds_other"]
+    columns = [*keys]
+    for quantity in EXACT:
+        columns += [quantity, f"{quantity}_other", f"{quantity}_difference"]
+    columns += ["seconds", "seconds_other", "time_ratio"]
+    return Comparison(names[0], names[1], both[columns], len(ours) - len(both), len(theirs) - len(both))
+
+
+def _measured(rows: pd.DataFrame) -> pd.DataFrame:
+    """The measured points, once each, with their seconds where they were timed."""
+    ok = rows[rows["status"] == "ok"].sort_values("repeats", kind="stable", na_position="first").drop_duplicates(list(MATCH), keep="last")
+    seconds = with_seconds(ok)["seconds"].reindex(ok.index)
+    return ok[[*MATCH, *EXACT]].assign(seconds=seconds.astype("Float64"))
+
+
+def summary_of(comparison: Comparison) -> list[dict[str, str]]:
+    """One line for each engine, mode and planner."""
+    lines = []
+    for (engine, mode, planner), rows in comparison.table.groupby(["engine", "mode", "planner"], sort=False):
+        ratios = rows["time_ratio"].dropna().astype(float)
+        line = {"engine": str(engine), "mode": str(mode), "planner": str(planner), "points": f"{len(rows):,}"}
+        for quantity in EXACT:
+            apart = rows[f"{quantity}_difference"].dropna()
+            line[f"{quantity}_differing"] = f"{int((apart != 0).sum()):,}"
+            line[f"{quantity}_greatest"] = f"{int(apart.abs().max()):,}" if len(apart) else "–"
+        line["time"] = f"{ratios.median():.2f}" if len(ratios) else "–"
+        line["spread"] = f"{ratios.quantile(0.25):.2f} … {ratios.quantile(0.75):.2f}" if len(ratios) else "–"
+        lines.append(line)
+    return lines
+
+
+def compare_directories(directory: Path, other: Path) -> Comparison:
+    """Compare two sweeps' directories: a table on the terminal, comparison.csv and comparison.html in the first.
+
+    Raises ResultsError where one of them holds no rows.
+    """
+    comparison = compare_rows(rows_in(directory), rows_in(other), (str(directory), str(other)))
+    write_csv(directory / COMPARISON, comparison.table)
+    write_text(directory / PAGE, _page(comparison, manifest_in(directory), manifest_in(other)))
+    _say(comparison)
+    print(f"comparison: {directory / PAGE}")
+    return comparison
+
+
+def _page(comparison: Comparison, here: dict[str, Any], there: dict[str, Any]) -> str:
+    from experiments.report import made_with
+
+    ours, theirs = dict(made_with(here)), dict(made_with(there))
+    return render(
+        "comparison.html.jinja",
+        comparison=comparison,
+        tone="open" if comparison.table.empty else "bad" if len(comparison.differing) else "good",
+        summary=summary_of(comparison),
+        differing=comparison.differing.head(MOST_SHOWN).to_dict("records"),
+        more=max(0, len(comparison.differing) - MOST_SHOWN),
+        made=[(name, ours.get(name, "–"), theirs.get(name, "–")) for name in dict.fromkeys([*ours, *theirs])],
+    )
+
+
+def _say(comparison: Comparison) -> None:
+    """The table on the terminal."""
+    print(comparison.verdict)
+    table = Table()
+    for column in ("mode", "points", "operations differ", "peaks differ", "time ratio", "its quartiles"):
+        table.add_column(column, justify="left" if column == "mode" else "right")
+    for line in summary_of(comparison):
+        name = line["planner"] if line["mode"] == "checkpointed" else line["mode"]
+        apart = [f"in {line[f'{quantity}_differing']}, by ≤ {line[f'{quantity}_greatest']}" for quantity in EXACT]
+        table.add_row(
+            name if line["engine"] == "autodiff" else f"{line['engine']} {name}", line["points"], *apart, line["time"], line["spread"]
+        )
+    Console().print(table)
+    print(f"only in {comparison.here}: {comparison.only_here}; only in {comparison.there}: {comparison.only_there}")
