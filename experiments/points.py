@@ -38,8 +38,9 @@ class Point:
 
     @property
     def key(self) -> str:
-        """The hash of all fields: sixteen hexadecimal digits."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        """The hash of what determines the row, sixteen hexadecimal digits: all fields but the study that asks for it."""
+        fields = {name: value for name, value in asdict(self).items() if name != "part"}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
     def __str__(self) -> str:
         extra = "".join(
@@ -91,7 +92,7 @@ def _points(config: SweepConfig, study: Study) -> Iterator[Point]:
                     threads=config.threads,
                     execute=config.execute,
                     repeats=study.repeats,
-                    audit=config.audit if study.part == "exact" else "none",
+                    audit="none" if study.part == "scale" or engine == "pytorch" else config.audit,
                     measure_process=study.measure_process,
                 )
 
