@@ -58,25 +58,42 @@ class Comparison:
 
 
 def compare_rows(here: pd.DataFrame, there: pd.DataFrame, names: tuple[str, str] = ("first", "other")) -> Comparison:
-    """Compare two tables of rows; of a point measured twice in one of them the one with more repeats counts."""
+    """Compare two tables of rows; a point that both measured twice, in two parts, counts twice."""
     ours, theirs = _measured(here), _measured(there)
-    keys = list(MATCH)
-    both = ours.merge(theirs, on=keys, how="inner", suffixes=("", "_other"))
+    both = ours.merge(theirs, on=[*MATCH, "part"], suffixes=("", "_other"))
+    # What one sweep has in its grid the other may have among its larger shapes.
+    rest = [_once(rows[~_labels(rows).isin(set(_labels(both)))]) for rows in (ours, theirs)]
+    both = pd.concat([both, rest[0].merge(rest[1], on=list(MATCH), suffixes=("", "_other"))], ignore_index=True)
     for quantity in EXACT:
         both[f"{quantity}_difference"] = both[quantity] - both[f"{quantity}_other"]
     both["time_ratio"] = both["seconds"] / both["seconds_other"]
-    columns = [*keys]
+    columns = [*MATCH]
     for quantity in EXACT:
         columns += [quantity, f"{quantity}_other", f"{quantity}_difference"]
     columns += ["seconds", "seconds_other", "time_ratio"]
-    return Comparison(names[0], names[1], both[columns], len(ours) - len(both), len(theirs) - len(both))
+    alone = [len(set(_labels(mine)) - set(_labels(both))) for mine in (ours, theirs)]
+    return Comparison(names[0], names[1], both[columns], *alone)
 
 
 def _measured(rows: pd.DataFrame) -> pd.DataFrame:
-    """The measured points, once each, with their seconds where they were timed."""
-    ok = rows[rows["status"] == "ok"].sort_values("repeats", kind="stable", na_position="first").drop_duplicates(list(MATCH), keep="last")
+    """The measured points, once in each part of the sweep, with their seconds where they were timed."""
+    ok = (
+        rows[rows["status"] == "ok"]
+        .sort_values("repeats", kind="stable", na_position="first")
+        .drop_duplicates([*MATCH, "part"], keep="last")
+    )
     seconds = with_seconds(ok)["seconds"].reindex(ok.index)
-    return ok[[*MATCH, *EXACT]].assign(seconds=seconds.astype("Float64"))
+    return ok[[*MATCH, "part", *EXACT]].assign(seconds=seconds.astype("Float64"))
+
+
+def _once(rows: pd.DataFrame) -> pd.DataFrame:
+    """Each point once, whatever its part; of several the one with most repeats."""
+    return rows.drop_duplicates(list(MATCH), keep="last")
+
+
+def _labels(rows: pd.DataFrame) -> pd.Series[Any]:
+    """What makes two rows the same point."""
+    return pd.Series(list(rows[list(MATCH)].itertuples(index=False, name=None)), index=rows.index, dtype=object)
 
 
 def summary_of(comparison: Comparison) -> list[dict[str, str]]:

@@ -86,12 +86,14 @@ def read_results(directory: Path) -> Results:
 
     Raises ResultsError where the directory holds none.
     """
-    from experiments.fit import complexity_table
+    from experiments.fit import COMPLEXITY_COLUMNS, complexity_table
 
     if not (directory / RESULTS).exists():
         raise ResultsError(f"{directory} holds no {RESULTS}; expected a directory that a sweep wrote")
     rows, path = _checked_rows(directory / RESULTS), directory / COMPLEXITY
-    complexity = _read_csv(path, keep_default_na=False) if path.exists() else complexity_table(rows[rows["micro_batches"] == 1])
+    complexity = (
+        _read_csv(path, COMPLEXITY_COLUMNS, keep_default_na=False) if path.exists() else complexity_table(rows[rows["micro_batches"] == 1])
+    )
     scale = _checked_rows(directory / SCALE)
     return Results(directory, rows, scale, complexity, _merged_timelines([directory]), manifest_in(directory))
 
@@ -121,11 +123,16 @@ def _checked_rows(path: Path) -> pd.DataFrame:
     return frame
 
 
-def _read_csv(path: Path, **options: Any) -> pd.DataFrame:
+def _read_csv(path: Path, columns: Iterable[str], **options: Any) -> pd.DataFrame:
+    """A table that has these columns."""
     try:
-        return pd.read_csv(path, **options)
+        frame = pd.read_csv(path, **options)
     except ValueError as error:
         raise _unreadable(path, error) from error
+    lacking = [column for column in columns if column not in frame]
+    if lacking:
+        raise _unreadable(path, ResultsError(f"it has no column {lacking[0]}"))
+    return frame
 
 
 def _unreadable(path: Path, error: Exception) -> ResultsError:
@@ -140,7 +147,7 @@ def _merged_timelines(directories: Iterable[Path]) -> pd.DataFrame:
     for directory in directories:
         path = directory / TIMELINES
         if path.exists() and path.stat().st_size > 1:
-            for group, frame in _read_csv(path).groupby(GROUP, sort=False, dropna=False):
+            for group, frame in _read_csv(path, GROUP).groupby(GROUP, sort=False, dropna=False):
                 merged.setdefault(group, frame)
     return pd.concat(merged.values(), ignore_index=True) if merged else pd.DataFrame(columns=GROUP)
 

@@ -111,10 +111,10 @@ def _layer(activation: str, d: Dimension, b: Dimension) -> Operations:
 
 
 def _uniform(network: Network, k: int) -> tuple[int, int, Moment]:
-    """Layers, further products and peak of k segments, the longer ones first; k = 1 stores all."""
+    """Layers, further products and peak of k segments, the longer ones last; k = 1 stores all."""
     n = network.case.n
     short, longer = divmod(n, k)
-    starts = [1 + i * short + min(i, longer) for i in range(k + 1)]
+    starts = [1 + i * short + max(0, i - (k - longer)) for i in range(k + 1)]
     held: Moment = 0
     moments: list[Moment] = []
     for start, above in pairwise(starts):

@@ -36,7 +36,7 @@ def timelines_of(config: SweepConfig) -> pd.DataFrame:
                     frames.append(_timeline(point))
                 except TapemeasureError:
                     continue  # a planner that cannot serve this shape has its row, with the reason, in results.csv
-    return pd.concat(frames, ignore_index=True)
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=GROUP)
 
 
 def _timeline(point: Point) -> pd.DataFrame:

@@ -237,4 +237,4 @@ def svg_of(drawing: Drawing) -> str:
     drawing.figure.savefig(
         buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": drawing.title, "Description": drawing.caption}
     )
-    return re.sub(r' id="[A-Za-z0-9]+_\d+"', "", buffer.getvalue().decode())
+    return re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", buffer.getvalue().decode())

@@ -1,0 +1,51 @@
+"""Small sweeps for the tests of figures and report: measured without a command line, a directory or a child process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from experiments.config import sweep_config
+from experiments.fit import complexity_table
+from experiments.measure import measure
+from experiments.points import points_of
+from experiments.publish import Results
+from experiments.rows import frame_of, typed
+from experiments.timelines import timelines_of
+
+MODES = ["no_grad", "forward", "full", "w1_only"]
+SMALL: dict[str, Any] = {
+    "network": {"name": "chain", "activation": "tanh", "loss": "sum"},
+    "grid": {"n": [1, 2, 4], "d": [2, 6], "b": [2, 6, 16]},
+    "modes": MODES,
+    "execute": False,
+    "timeline": {"n": 3, "d": 4, "b": 6},
+    "studies": {
+        "gelu": {"network": {"activation": "gelu"}, "grid": {"n": [1, 2, 4], "d": [2], "b": [16]}},
+        "layers": {"network": {"activation": ["tanh", "gelu"]}, "grid": {"n": 4, "d": [3], "b": 5}, "modes": ["only"]},
+        "micro_batches": {"grid": {"n": 3, "d": 2, "b": 12}, "modes": ["full"], "micro_batches": [1, 2, 3, 4, 6, 12]},
+    },
+}
+
+
+def results_of(given: dict[str, Any], directory: Path) -> Results:
+    """The results of a config, measured in this process from shapes alone or by running it, with formulas and timelines."""
+    config = sweep_config(given)
+    frame = frame_of(measure(point) for point in points_of(config))
+    grids = frame[frame["micro_batches"] == 1]
+    return Results(directory, frame, typed(pd.DataFrame()), complexity_table(grids), timelines_of(config), {"config": given})
+
+
+def with_scale(results: Results) -> Results:
+    """The same results with larger shapes made up from its rows: times as a machine has them, and a process that grows by the ledger."""
+    scale = results.results[results.results["part"] == "exact"].copy()
+    scale["part"] = "scale"
+    scale["repeats"] = 5
+    for phase in ("forward", "recompute", "backward"):
+        scale[f"wall_ns_{phase}"] = (scale[f"ops_{phase}"].astype(float) * 2).astype("Float64")
+        scale[f"wall_ns_{phase}_spread"] = (scale[f"ops_{phase}"].astype(float) * 0.1).astype("Float64")
+    scale["baseline_rss_bytes"] = pd.array([1000] * len(scale), dtype="Int64")
+    scale["peak_rss_bytes"] = scale["baseline_rss_bytes"] + scale["peak_bytes"] * 2
+    return Results(results.directory, results.results, scale, results.complexity, results.timelines, results.manifest)
