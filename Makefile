@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: sweep test test-all soak lint benchmark clean
+.PHONY: sweep test test-all soak slurm lint benchmark clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,13 +21,17 @@ lint: $(READY)
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow and not soak"
+	$(BIN)/python -m pytest -m "not slow and not soak and not slurm"
 
 test-all: lint
-	$(BIN)/python -m pytest -m "slow and not soak"
+	$(BIN)/python -m pytest -m "slow and not soak and not slurm"
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak
+
+# Needs Slurm on this machine: see scripts/one_node_slurm.sh.
+slurm: $(READY)
+	$(BIN)/python -m pytest -m slurm
 
 benchmark: $(READY)
 	$(BIN)/python -m experiments.benchmark

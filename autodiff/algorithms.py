@@ -136,12 +136,14 @@ def _differentiate(
                 continue
             if gradient.gradient_of is None and not isinstance(gradient, Leaf):
                 gradient.gradient_of = node
-            if leading.isdisjoint(node.input_nodes):
+            inputs = node.input_nodes
+            if leading.isdisjoint(inputs):
                 continue
-            for below, downstream in zip(node.input_nodes, _downstream(node, gradient, eager), strict=True):
+            for below, downstream in zip(inputs, _downstream(node, gradient, eager), strict=True):
                 if downstream is None or below not in leading:
                     continue
-                downstream = downstream if isinstance(downstream, ComputationNode) else Leaf(downstream)
+                if not isinstance(downstream, ComputationNode):
+                    downstream = Leaf(downstream)
                 earlier = found.get(below)
                 if earlier is not None:
                     downstream = earlier + downstream
@@ -152,14 +154,23 @@ def _differentiate(
 
 def _downstream(node: ComputationNode, upstream: ComputationNode, eager: bool) -> list[Any]:
     """What `node.backward()` gives for an upstream gradient, within `build_graph()`, leaving the node as it was."""
-    own = node.gradient, node.result
-    by_the_book = type(node).compute is ComputationNode.compute
-    if by_the_book and eager:
+    if type(node).compute is ComputationNode.compute:
+        return _downstream_by_the_book(node, upstream, eager)
+    own, node.gradient = node.gradient, upstream
+    try:
+        downstream = node.backward()
+    finally:
+        node.gradient = own
+    return _one_for_each_input(node, downstream)
+
+
+def _downstream_by_the_book(node: ComputationNode, upstream: ComputationNode, eager: bool) -> list[Any]:
+    """The same for a class with `forward` and `backward` alone, whose result, too, is a node while gradients are built as nodes."""
+    if eager:
         together = _EagerGradients(node, upstream)
         return [_Part(together, i) for i in range(len(node.input_nodes))]
-    node.gradient = upstream
-    if by_the_book:
-        node.result = node
+    own = node.gradient, node.result
+    node.gradient, node.result = upstream, node
     try:
         downstream = node.backward()
     finally:

@@ -92,7 +92,8 @@ def chain(
             raise ShapeError(f"{name} = {size!r}; expected an integer of at least 1")
     if values and micro_batches > b:
         raise ShapeError(f"micro_batches = {micro_batches} with a batch of {b}; expected at most one micro-batch for each example")
-    weights = [Leaf(None, f"W_{i}", "parameter", spec=Spec((d, d), dtype)) for i in range(1, n + 1)]
+    square = Spec((d, d), dtype)
+    weights = [Leaf(None, f"W_{i}", "parameter", spec=square) for i in range(1, n + 1)]
     data = Leaf(None, "x_1", "input", spec=Spec((d, b), dtype))
     target = None
     if loss == "squared_error":

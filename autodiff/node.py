@@ -10,7 +10,7 @@ Operators (`+`, `@`, `.exp()`, …) make ops, and ops are nodes: `autodiff.ops.o
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from operator import attrgetter
@@ -24,6 +24,34 @@ from autodiff.errors import GraphError, ShapeError
 from autodiff.printing import tree_text
 from autodiff.spec import Spec, spec_of
 
+class _KnownSpecs(dict[tuple[Any, ...], tuple[Spec | None, list[Spec | None]]]):
+    """The spec that an op's class gives for specs, these by identity: a deep network asks the same over and over.
+
+    An entry holds on to its specs, so that their ids stay theirs.
+    """
+
+    most = 4096
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._one_of_a_kind: dict[Any, Spec] = {}
+
+    def keep(self, op: type, specs: list[Spec | None], result: Spec | None) -> Spec | None:
+        """Remember a result; returns the one object that stands for all results that are equal to it."""
+        if len(self) >= self.most:
+            self.clear()
+            self._one_of_a_kind.clear()
+        if result is not None:
+            try:
+                # 8 and np.int64(8) are equal and do not compute alike.
+                result = self._one_of_a_kind.setdefault((result, *map(type, result.shape)), result)
+            except TypeError:  # arrays for dimensions: equal ones cannot be told
+                return result
+        self[(op, *map(id, specs))] = result, specs
+        return result
+
+
+_known_specs = _KnownSpecs()
 _next_serial: Callable[[], int] = itertools.count().__next__
 _building_graph: ContextVar[bool] = ContextVar("building_graph", default=False)
 
@@ -66,24 +94,33 @@ class ComputationNode:
     __array_ufunc__ = None
 
     def __init__(self, *input_nodes: Any, name: str | None = None) -> None:
+        asked: list[Any] = [type(self)]
+        for node in input_nodes:
+            if not isinstance(node, ComputationNode):
+                nodes = [node if isinstance(node, ComputationNode) else Leaf(node) for node in input_nodes]
+                ComputationNode.__init__(self, *nodes, name=name)
+                return
+            asked.append(id(node.spec))
         self.name = name
-        self.input_nodes = inputs = [node if isinstance(node, ComputationNode) else Leaf(node) for node in input_nodes]
-        specs = []
-        for node in inputs:
-            if node.spec is None:
-                break
-            specs.append(node.spec)
-        else:
-            if inputs:
-                self.spec = self._result_spec(specs)
+        self.input_nodes = list(input_nodes)
         self.serial = _next_serial()
+        if input_nodes:
+            known = _known_specs.get(tuple(asked))
+            self.spec = self._result_spec() if known is None else known[0]
 
-    def _result_spec(self, specs: list[Spec]) -> Spec | None:
+    def _result_spec(self) -> Spec | None:
+        """The spec of the result; where class and inputs' specs decide it, it is remembered, and equal ones are one object."""
+        specs = [node.spec for node in self.input_nodes]
+        if any(spec is None for spec in specs):
+            return None
         try:
-            return self.result_spec(*specs)
+            result = self.result_spec(*specs)
         except ShapeError as error:
             given = ", ".join(f"{node.label}: {node.spec}" for node in self.input_nodes)
             raise ShapeError(f"{type(self).__name__}({given}): {error}") from None
+        if type(self).__init__ is ComputationNode.__init__ and self.parameters == ():
+            result = _known_specs.keep(type(self), specs, result)
+        return result
 
     # The parts of an op. A subclass written as the exercise writes it has only forward() and backward().
 
@@ -217,16 +254,25 @@ creation: Callable[[ComputationNode], int] = attrgetter("serial")
 """The key by which nodes sort in order of creation."""
 
 
+def reached(targets: Iterable[ComputationNode], known: Mapping[int, ComputationNode] | None = None) -> dict[int, ComputationNode]:
+    """All nodes that the targets depend on, and these, by serial number; beside them those that are known, beyond which nothing is looked for."""
+    found = {} if known is None else dict(known)
+    stack = [target for target in targets if target.serial not in found]
+    found.update((target.serial, target) for target in stack)
+    take, put = stack.pop, stack.append
+    while stack:
+        for below in take().input_nodes:
+            serial = below.serial
+            if serial not in found:
+                found[serial] = below
+                put(below)
+    return found
+
+
 def in_order_of_creation(targets: Iterable[ComputationNode]) -> list[ComputationNode]:
     """All nodes that the targets depend on, and these, in order of creation, which is a topological order."""
-    seen = set(targets)
-    stack = list(seen)
-    while stack:
-        for below in stack.pop().input_nodes:
-            if below not in seen:
-                seen.add(below)
-                stack.append(below)
-    return sorted(seen, key=creation)
+    found = reached(targets)
+    return [found[serial] for serial in sorted(found)]
 
 
 class Leaf(ComputationNode):

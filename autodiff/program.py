@@ -9,24 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from autodiff.collector import paused_collector
 from autodiff.errors import GraphError
-from autodiff.node import ComputationNode, Leaf, in_order_of_creation
+from autodiff.flat import Flat
+from autodiff.node import ComputationNode, Leaf, reached
 from autodiff.spec import Spec
+from autodiff.words import PHASES as PHASES
+from autodiff.words import ROLES as ROLES
 
-FORWARD, RECOMPUTE, BACKWARD = PHASES = ("forward", "recompute", "backward")
-
-PARAMETER, INPUT, ACTIVATION, GRADIENT, PARAMETER_GRADIENT, TEMPORARY = ROLES = (
-    "parameter",
-    "input",
-    "activation",
-    "gradient",
-    "parameter_gradient",
-    "temporary",
-)
+FORWARD, RECOMPUTE, BACKWARD = PHASES
+PARAMETER, INPUT, ACTIVATION, GRADIENT, PARAMETER_GRADIENT, TEMPORARY = ROLES
 
 
 class Value(NamedTuple):
@@ -59,11 +56,14 @@ class Program:
     targets: tuple[int, ...]
 
     @cached_property
+    def flat(self) -> Flat:
+        """The same in arrays."""
+        return Flat(self.values, self.instructions, self.targets)
+
+    @cached_property
     def given(self) -> tuple[int, ...]:
         """The values that no instruction writes: the caller's parameters and inputs."""
-        written = {value for instruction in self.instructions for value in instruction.writes}
-        read = {value for instruction in self.instructions for value in instruction.reads}
-        return tuple(sorted((read | set(self.targets)) - written))
+        return tuple(np.flatnonzero(self.flat.given).tolist())
 
     @cached_property
     def _duplicate_labels(self) -> frozenset[str]:
@@ -98,49 +98,57 @@ def linearize(targets: Sequence[ComputationNode], wrt: Iterable[ComputationNode]
     """
     if not targets:
         raise GraphError("no targets were given; expected the loss, and the gradients that are wanted")
-    nodes = in_order_of_creation(targets)
-    index = {node: i for i, node in enumerate(nodes)}
+    forward = reached(targets[:1])
+    needed = reached(targets, forward)
+    serials = sorted(needed)
+    place = dict(zip(serials, range(len(serials)), strict=True)).__getitem__
     differentiated = {*wrt, *(target.gradient_of for target in targets[1:])}
     asked = set(targets[1:]) if any(isinstance(node, Leaf) and node.role != INPUT for node in wrt) else set()
-    forward = _marked(nodes, index, targets[0])
 
-    values: list[Value] = []
-    instructions: list[Instruction] = []
-    for i, node in enumerate(nodes):
+    specs: list[Spec] = []
+    buffers = list(range(len(serials)))
+    roles: list[str] = []
+    ops: list[ComputationNode] = []
+    reads: list[tuple[int, ...]] = []
+    writes: list[tuple[int]] = []
+    phases: list[str] = []
+    for i, serial in enumerate(serials):
+        node = needed[serial]
         spec = node.spec
         if spec is None:
             raise GraphError(_what_it_lacks(node))
+        specs.append(spec)
         inputs = node.input_nodes
         if not inputs and isinstance(node, Leaf):
-            values.append(Value(spec, i, node.role or (PARAMETER if node in differentiated else INPUT), node))
+            roles.append(node.role or (PARAMETER if node in differentiated else INPUT))
             continue
-        reads = tuple([index[below] for below in inputs])
-        view_of = node.view_of
-        phase, role = (FORWARD, ACTIVATION) if forward[i] else (BACKWARD, _backward_role(node, differentiated, asked))
-        values.append(Value(spec, i if view_of is None else values[reads[view_of]].buffer, role, node))
-        instructions.append(Instruction(node, reads, (i,), phase))
-    return Program(tuple(values), tuple(instructions), tuple([index[target] for target in targets]))
+        ops.append(node)
+        writes.append((i,))
+        reads.append(read := tuple([place(below.serial) for below in inputs]))
+        if node.view_of is not None:
+            buffers[i] = buffers[read[node.view_of]]
+        if serial in forward:
+            phases.append(FORWARD)
+            roles.append(ACTIVATION)
+        else:
+            phases.append(BACKWARD)
+            roles.append(TEMPORARY if node.gradient_of is None else _role_of_gradient(node, node.gradient_of, differentiated, asked))
+    values = _all(Value, specs, buffers, roles, map(needed.__getitem__, serials))
+    instructions = _all(Instruction, ops, reads, writes, phases)
+    return Program(tuple(values), tuple(instructions), tuple([place(target.serial) for target in targets]))
 
 
-def _marked(nodes: list[ComputationNode], index: dict[ComputationNode, int], loss: ComputationNode) -> bytearray:
-    """Which nodes the loss depends on."""
-    marked = bytearray(len(nodes))
-    marked[index[loss]] = 1
-    for i in range(len(nodes) - 1, -1, -1):
-        if marked[i]:
-            for below in nodes[i].input_nodes:
-                marked[index[below]] = 1
-    return marked
+def _all(record: Any, *columns: Iterable[Any]) -> Iterable[Any]:
+    """Records of a kind from the columns of their fields: the same as calling it for each, in a third of the time."""
+    return map(partial(tuple.__new__, record), zip(*columns, strict=True))
 
 
-def _backward_role(node: ComputationNode, differentiated: set[ComputationNode | None], asked: set[ComputationNode]) -> str:
-    of = node.gradient_of
-    if of is None:
-        return TEMPORARY
-    if node in asked and not isinstance(of, Leaf):
-        return PARAMETER_GRADIENT  # the gradient of a sum is that of its parts as well
-    is_parameter = isinstance(of, Leaf) and (of.role == PARAMETER or (of.role is None and of in differentiated))
-    return PARAMETER_GRADIENT if is_parameter else GRADIENT
+def _role_of_gradient(
+    node: ComputationNode, of: ComputationNode, differentiated: set[ComputationNode | None], asked: set[ComputationNode]
+) -> str:
+    if isinstance(of, Leaf):
+        return PARAMETER_GRADIENT if of.role == PARAMETER or (of.role is None and of in differentiated) else GRADIENT
+    return PARAMETER_GRADIENT if node in asked else GRADIENT  # the gradient of a sum is that of its parts as well
 
 
 def _what_it_lacks(node: ComputationNode) -> str:

@@ -36,7 +36,7 @@ class Recording:
     program: Program
     schedule: Schedule
     lifetimes: Lifetimes
-    noted_sizes: Sequence[int]
+    noted_sizes: Sequence[int] | np.ndarray
     noted_clocks: Sequence[int] | None = None
 
     @cached_property
@@ -67,5 +67,5 @@ class Recording:
 
 def recording_from_specs(program: Program, schedule: Schedule, lifetimes: Lifetimes) -> Recording:
     """The recording that an execution would give, with every buffer's bytes read from its spec; no clock."""
-    nbytes = [value.spec.nbytes for value in program.values]
-    return Recording(program, schedule, lifetimes, [nbytes[owner] for owner in lifetimes.owner.tolist()])
+    nbytes = program.flat.per_spec(lambda spec: spec.nbytes)
+    return Recording(program, schedule, lifetimes, nbytes[lifetimes.owner])

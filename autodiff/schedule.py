@@ -15,9 +15,8 @@ from enum import Enum
 import numpy as np
 
 from autodiff.errors import ScheduleError
-from autodiff.flat import coded
 from autodiff.liveness import Lifetimes, fits, lifetimes
-from autodiff.program import ACTIVATION, BACKWARD, FORWARD, PHASES, Program
+from autodiff.program import ACTIVATION, BACKWARD, FORWARD, PHASES, ROLES, Program
 
 
 class Kind(Enum):
@@ -87,13 +86,12 @@ def check_schedule(program: Program, schedule: Schedule) -> Lifetimes:
 
 def held_activations(program: Program, lives: Lifetimes) -> np.ndarray:
     """How many buffers of activations are alive at each step."""
-    activation = coded(program.flat.roles, (ACTIVATION,)) + 1
-    return lives.live(activation[lives.owner])
+    return lives.live((program.flat.roles[lives.owner] == ROLES.index(ACTIVATION)).astype(np.int64))
 
 
 def counted(program: Program, phase: str) -> int:
     """How many instructions a phase has; for a planner's claims."""
-    return program.flat.phases.count(phase)
+    return int(np.count_nonzero(program.flat.phases == PHASES.index(phase)))
 
 
 def as_created(program: Program, planner: str = "store_all") -> Schedule:

@@ -83,6 +83,11 @@ class CaseAnswers:
             f"loss {value}" if name == "loss" else value for name, value in self.case.items() if (name, value) != ("engine", "autodiff")
         )
 
+    @property
+    def decided(self) -> bool:
+        """Whether the rows decide any of the nine."""
+        return any(answer.agrees is not None for answer in self.answers)
+
 
 def answers_of(complexity: pd.DataFrame) -> list[CaseAnswers]:
     """The nine answers for each network in complexity.csv, in its order."""

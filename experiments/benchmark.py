@@ -20,7 +20,9 @@ NAMES = ("step", "measuring", "checkpointing", "prediction", "schedules")
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.benchmark", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.benchmark", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("names", nargs="*", default=list(NAMES), metavar="NAME", help=f"any of {', '.join(NAMES)}")
     parser.add_argument("--out", default=".", help="where benchmark.csv and benchmark.png are written")
     given = parser.parse_args(arguments)
@@ -76,7 +78,9 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(groups), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for panel, ((benchmark, shape), group) in zip(panels, groups, strict=True):
-        bars = panel.barh(group["what"], group["ratio"], color=["#12284c" if what != group["baseline"].iloc[0] else "#b9c4d6" for what in group["what"]])
+        bars = panel.barh(
+            group["what"], group["ratio"], color=["#12284c" if what != group["baseline"].iloc[0] else "#b9c4d6" for what in group["what"]]
+        )
         panel.bar_label(bars, labels=[f"{ratio:.2f}" for ratio in group["ratio"]], padding=3)
         panel.axvline(1, color="black", linewidth=0.8, linestyle=":")
         panel.set_title(f"{benchmark} ({shape}): time as a multiple of {group['baseline'].iloc[0]}", loc="left", fontsize=10)

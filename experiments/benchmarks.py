@@ -99,9 +99,7 @@ def named(shape: tuple[int, int, int]) -> str:
     return "n={}, d={}, b={}".format(*shape)
 
 
-def rows_of(
-    benchmark: str, shape: str, timings: Mapping[str, Timing], baseline: str, peaks: Mapping[str, int] | None = None
-) -> Rows:
+def rows_of(benchmark: str, shape: str, timings: Mapping[str, Timing], baseline: str, peaks: Mapping[str, int] | None = None) -> Rows:
     """The rows of one comparison."""
     return [
         {
@@ -213,7 +211,10 @@ def checkpointing() -> Rows:
     theirs = chain.checkpointed(segments)
     their_peak = profile_step(theirs).peak_bytes
     # The fastest plan of ours that takes no more than they do, and the same number of segments.
-    planners: dict[str, Planner] = {f"the fastest within {human_bytes(their_peak)}": Revolve(max_bytes=their_peak), str(Uniform(segments)): Uniform(segments)}
+    planners: dict[str, Planner] = {
+        f"the fastest within {human_bytes(their_peak)}": Revolve(max_bytes=their_peak),
+        str(Uniform(segments)): Uniform(segments),
+    }
     executables = {name: chain.instrumented(planner) for name, planner in planners.items()}
     for executable in executables.values():
         chain.require_equal(executable.run()[0][1:])
@@ -248,7 +249,11 @@ def prediction() -> Rows:
         with FlopCounterMode(display=False):
             on_meta()
 
-    steps: dict[str, Step] = {"shapes alone": shapes_alone, "profile_step on meta": lambda: profile_step(on_meta), "FlopCounterMode on meta": flops}
+    steps: dict[str, Step] = {
+        "shapes alone": shapes_alone,
+        "profile_step on meta": lambda: profile_step(on_meta),
+        "FlopCounterMode on meta": flops,
+    }
     return rows_of("prediction", named((n, d, b)), alternate(steps, 5, warm_up=1), "FlopCounterMode on meta")
 
 
@@ -288,5 +293,3 @@ BENCHMARKS: dict[str, Callable[[], Rows]] = {
     "prediction": prediction,
     "schedules": schedules,
 }
-
-

@@ -1,4 +1,4 @@
-"""What Hydra calls when all jobs of a multirun are done: one merged report."""
+"""What Hydra calls in the launching process before and after the jobs of a multirun: the grid checked at the door, one merged report."""
 
 from __future__ import annotations
 
@@ -9,11 +9,23 @@ from hydra.experimental.callback import Callback
 
 
 class MergedReport(Callback):
-    """Merges the jobs' rows and makes one report of them, in the process that launched them."""
+    """Checks a multirun before anything is launched, and in the end merges the jobs' rows and makes one report of them.
+
+    Hydra turns an exception of a callback into a warning and goes on, and does not call `on_multirun_end` where a job raised: what is wrong
+    is told here by leaving, and a sweep that did not come to its end is closed by the command line.
+    """
+
+    def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
+        """Refuse what cannot be run, and note what is expected. Raises SystemExit where there is nothing to launch."""
+        from experiments.launching import begin
+        from experiments.outcome import outcome
+
+        outcome.open_sweep = begin(config)
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
-        """Publish the sweep's directory. Jobs catch their own errors, so this is called whatever became of them."""
+        """Publish the sweep's directory."""
         from experiments.job import publish_sweep
-        from experiments.outcome import exit_codes
+        from experiments.outcome import outcome
 
-        exit_codes.append(publish_sweep(Path(config.hydra.sweep.dir).absolute()))
+        outcome.open_sweep = None
+        outcome.exit_codes.append(publish_sweep(Path(config.hydra.sweep.dir).absolute()))

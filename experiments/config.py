@@ -26,6 +26,14 @@ KEYS = (
 )  # fmt: skip
 
 
+# Beyond these nothing can be measured, and a digit too many should not fill the memory with a graph of a million million layers.
+MOST_LAYERS = 1_000_000
+GREATEST_DIMENSION = 2**31 - 1
+MOST_THREADS = 1024
+LONGEST_TIMEOUT_S = 1_000_000.0
+RESERVED_PARTS = ("exact", "scale", "timeline")
+
+
 @dataclass(frozen=True)
 class Grid:
     """The product of depths n, widths d and batches b."""
@@ -81,6 +89,10 @@ def sweep_config(given: Mapping[str, Any]) -> SweepConfig:
     for name, changes in _mapping("studies", given.get("studies")).items():
         if changes is None:
             continue  # a preset takes one away
+        if str(name) in RESERVED_PARTS or not str(name).isprintable():
+            raise ConfigError(
+                f"studies.{str(name)!r} cannot be a study's name; expected another than {', '.join(RESERVED_PARTS)}, of printable letters"
+            )
         studies.append(_study(str(name), _merged(given, _mapping(f"studies.{name}", changes)), measure_process, f"studies.{name}."))
     scale = given.get("scale")
     if scale is not None and execute and measure_process:
@@ -95,7 +107,7 @@ def sweep_config(given: Mapping[str, Any]) -> SweepConfig:
         timeline=None if timeline is None else _timeline(given, _mapping("timeline", timeline)),
         dtype=_choice("dtype", given.get("dtype", "float32"), DTYPES),
         device=_text("device", given.get("device", "cpu")),
-        threads=_positive("threads", given.get("threads", 1)),
+        threads=_positive("threads", given.get("threads", 1), MOST_THREADS),
         execute=execute,
         audit=_choice("audit", given.get("audit", "none") or "none", AUDITS),
         timeout_s=None if given.get("timeout_s") is None else _seconds("timeout_s", given["timeout_s"]),
@@ -140,7 +152,11 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 def _grid(where: str, given: Mapping[str, Any]) -> Grid:
     _known(where, given, ("n", "d", "b"))
-    return Grid(*(_positives(where + axis, given.get(axis)) for axis in "ndb"))
+    return Grid(
+        _positives(f"{where}n", given.get("n"), MOST_LAYERS),
+        _positives(f"{where}d", given.get("d"), GREATEST_DIMENSION),
+        _positives(f"{where}b", given.get("b"), GREATEST_DIMENSION),
+    )
 
 
 def _mapping(key: str, value: Any) -> Mapping[str, Any]:
@@ -157,7 +173,8 @@ def _known(where: str, given: Iterable[Any], known: Iterable[str]) -> None:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {near[0]}?" if near else "remove it"
-            raise ConfigError(f"{where}{key} is no key; expected one of {', '.join(known)}; {hint}")
+            told = key if str(key).isprintable() else repr(key)
+            raise ConfigError(f"{where}{told} is no key; expected one of {', '.join(known)}; {hint}")
 
 
 def _list(key: str, value: Any) -> list[Any]:
@@ -174,14 +191,16 @@ def _each(key: str, value: Any, one: Callable[[str, Any], Any]) -> tuple[Any, ..
     return tuple(dict.fromkeys(one(key, item) for item in _list(key, value)))
 
 
-def _positive(key: str, value: Any) -> int:
+def _positive(key: str, value: Any, most: int = GREATEST_DIMENSION) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigError(f"{key}={value!r}; expected an integer of at least 1")
+    if value > most:
+        raise ConfigError(f"{key}={value}; expected an integer of at most {most}")
     return value
 
 
-def _positives(key: str, value: Any) -> tuple[int, ...]:
-    return _each(key, value, _positive)
+def _positives(key: str, value: Any, most: int = GREATEST_DIMENSION) -> tuple[int, ...]:
+    return _each(key, value, lambda where, item: _positive(where, item, most))
 
 
 def _choice(key: str, value: Any, known: tuple[str, ...]) -> str:
@@ -202,14 +221,14 @@ def _boolean(key: str, value: Any) -> bool:
 
 
 def _text(key: str, value: Any) -> str:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value.isprintable() or not value:
         raise ConfigError(f"{key}={value!r}; expected a name")
     return value
 
 
 def _seconds(key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise ConfigError(f"{key}={value!r}; expected seconds above 0, or null for no limit")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LONGEST_TIMEOUT_S:
+        raise ConfigError(f"{key}={value!r}; expected seconds above 0 and up to {LONGEST_TIMEOUT_S:.0f}, or null for no limit")
     return float(value)
 
 

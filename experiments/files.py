@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -19,6 +20,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def clear_partials(directory: Path) -> None:
+    """Remove what a process that was killed had begun to write beside its place; what a living one is writing stays."""
+    for partial in [*directory.glob(".*.partial"), *directory.glob("*/.*.partial")]:
+        pid = partial.name.split(".")[-2]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, content: str) -> None:

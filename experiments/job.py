@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import sys
+import traceback
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,84 +19,136 @@ from rich.table import Table
 
 from autodiff.errors import TapemeasureError
 from experiments.config import SweepConfig, sweep_config
-from experiments.files import write_csv, write_json
+from experiments.expected import expected_below, write_expected
+from experiments.files import clear_partials, write_csv, write_json, write_text
+from experiments.journal import Journal, rows_below
 from experiments.manifest import manifest_of
-from experiments.measure import FAILED, OK, SKIPPED, TIMEOUT, measure, predicted_bytes
-from experiments.outcome import FINE, INTERRUPTED, SOME_FAILED, WRONG_INPUT
+from experiments.measure import measure, predicted_bytes
+from experiments.outcome import FINE, INTERRUPTED, SOME_FAILED, WRONG_INPUT, is_the_launchers, one_line, resume_command
 from experiments.points import Point, points_of
-from experiments.publish import MANIFEST, TIMELINES, publish, rows_below
-from experiments.rows import Journal, frame_of
+from experiments.publish import MANIFEST, TIMELINES, publish
+from experiments.rows import FAILED, OK, SKIPPED, TIMEOUT, frame_of
 from experiments.timelines import timelines_of
 from profiler.process import available_bytes
 from profiler.units import human_bytes
 
 log = logging.getLogger("tapemeasure")
 
-POINTS = "points.json"
+FAULT = "fault.txt"
 
 
-def run_job(given: dict[str, Any], directory: Path, sweep_directory: Path | None = None) -> tuple[int, float]:
+def run_job(given: dict[str, Any], directory: Path, sweep_directory: Path | None = None, concurrent: bool = False) -> tuple[int, float]:
     """Run one job into its directory; returns the exit code and the greatest value of the column that the config calls its objective.
 
-    Within a multirun, rows of other jobs are found and not measured again, and the report is made once, at the end of all jobs.
+    Within a multirun, rows of other jobs are found and not measured again, and the report is made once, at the end of all jobs; there
+    KeyboardInterrupt is passed on, to end the other jobs as well, and so is a launcher's word that a job's time is over. No other exception
+    leaves a job: what is wrong with a point becomes its row, and the rest one line on stderr. `concurrent` says that other jobs run at the
+    same time.
     """
     try:
         config = sweep_config(given)
         points = points_of(config)
         if config.dry_run:
-            _say_plan(points)
+            say_plan(points)
             _leave_no_trace(directory)
             return FINE, 0.0
-        return _run(config, given, points, directory, sweep_directory)
+        return _run(config, given, points, directory, sweep_directory, concurrent)
     except TapemeasureError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         _leave_no_trace(directory)
         return WRONG_INPUT, float("nan")
+    except OSError as error:
+        print(f"error: {one_line(error)}; {_how_to_go_on(directory, sweep_directory)}", file=sys.stderr)
+        return SOME_FAILED, float("nan")
+    except Exception as error:
+        if is_the_launchers(error):
+            raise
+        say_fault(error, directory)
+        return SOME_FAILED, float("nan")
 
 
 def publish_sweep(directory: Path) -> int:
-    """Merge and publish what the jobs of a multirun left in its directory; returns the exit code."""
-    if not any(directory.rglob(POINTS)):
-        return FINE  # a dry run, or jobs that were refused at the door and have said so
-    expected = {key for path in directory.rglob(POINTS) for key in json.loads(path.read_text())}
-    return _publish(directory, expected)
+    """Merge and publish what the jobs of a multirun left in its directory; returns the exit code, and says in one line what is wrong."""
+    try:
+        expected = expected_below(directory)
+        if not expected and not rows_below(directory):
+            return FINE  # a dry run, or jobs that were refused at the door and have said so
+        return _publish(directory, expected, is_multirun=True)
+    except (TapemeasureError, OSError) as error:
+        print(f"error: {one_line(error)}; the rows are kept: python -m experiments.report {directory}", file=sys.stderr)
+        return SOME_FAILED
+    except Exception as error:
+        say_fault(error, directory)
+        return SOME_FAILED
+
+
+def say_fault(error: Exception, directory: Path) -> None:
+    """One line about a fault of ours; where it happened goes to a file, so that it can be reported."""
+    print(
+        f"error: {one_line(error)}; a fault of this program, please report it with {directory / FAULT}; the rows are kept", file=sys.stderr
+    )
+    with suppress(OSError):
+        write_text(directory / FAULT, "".join(traceback.format_exception(error)))
 
 
 def _run(
-    config: SweepConfig, given: dict[str, Any], points: list[Point], directory: Path, sweep_directory: Path | None
+    config: SweepConfig, given: dict[str, Any], points: list[Point], directory: Path, sweep_directory: Path | None, concurrent: bool
 ) -> tuple[int, float]:
     keys = {point.key for point in points}
-    write_json(directory / MANIFEST, manifest_of(given))
-    write_json(directory / POINTS, sorted(keys))
-    known = frame_of(rows_below(sweep_directory or directory))
-    found = set(known.loc[known["status"].isin([OK, SKIPPED]), "key"])
-    to_measure = [point for point in points if point.key not in found]
-    log.info("%d points: %d found, %d to measure", len(points), len(points) - len(to_measure), len(to_measure))
     code = FINE
-    try:
-        _measure_all(to_measure, directory, config.timeout_s)
-        write_csv(directory / TIMELINES, timelines_of(config))
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-        log.warning("interrupted; what was measured is kept. To go on: %s", _resume_command(directory, sweep_directory))
-    rows = frame_of(rows_below(directory))
-    rows = rows[rows["key"].isin(keys)]
-    if rows["status"].isin([FAILED, TIMEOUT]).any():
-        code = max(code, SOME_FAILED)
-    if sweep_directory is None and len(rows):
-        code = max(code, _publish(directory, keys if code != INTERRUPTED else set()))
-    return code, _objective(rows, config.objective)
+    with Journal(directory) as journal:  # first, since it refuses a directory that another sweep is writing
+        clear_partials(directory)
+        write_json(directory / MANIFEST, manifest_of(given))
+        write_expected(directory, keys)
+        rows = [row for row in rows_below(sweep_directory or directory) if row["key"] in keys]
+        found = {row["key"] for row in rows if row["status"] in (OK, SKIPPED)}
+        to_measure = [point for point in points if point.key not in found]
+        log.info("%d points: %d found, %d to measure", len(points), len(points) - len(to_measure), len(to_measure))
+        if sweep_directory is None:
+            log.info("if it is stopped, this goes on with it: %s", resume_command(directory, is_multirun=False))
+        try:
+            for row in _measured(to_measure, config.timeout_s, show_progress=sweep_directory is None):
+                row["concurrent"] = concurrent
+                journal.append(row)
+                rows.append(row)
+            write_csv(directory / TIMELINES, timelines_of(config))
+        except KeyboardInterrupt:
+            if sweep_directory is not None:
+                raise
+            code = INTERRUPTED
+        frame = frame_of(rows)
+        if frame["status"].isin([FAILED, TIMEOUT]).any():
+            code = max(code, SOME_FAILED)
+        if sweep_directory is None and len(frame):
+            code = max(code, _publish(directory, keys if code != INTERRUPTED else set()))
+    if code == INTERRUPTED:
+        log.warning(
+            "interrupted; %d of %d points are kept. To go on: %s", len(frame), len(points), resume_command(directory, is_multirun=False)
+        )
+    return code, _objective(frame, config.objective)
 
 
-def _publish(directory: Path, expected: set[str]) -> int:
+def _publish(directory: Path, expected: set[str], is_multirun: bool = False) -> int:
     """Make the tables and the report of a directory and say what came of it; returns the exit code."""
-    results = publish(directory)
-    rows = pd.concat([results.results, results.scale], ignore_index=True)
-    _say_closing(rows, directory)
-    missing = len(expected - set(rows["key"]))
+    keys: set[str] = set()
+    lost = False
+    if rows_below(directory):
+        results = publish(directory)
+        rows = pd.concat([results.results, results.scale], ignore_index=True)
+        _say_closing(rows, directory)
+        keys, lost = set(rows["key"]), bool(rows["status"].isin([FAILED, TIMEOUT]).any())
+    missing = len(expected - keys)
     if missing:
-        log.error("%d rows of %d points: %d are missing; run the same command with the same directory again", len(rows), len(expected), missing)
-    return SOME_FAILED if missing or rows["status"].isin([FAILED, TIMEOUT]).any() else FINE
+        say = "%d OF %d POINTS ARE MISSING: they were not measured. To go on: %s"
+        log.error(say, missing, len(expected), resume_command(directory, is_multirun))
+    return SOME_FAILED if missing or lost else FINE
+
+
+def _how_to_go_on(directory: Path, sweep_directory: Path | None) -> str:
+    """The end of a line about a disk: what is safe, and the command that goes on."""
+    if sweep_directory is not None:
+        return "rows that were written are kept; free or mend the disk and run the same command with the same hydra.sweep.dir again"
+    return f"rows that were written are kept; free or mend the disk, then: {resume_command(directory, is_multirun=False)}"
 
 
 def _objective(rows: pd.DataFrame, column: str) -> float:
@@ -103,15 +157,15 @@ def _objective(rows: pd.DataFrame, column: str) -> float:
     return float(values.max()) if len(values) else float("nan")
 
 
-def _measure_all(points: list[Point], directory: Path, timeout_s: float | None) -> None:
-    """Measure points one by one, each row on the disk before the next begins; a bar on a terminal, else a line now and then."""
-    on_terminal = sys.stderr.isatty()
+def _measured(points: list[Point], timeout_s: float | None, show_progress: bool) -> Iterator[dict[str, Any]]:
+    """The row of each point, measured when it is asked for; a bar on a terminal, else a line now and then."""
+    on_terminal = show_progress and sys.stderr.isatty()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Journal(directory) as journal, Progress(*columns, console=Console(stderr=True), disable=not on_terminal) as progress:
+    with Progress(*columns, console=Console(stderr=True), disable=not on_terminal) as progress:
         bar = progress.add_task("measuring", total=len(points))
         for done, point in enumerate(points, 1):
             row = measure(point, timeout_s)
-            journal.append(row)
+            yield row
             progress.update(bar, advance=1)
             if row["status"] in (FAILED, TIMEOUT):
                 log.error("%s: %s: %s", point, row["status"], row["reason"])
@@ -119,7 +173,7 @@ def _measure_all(points: list[Point], directory: Path, timeout_s: float | None) 
                 log.info("%d of %d: %s", done, len(points), point)
 
 
-def _say_plan(points: list[Point]) -> None:
+def say_plan(points: list[Point]) -> None:
     """What a sweep would measure: how many points, how many of them would not fit, and the greatest predicted peak."""
     available = available_bytes()
     peaks = {}
@@ -141,7 +195,7 @@ def _say_closing(rows: pd.DataFrame, directory: Path) -> None:
         ok = group[group["status"] == OK]
         residuals = [_residual(ok, "ops", "theory_ops"), _residual(ok, "peak_bytes", "theory_peak_bytes")]
         peak = human_bytes(ok["peak_bytes"].max()) if len(ok) else "–"
-        table.add_row(part, mode, str(len(group)), str(len(ok)), *(f"{residual:g}" for residual in residuals), peak)
+        table.add_row(str(part), str(mode), str(len(group)), str(len(ok)), *(f"{residual:g}" for residual in residuals), peak)
     Console().print(table)
     statuses = Counter(rows["status"])
     if set(statuses) - {OK}:
@@ -157,19 +211,14 @@ def _residual(rows: pd.DataFrame, measured: str, expected: str) -> float:
     return float((both[measured] - both[expected]).abs().max()) if len(both) else 0.0
 
 
-def _resume_command(directory: Path, sweep_directory: Path | None) -> str:
-    arguments = [argument for argument in sys.argv[1:] if not argument.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
-    where = f"hydra.run.dir={directory}" if sweep_directory is None else f"hydra.sweep.dir={sweep_directory}"
-    return " ".join(["python -m experiments.sweep", *(f"'{argument}'" for argument in arguments), where])
-
-
 def _leave_no_trace(directory: Path) -> None:
     """Remove what Hydra made for a job that measured nothing; a directory that holds anything else stays."""
     made = {".hydra", "sweep.log", "multirun.yaml"}
-    if directory.is_dir() and {path.name for path in directory.iterdir()} <= made:
-        shutil.rmtree(directory)
-        here = Path.cwd()
-        for parent in directory.absolute().parents:
-            if here not in parent.parents or any(parent.iterdir()):
-                break
-            parent.rmdir()  # the day's directory, say, where this was its first run
+    with suppress(OSError):  # it is only tidying
+        if directory.is_dir() and {path.name for path in directory.iterdir()} <= made:
+            shutil.rmtree(directory)
+            here = Path.cwd()
+            for parent in directory.absolute().parents:
+                if here not in parent.parents or any(parent.iterdir()):
+                    break
+                parent.rmdir()  # the day's directory, say, where this was its first run

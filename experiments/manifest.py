@@ -14,6 +14,18 @@ import psutil
 
 PACKAGES = ("torch", "numpy", "pandas", "matplotlib", "hydra-core", "psutil", "tapemeasure")
 
+_NUMBER, _WHOLE = (int, float), (int,)
+_KINDS: dict[str, tuple[type, ...]] = {
+    "python": (str,), "versions": (dict,), "system": (str,), "cpu": (str,), "cores": _WHOLE, "frequency_mhz": _NUMBER, "memory_bytes": _WHOLE,
+    "threads": _WHOLE, "load_average": _NUMBER, "commit": (str,), "config": (dict,),
+}  # fmt: skip
+
+
+def sound(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest that was read says of its known keys, where it is of its kind: the file may be damaged."""
+    kept = {key: manifest[key] for key, kinds in _KINDS.items() if type(manifest.get(key)) in kinds}
+    return {key: value for key, value in kept.items() if not isinstance(value, int | float) or 0 <= value < 2**63}
+
 
 def manifest_of(config: dict[str, Any]) -> dict[str, Any]:
     """What a reader needs to know of the machine and the software, as plain JSON."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import psutil
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -22,9 +23,10 @@ from autodiff.program import Program
 from autodiff.recording import recording_from_specs
 from autodiff.schedule import Schedule, check_schedule
 from experiments import pytorch_chain, theory
+from experiments.outcome import is_the_launchers
 from experiments.planners import operations_of, parameters_of, theory_of
 from experiments.points import Point
-from experiments.rows import PEAK_ROLES, row_of
+from experiments.rows import FAILED, OK, PEAK_ROLES, SKIPPED, problem_of, row_of
 from profiler import profile_schedule, program_of
 from profiler.audit import SCALAR_LIMIT, audit_scalars, audit_storages
 from profiler.ledger import ledger_of
@@ -32,7 +34,8 @@ from profiler.process import available_bytes, measure_process_memory, process_me
 from profiler.profile import Profile
 from profiler.units import human_bytes
 
-OK, SKIPPED, FAILED, TIMEOUT = STATUSES = ("ok", "skipped_memory", "failed", "timeout")
+# From this size on a point gets a process of its own: whatever the system does to it for its memory, the sweep goes on.
+LARGE_BYTES = 256 * 2**20
 
 
 def network_of(point: Point) -> networks.Network:
@@ -72,9 +75,9 @@ def measure(point: Point, timeout_s: float | None = None) -> dict[str, Any]:
     Larger shapes, and every point under a time limit, run in a child process of their own.
     """
     try:
-        if point.part == "scale" or timeout_s is not None:
+        if point.part == "scale" or timeout_s is not None or (point.execute and _least_bytes(point) >= LARGE_BYTES):
             outcome = run_in_child(_measured, point, timeout_s=timeout_s, threads=point.threads)
-            if outcome.status != "ok":
+            if outcome.status != OK:
                 return row_of(point, status=outcome.status, reason=outcome.reason)
             measured = outcome.value
         else:
@@ -82,10 +85,26 @@ def measure(point: Point, timeout_s: float | None = None) -> dict[str, Any]:
             measured = _measured(point)
         if measured["status"] == OK and point.execute and point.measure_process:
             measured.update(_process_memory(point, measured["peak_bytes"], timeout_s))
-    except Exception as error:  # one point is not the sweep: whatever was wrong with it is told in its row
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        return row_of(point, status=FAILED, reason=reason[0])
-    return row_of(point, **measured)
+        row = row_of(point, **measured)
+    except Exception as error:  # a planner may be the user's own, and PyTorch raises what it likes: it is this point's failure alone
+        if is_the_launchers(error):
+            raise
+        return row_of(point, status=FAILED, reason=_one_line(error))
+    problem = problem_of(row)
+    return row if problem is None else row_of(point, status=FAILED, reason=problem)
+
+
+def _least_bytes(point: Point) -> int:
+    """Less than a run of the point needs: its weights, and two values of a layer."""
+    return int(getattr(torch, point.dtype).itemsize) * point.d * (point.n * point.d + 2 * point.b)
+
+
+def _one_line(error: Exception) -> str:
+    """The first line of what an error says, with its type where it is none of ours."""
+    said = (str(error).strip().splitlines() or [""])[0]
+    if isinstance(error, TapemeasureError | theory.TheoryError | RuntimeError) and said:
+        return said
+    return f"{type(error).__name__}: {said}".rstrip(": ")
 
 
 def _measured(point: Point) -> dict[str, Any]:
@@ -156,13 +175,26 @@ def _profile_columns(profile: Profile) -> dict[str, Any]:
         columns |= {f"wall_ns_{phase}": ns for phase, ns in profile.wall_ns.items()}
         columns |= {f"wall_ns_{phase}_spread": ns for phase, ns in profile.wall_ns_spread.items()}
         columns["load_average"] = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        columns["frequency_mhz"] = _frequency()
     return columns
+
+
+def _frequency() -> float | None:
+    """The processor's frequency at this moment in MHz; None where the system does not say."""
+    try:
+        frequency = psutil.cpu_freq() if hasattr(psutil, "cpu_freq") else None
+    except (OSError, NotImplementedError):
+        return None
+    return frequency.current if frequency is not None and frequency.current else None
 
 
 def _witnessed(point: Point, profile: Profile, program: Program, schedule: Schedule, predicted: int) -> dict[str, Any]:
     """The status of a measured point: ok where the prediction and every witness that was asked for agree."""
     if profile.peak_bytes != predicted:
-        return {"status": FAILED, "reason": f"measured a peak of {profile.peak_bytes} bytes where {predicted} were predicted; please report this"}
+        return {
+            "status": FAILED,
+            "reason": f"measured a peak of {profile.peak_bytes} bytes where {predicted} were predicted; please report this",
+        }
     witnesses: list[tuple[str, Callable[..., Any]]] = []
     if point.execute and point.audit in ("storages", "both"):
         witnesses.append(("storages", audit_storages))
@@ -199,6 +231,8 @@ def _process_memory(point: Point, predicted: int, timeout_s: float | None) -> di
     if reason is not None:
         return {"process_reason": reason}
     outcome = measure_process_memory(_prepare_step, point, timeout_s=timeout_s, threads=point.threads)
+    if outcome.status != OK:
+        return {"status": outcome.status, "reason": f"while its process memory was measured: {outcome.reason}"}
     return {
         "peak_rss_bytes": outcome.peak_rss_bytes,
         "baseline_rss_bytes": outcome.baseline_rss_bytes,

@@ -1,15 +1,61 @@
-"""The exit code of a command line that Hydra runs: jobs return values to Hydra, so what they came to is noted here.
+"""What a command line comes to: its exit code, the sweep that is still open, and the command that takes it up again.
 
-It is the one piece of state of the experiments; `main` reads it when Hydra is done.
+Hydra lies between the command line and the jobs and passes little on, so this is noted here: the one piece of state of the
+experiments, which `main` reads when Hydra is done.
 """
 
 from __future__ import annotations
 
+import re
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
 FINE, SOME_FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+_DIRECTORIES = ("hydra.run.dir=", "hydra.sweep.dir=")
 
-exit_codes: list[int] = []
+
+@dataclass
+class Outcome:
+    """The exit codes that jobs came to in this process, and the directory of a multirun that was begun and not yet ended."""
+
+    exit_codes: list[int] = field(default_factory=list)
+    open_sweep: Path | None = None
+
+    def exit_code(self) -> int:
+        """The worst of what was noted."""
+        return max(self.exit_codes, default=FINE)
 
 
-def exit_code() -> int:
-    """The worst of what was noted."""
-    return max(exit_codes, default=FINE)
+outcome = Outcome()
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line: a file and what the system says of it, or the message, with the type where it is none of ours."""
+    from autodiff.errors import TapemeasureError
+
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    said = " ".join(str(error).split())
+    return said if isinstance(error, TapemeasureError) else f"{type(error).__name__}: {said}".rstrip(": ")
+
+
+def is_the_launchers(error: BaseException) -> bool:
+    """Whether an error is a launcher's word to the whole job, raised in the middle of whatever runs: submitit's, when a job's time is over."""
+    return type(error).__module__.split(".")[0] == "submitit"
+
+
+def resume_command(directory: Path, is_multirun: bool) -> str:
+    """The command line that goes on with a sweep where it was left: this process's own, into the same directory."""
+    started = Path(sys.argv[0]).name
+    program = [started] if started.startswith("tapemeasure") else ["python", "-m", "experiments.sweep"]
+    arguments = [argument for argument in sys.argv[1:] if not argument.lstrip("+").startswith(_DIRECTORIES)]
+    where = "hydra.sweep.dir" if is_multirun else "hydra.run.dir"
+    path = str(directory.absolute())
+    if not re.fullmatch(r"[\w./-]+", path):  # what Hydra's grammar would take apart is quoted for it, and all of it for the shell
+        path = "'" + path.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    # Beside the other overrides: behind a flag, argparse would not take it for one.
+    overrides = [place for place, argument in enumerate(arguments) if "=" in argument and not argument.startswith("-")]
+    arguments.insert(overrides[-1] + 1 if overrides else len(arguments), f"{where}={path}")
+    return shlex.join([*program, *arguments])

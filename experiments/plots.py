@@ -14,6 +14,9 @@ from pathlib import Path
 from autodiff.errors import TapemeasureError
 from experiments.errors import ResultsError
 from experiments.figures.accumulation import draw_micro_batches
+from experiments.figures.engines import draw_engines
+from experiments.figures.frontier import draw_frontier
+from experiments.figures.growth import draw_growth
 from experiments.figures.lessons import draw_activations, draw_layers
 from experiments.figures.machine import draw_process, draw_seconds
 from experiments.figures.operations import draw_operations, draw_ratios
@@ -21,6 +24,7 @@ from experiments.figures.overview import overview_of
 from experiments.figures.peaks import draw_peaks
 from experiments.figures.regimes import draw_regimes
 from experiments.figures.residuals import draw_residuals
+from experiments.figures.schedules import draw_schedules
 from experiments.figures.style import Drawing, png_of, styled, svg_of
 from experiments.figures.timelines import draw_timelines
 from experiments.files import write_bytes, write_text
@@ -32,10 +36,14 @@ FIGURES: dict[str, Callable[[Results], Drawing | None]] = {
     "ratios": draw_ratios,
     "peaks": draw_peaks,
     "timelines": draw_timelines,
+    "frontier": draw_frontier,
+    "schedules": draw_schedules,
+    "growth": draw_growth,
     "regimes": draw_regimes,
     "activations": draw_activations,
     "layers": draw_layers,
     "micro_batches": draw_micro_batches,
+    "engines": draw_engines,
     "seconds": draw_seconds,
     "process_memory": draw_process,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,18 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.config import MODES
 from experiments.errors import ResultsError
-from experiments.files import write_csv, write_json
-from experiments.rows import JOURNAL, frame_of, read_journal, read_rows
+from experiments.files import clear_partials, write_csv, write_json
+from experiments.journal import JOURNAL, rows_below
+from experiments.manifest import sound
+from experiments.rows import GREATEST_WHOLE, frame_of, read_rows
 from experiments.timelines import GROUP
 
+log = logging.getLogger("tapemeasure")
+
 RESULTS, SCALE, COMPLEXITY, TIMELINES, MANIFEST = "results.csv", "scale.csv", "complexity.csv", "timelines.csv", "manifest.json"
+EVENT = ("step", "event", "node", "phase", "live_bytes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,29 +37,25 @@ class Results:
     manifest: dict[str, Any]
 
 
-def rows_below(directory: Path) -> list[dict[str, Any]]:
-    """The rows of every journal in a directory and below it."""
-    return [row for path in sorted(directory.rglob(JOURNAL)) for row in read_journal(path)]
-
-
 def publish(directory: Path) -> Results:
     """Merge the journals below a directory into its tables, and make its figures and its report.
 
     Raises ResultsError where there are no rows.
     """
-    from experiments.fit import complexity_table
+    from experiments.growth import formulas_of
     from experiments.plots import draw_figures
     from experiments.report import write_report
 
     frame = frame_of(rows_below(directory))
     if frame.empty:
         raise ResultsError(f"{directory} holds no rows; expected a directory that a sweep wrote ({JOURNAL} in it or below it)")
+    clear_partials(directory)
     is_scale = frame["part"] == "scale"
     exact = frame[~is_scale].reset_index(drop=True)
     scale = frame[is_scale].reset_index(drop=True)
-    complexity = complexity_table(exact[exact["micro_batches"] == 1])
-    timelines = _merged_timelines(sorted({path.parent for path in directory.rglob(TIMELINES)} | {directory}))
-    manifest = manifest_in(directory)
+    complexity = formulas_of(exact)
+    timelines = _merged_timelines(sorted({path.parent for path in directory.rglob(TIMELINES)} | {directory}), can_do_without=True)
+    manifest = manifest_in(directory, can_do_without=True)
     results = Results(directory, exact, scale, complexity, timelines, manifest)
     write_csv(directory / RESULTS, exact)
     if len(scale):
@@ -86,15 +89,14 @@ def read_results(directory: Path) -> Results:
 
     Raises ResultsError where the directory holds none.
     """
-    from experiments.fit import COMPLEXITY_COLUMNS, complexity_table
+    from experiments.fit import COMPLEXITY_COLUMNS
+    from experiments.growth import formulas_of
 
     if not (directory / RESULTS).exists():
         raise ResultsError(f"{directory} holds no {RESULTS}; expected a directory that a sweep wrote")
-    rows, path = _checked_rows(directory / RESULTS), directory / COMPLEXITY
-    complexity = (
-        _read_csv(path, COMPLEXITY_COLUMNS, keep_default_na=False) if path.exists() else complexity_table(rows[rows["micro_batches"] == 1])
-    )
-    scale = _checked_rows(directory / SCALE)
+    rows, path = read_rows(directory / RESULTS), directory / COMPLEXITY
+    complexity = _read_csv(path, COMPLEXITY_COLUMNS, keep_default_na=False) if path.exists() else formulas_of(rows)
+    scale = read_rows(directory / SCALE)
     return Results(directory, rows, scale, complexity, _merged_timelines([directory]), manifest_in(directory))
 
 
@@ -110,23 +112,10 @@ def rows_in(directory: Path) -> pd.DataFrame:
     return pd.concat([results.results, results.scale], ignore_index=True)
 
 
-def _checked_rows(path: Path) -> pd.DataFrame:
-    """A table of rows, each of which says what point it is of."""
-    try:
-        frame = read_rows(path)
-    except (ValueError, TypeError) as error:
-        raise _unreadable(path, error) from error
-    named = frame[["key", "mode", "status"]].ne("").all(axis=1) & frame[["n", "d", "b", "micro_batches"]].notna().all(axis=1)
-    if not named.all():
-        lacking = f"{int((~named).sum())} of its {len(frame)} rows lack key, n, d, b, micro_batches, mode or status"
-        raise ResultsError(f"{path} is no table of rows: {lacking}; expected one that a sweep wrote; run the sweep again")
-    return frame
-
-
 def _read_csv(path: Path, columns: Iterable[str], **options: Any) -> pd.DataFrame:
     """A table that has these columns."""
     try:
-        frame = pd.read_csv(path, **options)
+        frame: pd.DataFrame = pd.read_csv(path, **options)
     except ValueError as error:
         raise _unreadable(path, error) from error
     lacking = [column for column in columns if column not in frame]
@@ -141,25 +130,64 @@ def _unreadable(path: Path, error: Exception) -> ResultsError:
     return ResultsError(f"{path} cannot be read ({reason}); expected a file that a sweep wrote; remove it, or run the sweep again")
 
 
-def _merged_timelines(directories: Iterable[Path]) -> pd.DataFrame:
-    """The timelines of all directories, each mode of each shape once."""
+def _merged_timelines(directories: Iterable[Path], can_do_without: bool = False) -> pd.DataFrame:
+    """The timelines of all directories, each mode of each shape once; one that is damaged is passed over where one can do without."""
     merged: dict[tuple[Any, ...], pd.DataFrame] = {}
     for directory in directories:
-        path = directory / TIMELINES
-        if path.exists() and path.stat().st_size > 1:
-            for group, frame in _read_csv(path, GROUP).groupby(GROUP, sort=False, dropna=False):
-                merged.setdefault(group, frame)
+        try:
+            found = _timelines(directory / TIMELINES)
+        except ResultsError as error:
+            if not can_do_without:
+                raise
+            log.warning("passed over: %s", error)
+            continue
+        for group, frame in found.groupby(GROUP, sort=False):
+            merged.setdefault(group, frame)
     return pd.concat(merged.values(), ignore_index=True) if merged else pd.DataFrame(columns=GROUP)
 
 
-def manifest_in(directory: Path) -> dict[str, Any]:
-    """The manifest of the directory, or the first one below it."""
+def _timelines(path: Path) -> pd.DataFrame:
+    """The timelines of a file; one that is damaged anywhere is left out whole, since half a step would look like a step.
+
+    Raises ResultsError where the file holds no timelines.
+    """
+    none = pd.DataFrame(columns=GROUP)
+    if not path.exists() or path.stat().st_size <= 1:
+        return none
+    try:
+        read = pd.read_csv(path, dtype=str, keep_default_na=False)
+        columns = [*GROUP, *EVENT]
+        if read.empty:
+            return none
+        if not set(columns) <= set(read.columns):
+            raise ValueError(f"expected the columns {', '.join(columns)}")
+        numbers = [name for name in read.columns if name in ("n", "d", "b", "step", "bytes") or name.startswith("live_")]
+        values = read[numbers].apply(pd.to_numeric, errors="coerce")
+        read["whole"] = ((values >= 0) & (values <= GREATEST_WHOLE) & (values % 1 == 0)).all(axis=1) & read["mode"].isin(MODES)
+        sound = read[read.groupby(GROUP, sort=False)["whole"].transform("all")].drop(columns="whole")
+        if len(sound) < len(read):
+            log.warning("%s: %d damaged or incomplete lines are passed over", path, len(read) - len(sound))
+        times = [name for name in sound.columns if name == "time_ns"]
+        return sound.assign(**{name: pd.to_numeric(sound[name], errors="coerce") for name in [*numbers, *times]})
+    except ValueError as error:
+        raise _unreadable(path, error) from error
+
+
+def manifest_in(directory: Path, can_do_without: bool = False) -> dict[str, Any]:
+    """The manifest of the directory, or the first one below it; one that is damaged is passed over where one can do without.
+
+    Raises ResultsError, else.
+    """
     for path in [directory / MANIFEST, *sorted(directory.rglob(MANIFEST))]:
-        if path.exists():
-            try:
-                found = json.loads(path.read_text())
-            except ValueError as error:
+        try:
+            found = json.loads(path.read_bytes())
+            if not isinstance(found, dict):
+                raise ValueError(f"it holds a {type(found).__name__}")
+            return sound(found)
+        except FileNotFoundError:
+            continue
+        except (ValueError, RecursionError) as error:
+            if not can_do_without:
                 raise _unreadable(path, error) from error
-            if isinstance(found, dict):
-                return found
+            log.warning("passed over: %s", _unreadable(path, error))
     return {}

@@ -14,9 +14,12 @@ from typing import Any
 import pandas as pd
 
 from autodiff.errors import TapemeasureError
+from experiments.advice import advice_of
 from experiments.answers import CASE, DIFFERENCES, answers_of, held_against
+from experiments.engines import engines_of
 from experiments.files import write_text
 from experiments.fit import UNDECIDED
+from experiments.lessons import lessons_of
 from experiments.page import page_figures, render
 from experiments.plots import FIGURES, FOLDER
 from experiments.publish import Results, publish_again
@@ -32,15 +35,22 @@ def write_report(results: Results) -> Path:
     rows = pd.concat([frame for frame in (results.results, results.scale) if len(frame)] or [results.results], ignore_index=True)
     verdict = verdict_of(rows)
     lost = rows[rows["status"] != "ok"]
+    answers = answers_of(results.complexity)
+    figures = page_figures(results.directory / FOLDER, FIGURES)
     page = render(
         "report.html.jinja",
         verdict=verdict,
         headline=headline(verdict, rows),
         alarms=alarms(verdict, missing_points(results.directory, rows)),
         summary=_summary(rows),
-        answers=answers_of(results.complexity),
+        answers=[case for case in answers if case.decided],
+        open_answers=[case for case in answers if not case.decided],
         differences=_differences(rows),
-        figures=page_figures(results.directory / FOLDER, FIGURES),
+        lessons=lessons_of(rows),
+        advice=advice_of(rows),
+        engines=engines_of(rows),
+        figures=figures,
+        drawn={figure.name for figure in figures},
         complexity=_complexity(results.complexity),
         lost=[_lost(row) for row in lost.head(MOST_LOST).to_dict("records")],
         more_lost=max(0, len(lost) - MOST_LOST),

@@ -9,7 +9,12 @@ _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def pretty(formula: str) -> str:
-    """A formula of complexity.csv for the eye: `4*(max(n*b*d + d**2, 1))` as 4·max{nbd + d², 1}; other text as it is."""
+    """A formula of complexity.csv for the eye: `4*(max(n*b*d + d**2, 1))` as 4·max{nbd + d², 1}, `n**1.46` as n^1.46; other text as it is."""
+    power = re.fullmatch(r"n\*\*(\d+\.\d+|\(\d+/\d+\))", formula)
+    if power:
+        return f"n^{power.group(1)}"
+    if formula == "n*log2(n)":
+        return "n log n"
     if not re.fullmatch(r"[nbdmax0-9+\-*/(), ]+", formula):
         return formula
     alone = re.fullmatch(r"(\d+)\*\((\d+)\)", formula)

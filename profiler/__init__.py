@@ -1,5 +1,6 @@
 """What backpropagation costs: operations, live bytes, seconds; measured, predicted from shapes, and witnessed."""
 
 from profiler.profile import Profile, profile, profile_schedule, program_of
+from profiler.pytorch import profile_step
 
-__all__ = ["Profile", "profile", "profile_schedule", "program_of"]
+__all__ = ["Profile", "profile", "profile_schedule", "profile_step", "program_of"]

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from autodiff.node import ComputationNode
-from autodiff.program import ROLES
+from autodiff.program import ROLES, TEMPORARY
 from autodiff.recording import Recording
 
 COMPUTED_ROLES = ROLES[2:]
@@ -35,6 +35,10 @@ class Names(Protocol):
 
     def why(self, buffer: int, step: int) -> str:
         """Why a buffer is alive at a step, as a clause that begins with `because`."""
+        ...
+
+    def details(self, buffer: int, step: int) -> dict[str, str]:
+        """Further columns for a buffer that is alive at a step."""
         ...
 
 
@@ -121,12 +125,16 @@ class Ledger:
         return frame.assign(**{role: live[:, i] for i, role in enumerate(self.roles)})
 
     def alive_at_peak(self) -> pd.DataFrame:
-        """One row a buffer that is alive at the peak, greatest first: node, role, bytes, born, dies (empty: never), and why."""
+        """One row a buffer that is alive at the peak, greatest first: node, role, bytes, born, dies (empty: never), and why.
+
+        For a PyTorch step also the module and the op that made it, and those that saved it for backward.
+        """
         at = self.peak_step
         alive = np.flatnonzero((self.born <= at) & (self.dies >= at))
         alive = alive[np.argsort(-self.nbytes[alive], kind="stable")]
         outlives = self.dies[alive] == len(self.phases)
-        return pd.DataFrame(
+        details = pd.DataFrame([self.names.details(int(buffer), at) for buffer in alive])
+        frame = pd.DataFrame(
             {
                 "node": [self.names.buffer(int(buffer)) for buffer in alive],
                 "role": [self.roles[i] for i in self.role[alive]],
@@ -136,20 +144,19 @@ class Ledger:
                 "why": [self.names.why(int(buffer), at) for buffer in alive],
             }
         )
+        return frame.assign(**{column: details[column] for column in details})
 
 
 def ledger_of(recording: Recording) -> Ledger:
     """The ledger of a recording of the engine, measured or predicted."""
     program, lives = recording.program, recording.lifetimes
-    code = {role: i for i, role in enumerate(COMPUTED_ROLES)}
-    role_of = [code.get(value.role, -1) for value in program.values]
-    role = np.array([role_of[owner] for owner in lives.owner.tolist()], dtype=np.int64)
+    role = program.flat.roles[lives.owner] - ROLES.index(COMPUTED_ROLES[0])
     at, extra = _workspaces(recording)
     return Ledger(
         nbytes=np.concatenate([recording.sizes, extra]),
         born=np.concatenate([lives.born, at]),
         dies=np.concatenate([lives.dies, at]),
-        role=np.concatenate([role, np.full(len(at), code["temporary"])]),
+        role=np.concatenate([role, np.full(len(at), COMPUTED_ROLES.index(TEMPORARY))]),
         phases=lives.phases,
         clocks=recording.clocks,
         names=_ProgramNames(recording, at),
@@ -158,18 +165,12 @@ def ledger_of(recording: Recording) -> Ledger:
 
 def _workspaces(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
     """The steps whose ops hold bytes beside their results, and those bytes."""
-    program = recording.program
-    needs: dict[int, int] = {}
-    for i, (op, reads, _, _) in enumerate(program.instructions):
-        if type(op).workspace is ComputationNode.workspace:
-            continue  # the rule, and it needs none
-        nbytes = op.workspace(*[program.values[read].spec for read in reads])
-        if nbytes:
-            needs[i] = nbytes
-    if not needs:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    steps = [(at, needs[i]) for at, i in enumerate(recording.schedule.order.tolist()) if i in needs]
-    return np.array([at for at, _ in steps], np.int64), np.array([nbytes for _, nbytes in steps], np.int64)
+    flat = recording.program.flat
+    # Most ops keep to the rule and need none, and are not asked.
+    needs = [0 if type(op).workspace is ComputationNode.workspace else op.workspace(*specs) for op, specs in flat.works]
+    held = np.array(needs, dtype=np.int64)[flat.work_of[recording.schedule.order]]
+    at = np.flatnonzero(held)
+    return at, held[at]
 
 
 class _ProgramNames:
@@ -200,6 +201,9 @@ class _ProgramNames:
         if lives.dies[buffer] == len(lives.phases):
             return "because it was asked for" if self._is_target(buffer) else "because a result that was asked for lives in it"
         return "because it is computed just now" if lives.born[buffer] == step else "because a view of it is read"
+
+    def details(self, buffer: int, step: int) -> dict[str, str]:
+        return {}
 
     def _is_target(self, buffer: int) -> bool:
         return int(self._recording.lifetimes.owner[buffer]) in self._recording.program.targets

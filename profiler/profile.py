@@ -19,6 +19,7 @@ import torch
 
 from autodiff.algorithms import gradients
 from autodiff.checkpointing import StoreAll
+from autodiff.collector import paused_collector
 from autodiff.cost import Cost
 from autodiff.errors import GraphError
 from autodiff.execute import Executable
@@ -41,6 +42,9 @@ class Profile:
     `ops_by_phase` has a `Cost` for forward, recompute and backward; `ledger` the buffers. `gradients` are the values in the
     order of `wrt`, and `loss` is the loss's value; both are empty where nothing was run. `wall_ns` is the median time of each
     phase over the repeats, `wall_ns_spread` half the distance between the quartiles.
+
+    Of a PyTorch step also: `uncounted` maps each op that has no known cost to its number of calls, `given_bytes` each role to the bytes that
+    existed before the step; its `loss` and `gradients` are what it returned. An optimiser's update is a phase more.
     """
 
     ops_by_phase: dict[str, Cost]
@@ -53,6 +57,9 @@ class Profile:
     wall_ns: dict[str, float] | None = None
     wall_ns_spread: dict[str, float] | None = None
     recording: Recording | None = None
+    uncounted: dict[str, int] = field(default_factory=dict)
+    given_bytes: dict[str, int] = field(default_factory=dict)
+    modules: Callable[[], pd.DataFrame] | None = None
 
     @property
     def ops(self) -> Cost:
@@ -87,12 +94,21 @@ class Profile:
         """One row a buffer that is alive at the peak, and why it is."""
         return self.ledger.alive_at_peak()
 
+    def by_module(self) -> pd.DataFrame:
+        """One row a module of a PyTorch step: calls, parameters, operations by phase, bytes; raises GraphError for a graph, which has none."""
+        if self.modules is None:
+            raise GraphError("a computation graph has no modules; profile_step(step, model=model) measures a PyTorch step, which has")
+        return self.modules()
+
     def to_chrome_trace(self, path: str | Path) -> Path:
         """Write spans of the steps and counters of the live bytes, to be opened in Perfetto or chrome://tracing."""
         return write_chrome_trace(self.ledger, Path(path))
 
     def __str__(self) -> str:
-        return text_table(self)
+        lines = [text_table(self)]
+        if self.uncounted:
+            lines += ["not counted:", *(f"  {op}, {calls} call{'s' if calls > 1 else ''}" for op, calls in self.uncounted.items())]
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         return html_table(self)
@@ -113,8 +129,9 @@ def profile(
     of `wrt` would read. `execute=False` reads the same numbers from shapes, and allocates no tensor. A `Program` may stand in
     the place of `loss`. `repeats` runs, of which `wall_ns` is the median; the ledger is that of the last.
     """
-    program = program_of(loss, wrt, stop_after)
-    schedule = (StoreAll() if planner is None else planner)(program)
+    with paused_collector():
+        program = program_of(loss, wrt, stop_after)
+        schedule = (StoreAll() if planner is None else planner)(program)
     return profile_schedule(program, schedule, execute=execute, repeats=repeats)
 
 

@@ -14,9 +14,10 @@ import pytest
 
 from experiments import job, measure
 from experiments.config import sweep_config
+from experiments.journal import JOURNAL, Journal, read_journal
 from experiments.points import Point, points_of
 from experiments.publish import read_results
-from experiments.rows import COLUMNS, JOURNAL, Journal, frame_of, read_journal, row_of
+from experiments.rows import COLUMNS, frame_of, row_of
 
 ROOT = Path(__file__).resolve().parent.parent
 

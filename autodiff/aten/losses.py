@@ -51,7 +51,9 @@ def _logits(call: Call) -> Cost:
     """(1 − y)x − log σ(x), log σ(x) = min(x, 0) − log1p(e^(−|x|)); a weight of the positive: (1 + (w − 1)y)·log σ(x)."""
     n = call.given
     weight, positive = call.arg(2), call.arg(3)
-    cost = Cost(1, 4, 2, 2) * n + (Cost(2, 2) * n if positive is not None else Cost()) + Cost(multiplications=n if weight is not None else 0)
+    cost = (
+        Cost(1, 4, 2, 2) * n + (Cost(2, 2) * n if positive is not None else Cost()) + Cost(multiplications=n if weight is not None else 0)
+    )
     return cost + reduction(call.arg(4, MEAN), n)
 
 

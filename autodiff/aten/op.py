@@ -116,7 +116,9 @@ def op_of(
     return tuple(reads), op
 
 
-def _kernel(target: Any, args: Tree, kwargs: Mapping[str, Tree], reads: int, kept: tuple[int, ...] | None) -> tuple[Callable[..., Any], str]:
+def _kernel(
+    target: Any, args: Tree, kwargs: Mapping[str, Tree], reads: int, kept: tuple[int, ...] | None
+) -> tuple[Callable[..., Any], str]:
     """A function of the tensors alone that calls the op with its fixed arguments, and its text."""
     constants: dict[str, Any] = {"op": target}
     shown: list[str] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from autodiff.aten.call import Call, Rule, each, each_given, numel
+from autodiff.aten.call import Rule, each, each_given, numel
 from autodiff.cost import Cost
 
 

@@ -103,7 +103,8 @@ def attention_backward_cost(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int
 def _attention(mask: int | None, dropout: int) -> Rule:
     def rule(call: Call) -> Cost:
         masked = (call.arg(mask) if mask is not None else call.kwargs.get("attn_mask")) is not None
-        return attention_cost(*call.args[:3], masked=masked, dropout=call.arg(dropout, 0.0))
+        q, k, v = call.args[:3]
+        return attention_cost(q, k, v, masked, call.arg(dropout, 0.0))
 
     return rule
 
@@ -111,7 +112,8 @@ def _attention(mask: int | None, dropout: int) -> Rule:
 def _attention_backward(mask: int | None, dropout: int) -> Rule:
     def rule(call: Call) -> Cost:
         masked = (call.arg(mask) if mask is not None else call.kwargs.get("attn_mask")) is not None
-        return attention_backward_cost(*call.args[1:4], masked=masked, dropout=call.arg(dropout, 0.0))
+        q, k, v = call.args[1:4]
+        return attention_backward_cost(q, k, v, masked, call.arg(dropout, 0.0))
 
     return rule
 

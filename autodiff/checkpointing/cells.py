@@ -15,7 +15,8 @@ A **stage** is a cell's share of the backward part, in order of creation: it beg
 The state a cell starts from counts as the cell's own, so with tanh ∂z_i, which reads x_{i+1}, still belongs to the stage of
 cell i+1, and x_i is not needed before x_{i+1} is done with.
 
-It does not know graphs whose branches run beside each other for longer than a cell: those are refused, with the nodes that break the chain.
+It does not know graphs on which layers' results lead past each other (every layer reads all earlier ones, a U-net), towers beside each
+other, or slices of a batch one after the other: those are refused, with the first nodes that break the chain.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from autodiff.errors import PlannerError
 from autodiff.program import BACKWARD, FORWARD, INPUT, PARAMETER, Program
@@ -48,7 +50,14 @@ class Cells:
 
     @cached_property
     def lowest(self) -> int:
-        """The first cell that has anything to be reversed: backward goes no further down. 0 where there is none at all."""
+        """The cell where the backward part ends: the first of which it reads a value, or, of the caller's, what cell 0 starts from."""
+        program = self.program
+        buffers = [value.buffer for value in program.values]
+        given = {buffers[value] for value in program.given if program.values[value].role == INPUT}
+        first = {buffers[read] for i in self.forward[0] for read in program.instructions[i].reads}
+        read_back = {buffers[read] for step in program.instructions if step.phase == BACKWARD for read in step.reads}
+        if given & first & read_back:
+            return 0
         return next((k for k in range(len(self)) if self.needs[k]), 0)
 
 
@@ -96,8 +105,10 @@ class _Finder:
         self._check_order()
         starts = self._starts(with_data=True) or self._starts(with_data=False)
         edges = [0, *(self.born[start] + 1 for start in starts), len(self.instructions)]
-        forward = tuple(tuple(self.instructions[a:b]) for a, b in zip(edges, edges[1:], strict=False))
+        forward = tuple(tuple(self.instructions[a:b]) for a, b in pairwise(edges))
         self._check_branches(starts, forward)
+        for cell in forward:
+            self._check_overlaps(cell)
         if not starts:
             self._check_bypasses()
         home = self._homes(starts, forward)
@@ -175,19 +186,37 @@ class _Finder:
                 if origin is not None:
                     beside.update(dict.fromkeys(writes, origin))
 
+    def _check_overlaps(self, cell: Sequence[int]) -> None:
+        """Within a cell, its own start may lead past layers (a residual block); no layer's result may lead past the next one's."""
+        layers = [
+            write for i in cell for write in self.program.instructions[i].writes if not self.is_free[write] and self._starts_a_cell(write)
+        ]
+        for earlier in layers[:-1]:
+            behind = {earlier}
+            for i in cell:
+                _, reads, writes, _ = self.program.instructions[i]
+                if not behind.isdisjoint(reads):
+                    behind.update(writes)
+            later = next((layer for layer in layers if layer != earlier and layer in behind), None)
+            if later is not None and self.last_read[earlier] > self.born[later]:
+                raise PlannerError(self._leads_past(earlier, later))
+
+    def _leads_past(self, earlier: int, later: int) -> str:
+        label = self.program.label
+        return (
+            f"{label(earlier)} leads past {label(later)} and is read after it: the forward part is no chain of cells; expected values that "
+            "all later ones are computed from; use store_all, or a planner of your own"
+        )
+
     def _check_bypasses(self) -> None:
         """With a single cell nothing can be dropped: if it has layers within, what leads past the first of them is named."""
-        label = self.program.label
         for at, i in enumerate(self.instructions):
             for value in self.program.instructions[i].writes:
                 if self.is_free[value] or not self._starts_a_cell(value):
                     continue
                 around = [v for v in self.born if self.born[v] <= at < self.last_read.get(v, -1) and v != value and not self.is_free[v]]
                 if around:
-                    raise PlannerError(
-                        f"{label(around[0])} leads past {label(value)} and is read after it, and so on to the end: the forward part is no chain "
-                        "of cells; expected values that all later ones are computed from; use store_all, or a planner of your own"
-                    )
+                    raise PlannerError(self._leads_past(around[0], value))
 
     def _homes(self, starts: Sequence[int], forward: Sequence[Sequence[int]]) -> dict[int, int]:
         """The cell of each value of the forward part; the value that a cell starts from is of that cell."""

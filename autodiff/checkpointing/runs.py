@@ -18,7 +18,11 @@ Run = Sequence[tuple[int, tuple[int, ...]]]
 
 
 class Runs:
-    """The runs of a chain of cells."""
+    """The runs of a chain of cells.
+
+    `writer` is the instruction of each value of the forward part, `members` the values that share a buffer, `ends` the buffers that the
+    backward part, run stage by stage, reads for the last time at an instruction.
+    """
 
     def __init__(self, cells: Cells) -> None:
         program = cells.program
@@ -32,12 +36,30 @@ class Runs:
         for value, i in self.writer.items():
             if self.buffer[value] in self.given or not program.instructions[i].op.repeatable:
                 self.pinned.add(self.buffer[value])
+        self.members: dict[int, list[int]] = {}
+        for value in self.writer:
+            self.members.setdefault(self.buffer[value], []).append(value)
+        self.ends = self._last_reads()
+        self._whole: dict[int, Run] = {}
         self._once_more: dict[int, Run] = {}
+
+    def _last_reads(self) -> dict[int, list[int]]:
+        last: dict[int, int] = {}
+        for stage in reversed(self.cells.stages):
+            for i in stage:
+                for read in self.reads[i]:
+                    last[self.buffer[read]] = i
+        ends: dict[int, list[int]] = {}
+        for buffer, i in last.items():
+            ends.setdefault(i, []).append(buffer)
+        return ends
 
     def whole(self, k: int) -> Run:
         """All of cell k; the next cell's state is kept."""
-        following = self.cells.starts[k + 1 : k + 2]
-        return self._with_deaths(self.cells.forward[k], [start for start in following if start is not None])
+        if k not in self._whole:
+            following = self.cells.starts[k + 1 : k + 2]
+            self._whole[k] = self._with_deaths(self.cells.forward[k], [start for start in following if start is not None])
+        return self._whole[k]
 
     def once_more(self, k: int) -> Run:
         """What leads from the state of cell k to that of the next one, with nothing else at hand but what is pinned."""

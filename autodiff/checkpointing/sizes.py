@@ -1,33 +1,59 @@
 """What a chain of cells weighs: the live amounts of every move on it, from which the peak of a plan follows without carrying it out.
 
-Amounts are bytes where every dimension is an integer, else (symbols, arrays of shapes) each activation counts one and a gradient
-nothing. Moves overlap in nothing but what is held throughout, so the total at a moment is what this move takes, plus the snapshots below it,
-plus what the stages above it left behind.
+Amounts are bytes where every dimension is an integer; else (symbols, arrays of shapes) each activation counts one, and nothing else counts.
+The total at a moment is what the move there takes, plus the snapshots below it.
 
-It is exact for chains on which every snapshot is read again. It knows no splits; `splits` chooses among them by these amounts.
+It is exact where every snapshot is read again, as on a chain with all gradients asked for. It chooses nothing: `splits` does, by these amounts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from autodiff.checkpointing.binomial import Action
 from autodiff.checkpointing.cells import Cells
-from autodiff.checkpointing.store import Run, Store, amounts, carry_out
-from autodiff.program import BACKWARD
-from autodiff.schedule import lifetimes
+from autodiff.checkpointing.runs import Run, Runs
+from autodiff.checkpointing.store import carry_out
+from autodiff.liveness import lifetimes
+from autodiff.program import FORWARD, Program
+from autodiff.schedule import Schedule
+
+
+def amounts(program: Program) -> tuple[np.ndarray, np.ndarray]:
+    """What each value's buffer counts, and what each instruction's op holds beside its results while it runs."""
+    nbytes = [value.spec.nbytes for value in program.values]
+    if has_sizes(program):
+        beside = [step.op.workspace(*(program.values[read].spec for read in step.reads)) for step in program.instructions]
+        return np.array(nbytes, dtype=np.int64), np.array(beside, dtype=np.int64)
+    forward = {write for step in program.instructions if step.phase == FORWARD for write in step.writes}
+    return np.array([int(value in forward) for value in range(len(nbytes))]), np.zeros(len(program.instructions), dtype=np.int64)
+
+
+def has_sizes(program: Program) -> bool:
+    """Whether every dimension is an integer, so that bytes can be compared."""
+    return all(isinstance(value.spec.nbytes, int) for value in program.values)
+
+
+def peak(program: Program, schedule: Schedule, weighed: tuple[np.ndarray, np.ndarray] | None = None) -> int:
+    """The greatest live amount under a schedule, by liveness; in bytes, what the ledger calls `peak_bytes`.
+
+    `weighed` are the program's `amounts`, where they are known already.
+    """
+    lives = lifetimes(program, schedule)
+    amount, beside = amounts(program) if weighed is None else weighed
+    return int((lives.live(amount[lives.owner]) + beside[schedule.order]).max(initial=0))
 
 
 @dataclass(frozen=True, eq=False)
 class Sizes:
-    """Live amounts, one each cell k, or each cell and the end.
+    """Live amounts, one for each cell k.
 
-    `state`: what cell k starts from. `first` and `again`: the most while cell k runs for the first time or later, its own state among
-    it, which is `held` on (by a snapshot) or let go at its last read (`passing`). `left`: what stages k and above leave behind.
-    `reversing`: the most while cell k is reversed, from its state on. `last_two`: the same for the last two cells at once.
+    `state`: what cell k starts from; it is counted in what follows. `first` and `again`: the most while cell k runs for the first time, or
+    later with nothing reversed yet; `passing` where its state is let go at its last read, `held` where it is held on. `left`: what is left
+    behind when cell k is reversed, gradients above all (one more entry: before anything is). `reversing`: the most while cell k is
+    reversed; `last_two` the same for the last two cells at once.
     """
 
     state: np.ndarray
@@ -41,47 +67,69 @@ class Sizes:
 
 
 def sizes_of(cells: Cells) -> Sizes:
-    """Weigh a chain of cells, by carrying out the plan that keeps everything."""
-    return _Scale(cells).sizes()
+    """Weigh a chain of cells: its forward part run by run, its backward part by carrying out the plan that keeps everything."""
+    scale = _Scale(cells)
+    n = len(cells)
+    first = [scale.runs.whole(k) for k in range(n)]
+    again = [scale.runs.once_more(k) for k in range(n - 1)]
+    return Sizes(
+        state=np.array([scale.state(k) for k in range(n)]),
+        first_held=np.array([scale.pinned_before[k] + scale.most(run, k, held=True) for k, run in enumerate(first)]),
+        first_passing=np.array([scale.pinned_before[k] + scale.most(run, k, held=False) for k, run in enumerate(first)]),
+        again_held=np.array([*(scale.most(run, k, held=True) for k, run in enumerate(again)), 0]),
+        again_passing=np.array([*(scale.most(run, k, held=False) for k, run in enumerate(again)), 0]),
+        left=np.array([*(scale.left(k) for k in range(n)), 0]),
+        reversing=np.array([scale.reversing(k, k + 1) for k in range(n)]),
+        last_two=scale.reversing(n - 2, n) if n > 1 else 0,
+    )
 
 
 class _Scale:
+    """Weighs single moves, with nothing held but the state that they start from and what is never dropped."""
+
     def __init__(self, cells: Cells) -> None:
-        self.cells = cells
         program = cells.program
+        self.cells = cells
+        self.runs = runs = Runs(cells)
         self.amount, self.beside = amounts(program)
-        self.buffer = [value.buffer for value in program.values]
-        self.store = Store(cells)
-        self.pinned = self.store.pinned
+        self.pinned_before = [0]
+        for cell in cells.forward:
+            pinned = sum(int(self.amount[write]) for i in cell for write in runs.writes[i] if write in runs.pinned)
+            self.pinned_before.append(self.pinned_before[-1] + pinned)
         schedule = carry_out(cells, [(Action.REVERSE, 0, len(cells))], "plain")
-        self.order = schedule.order.tolist()
-        self.lives = lifetimes(program, schedule)
-        position = {i: at for at, i in enumerate(self.order)}
-        written_backward = {write for step in program.instructions if step.phase == BACKWARD for write in step.writes}
-        home = {self.buffer[value]: k for k, needs in enumerate(cells.needs) for value in needs}
-        # The lowest cell of whose reversal on a buffer is there: a gradient, or what is pinned, whatever is reversed; else its own.
-        self.home = np.array(
-            [len(cells) if owner in written_backward or owner in self.pinned else home.get(owner, -1) for owner in self.lives.owner.tolist()]
-        )
-        self.stage_steps = [[position[i] for i in stage if i in position] for stage in cells.stages]
+        self.lives = lives = lifetimes(program, schedule)
+        self.live_beside = self.beside[schedule.order]
+        # From the reversal of which cell downwards a buffer is there, however the cells are reversed; -1: only when its own cell is run.
+        home = {runs.buffer[value]: k for k, needs in enumerate(cells.needs) for value in needs}
+        n = len(cells)
+        self.home = np.array([n if v not in runs.writer or v in runs.pinned else home.get(v, -1) for v in lives.owner.tolist()])
+        at = {i: step for step, i in enumerate(schedule.order.tolist())}
+        self.steps = [[at[i] for i in stage if i in at] for stage in cells.stages]
+        self.end_of = list(np.maximum.accumulate([max(steps, default=0) for steps in reversed(self.steps)])[::-1])
 
-    def sizes(self) -> Sizes:
-        n = len(self.cells)
-        state = np.array([self._state(k) for k in range(n)])
-        pinned_before = np.array([0, *np.cumsum([self._pinned_in(k) for k in range(n)])])[:-1]
-        left = np.array([self._left(k) for k in range(n)] + [0])
-        whole = [self.store.whole(k) for k in range(n)]
-        again = [self.store.once_more(k) for k in range(n - 1)]
-        last_two = self._reversing(n - 2, n, left, int(pinned_before[n - 2])) if n > 1 else 0
-        return Sizes(
-            state,
-            *(np.array([self._most(run, k, held) for k, run in enumerate(whole)]) + pinned_before for held in (True, False)),
-            *(np.array([*(self._most(run, k, held) for k, run in enumerate(again)), 0]) for held in (True, False)),
-            left,
-            np.array([self._reversing(k, k + 1, left, int(pinned_before[k])) for k in range(n)]),
-            last_two,
-        )
-
-    def _state(self, k: int) -> int:
+    def state(self, k: int) -> int:
         start = self.cells.starts[k]
-        return 0 if start is None or self.buffer[start] in self.pinned else int(self.amount[self.buffer[start]])
+        return 0 if start is None or self.runs.buffer[start] in self.runs.pinned else int(self.amount[self.runs.buffer[start]])
+
+    def most(self, run: Run, k: int, *, held: bool) -> int:
+        return self.runs.most(run, k, self.amount, self.beside, held=held)
+
+    def left(self, k: int) -> int:
+        """What lives on after stage k and serves lower ones: gradients, what is pinned, values of cells from k on."""
+        end = self.end_of[k]
+        alive = (self.lives.born <= end) & (self.lives.dies > end) & (self.home >= k)
+        return int(self.amount[self.lives.owner][alive].sum())
+
+    def reversing(self, start: int, stop: int) -> int:
+        """The most while the cells start … stop − 1 are run as far as they are needed, and then reversed; more than one at the end only."""
+        cells = self.cells
+        if stop == len(cells):
+            base = self.pinned_before[start]
+            run = [step for k in range(start, stop) for step in self.runs.whole(k)]
+        else:
+            base = self.left(stop)
+            run = list(self.runs.towards(start, cells.needs[start]))
+        needed = {self.runs.buffer[value] for k in range(start, stop) for value in cells.needs[k]}
+        run = [(i, tuple(buffer for buffer in dying if buffer not in needed)) for i, dying in run]
+        live = self.lives.live(self.amount[self.lives.owner] * (self.home >= start)) + self.live_beside
+        return max([base + self.most(run, start, held=False), *(int(live[step]) for k in range(start, stop) for step in self.steps[k])])

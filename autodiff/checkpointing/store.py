@@ -32,12 +32,12 @@ from autodiff.schedule import Claims, Schedule
 Plan = Iterable[tuple[Action, int, int]]
 
 
-def carry_out(cells: Cells, plan: Plan, planner: str) -> Schedule:
-    """The schedule of a plan on a chain of cells; `planner` is the name that it goes by.
+def carry_out(cells: Cells, plan: Plan, planner: str, runs: Runs | None = None) -> Schedule:
+    """The schedule of a plan on a chain of cells; `planner` is the name that it goes by, `runs` the cells' own where they are known.
 
     Raises PlannerError where the plan names cells that are not there, or advances over the last one, which is only reversed.
     """
-    store = _Store(cells)
+    store = _Store(cells, Runs(cells) if runs is None else runs)
     for action, start, stop in plan:
         if not 0 <= start <= stop <= len(cells) - (action != Action.REVERSE):
             raise PlannerError(
@@ -56,35 +56,21 @@ def carry_out(cells: Cells, plan: Plan, planner: str) -> Schedule:
 class _Store:
     """What is held while a plan is carried out; buffers are held or dropped with all their views."""
 
-    def __init__(self, cells: Cells) -> None:
+    def __init__(self, cells: Cells, runs: Runs) -> None:
         self.order: list[int] = []
         self.most_held = 0
         self._cells = cells
-        self._runs = runs = Runs(cells)
+        self._runs = runs
         self._buffer = runs.buffer
-        self._members: dict[int, list[int]] = {}
-        for value in runs.writer:
-            self._members.setdefault(self._buffer[value], []).append(value)
+        self._members = runs.members
         self._available = bytearray(value in runs.given for value in range(len(self._buffer)))
         # How many reasons there are to hold a buffer: it is pinned, a snapshot, or the backward part will read it.
         self._reasons = [int(value in runs.pinned) for value in range(len(self._buffer))]
         self._pending = bytearray(len(self._buffer))
-        self._ends = self._last_reads()
+        self._ends = runs.ends
         self._held = 0
         self._snapshots: set[int] = set()
         self._ran = 0  # the cells below it have run
-
-    def _last_reads(self) -> dict[int, list[int]]:
-        """The buffers that the backward part reads for the last time at an instruction."""
-        last: dict[int, int] = {}
-        for stage in reversed(self._cells.stages):
-            for i in stage:
-                for read in self._runs.reads[i]:
-                    last[self._buffer[read]] = i
-        ends: dict[int, list[int]] = {}
-        for buffer, i in last.items():
-            ends.setdefault(i, []).append(buffer)
-        return ends
 
     def advance(self, start: int, stop: int) -> None:
         for k in range(start, stop):

@@ -5,8 +5,8 @@ Bound: every cell is run forward at most twice. With tanh the last cell of a seg
 held as the next segment's start: n cells in k segments take 2n − k − (length of the last segment) + 1 forward runs. Activations alive: at
 most about k + n/k + 2, so k = √n is the default.
 
-Lengths differ by one at most, and the longer segments come first, so that the last one, which is kept and never run again, is among the
-shorter. It does not weigh cells by what they cost or hold.
+Lengths differ by one at most, and the longer segments come last: the last one is never run again, and while the first ones are reversed
+the gradients of all others are alive. It does not weigh cells by what they cost or hold.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def nearest_root(n: int) -> int:
 
 
 def segment_edges(n: int, k: int) -> list[int]:
-    """Where k segments of n cells begin, and n: lengths differ by one at most, the longer ones come first."""
-    return [i * (n // k) + min(i, n % k) for i in range(k + 1)]
+    """Where k segments of n cells begin, and n: lengths differ by one at most, the longer ones come last."""
+    return [i * (n // k) + max(0, i - (k - n % k)) for i in range(k + 1)]
 
 
 def _plan(n: int, k: int) -> Iterator[tuple[Action, int, int]]:

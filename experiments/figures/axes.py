@@ -93,12 +93,15 @@ def _round_ticks(low: float, high: float, at_most: int) -> list[float]:
     return [index * step for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
-def second_axis(axes: Axes, values: Iterable[float], label: str, which: str = "y") -> None:
-    """A base-10 axis of seconds, ticks at powers of ten in s, ms, µs, ns."""
+def second_axis(axes: Axes, values: Iterable[float], label: str, which: str = "y", inches: float = 3.0) -> None:
+    """A base-10 axis of seconds, ticks at powers of ten (where there is room also at 2 and 5 times one) in s, ms, µs, ns."""
     low, high = _span(values)
+    room = inches / (0.6 if which == "x" else 0.3)
+    steps = (1, 2, 5) if 3 * math.log10(1.7 * high / low) < room else (1,)
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
+    ticks = [(step, decade) for decade in decades for step in steps]
     _scale(axes, which, 10)
-    _set_ticks(axes, which, [10.0**decade for decade in decades], [short_seconds(decade) for decade in decades])
+    _set_ticks(axes, which, [step * 10.0**decade for step, decade in ticks], [short_seconds(decade, step) for step, decade in ticks])
     _limits(axes, which, low / 1.3, high * 1.3)
     _label(axes, which, label)
 
@@ -133,10 +136,10 @@ def short_count(count: float) -> str:
     return f"{count:.3g}"
 
 
-def short_seconds(decade: int) -> str:
-    """A power of ten of seconds as 10 ms."""
+def short_seconds(decade: int, step: int = 1) -> str:
+    """A power of ten of seconds, so many times, as 10 ms."""
     unit = min(max(-(decade // 3), 0), 4)
-    return f"{round(10.0 ** (decade + 3 * unit), 6):g} {('s', 'ms', 'µs', 'ns', 'ps')[unit]}"
+    return f"{round(step * 10.0 ** (decade + 3 * unit), 6):g} {('s', 'ms', 'µs', 'ns', 'ps')[unit]}"
 
 
 def _span(values: Iterable[float]) -> tuple[float, float]:

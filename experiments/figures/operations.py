@@ -57,7 +57,7 @@ def plot_series(
 def draw_operations(results: Results) -> Drawing | None:
     """Operations against n, d and b; None where none of them was swept."""
     frame = main_case(measured(results.results))
-    frame = frame[frame["mode"] != "only"]
+    frame = frame[~frame["mode"].isin(["only", "checkpointed"])]
     swept = [axis for axis in AXES if len(frame) and frame[axis].nunique() > 1]
     if not swept:
         return None

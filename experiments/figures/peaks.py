@@ -35,9 +35,9 @@ RULERS = {"b > d": ("activation", "activations"), "d > b": ("parameter_gradient"
 def draw_peaks(results: Results) -> Drawing | None:
     """Peak bytes against n, d and b, with b far above d and with d far above b; None where nothing was swept."""
     frame = main_case(measured(results.results))
-    frame = frame[frame["mode"] != "only"]
+    frame = frame[~frame["mode"].isin(["only", "checkpointed"])]
     swept = [axis for axis in AXES if len(frame) and frame[axis].nunique() > 1]
-    regimes = [name for name in REGIMES if _reaches(frame, name)]
+    regimes = [name for name in REGIMES if len(_side(frame, name))]
     if not swept or not regimes:
         return None
     figure = new_figure(2.7 * len(regimes) + 0.3)
@@ -48,7 +48,7 @@ def draw_peaks(results: Results) -> Drawing | None:
     for row, regime in enumerate(regimes):
         for column, axis in enumerate(swept):
             axes = grid[row, column]
-            line, fixed = along(frame, axis, prefer=REGIMES[regime])
+            line, fixed = along(_side(frame, regime) if axis == "n" else frame, axis, prefer=REGIMES[regime])
             for rank, (series, rows) in enumerate(series_of(line)):
                 values += plot_series(axes, series, rows, axis, fixed, "peak_bytes", rank)
                 drawn[series] = None
@@ -64,12 +64,9 @@ def draw_peaks(results: Results) -> Drawing | None:
     return Drawing(title, CAPTION, finish(figure, title, note, handles))
 
 
-def _reaches(frame: pd.DataFrame, regime: str) -> bool:
-    """Whether any row lies on that side of b = d."""
-    if frame.empty:
-        return False
-    beyond = frame["b"] > frame["d"] if regime == "b > d" else frame["d"] > frame["b"]
-    return bool(beyond.any())
+def _side(frame: pd.DataFrame, regime: str) -> pd.DataFrame:
+    """The rows on that side of b = d."""
+    return frame[frame["b"] > frame["d"]] if regime == "b > d" else frame[frame["d"] > frame["b"]]
 
 
 def _where(axes: Axes, frame: pd.DataFrame, axis: str, fixed: dict[str, int], regime: str) -> str:
@@ -90,8 +87,11 @@ def _title(frame: pd.DataFrame, regimes: list[str]) -> str:
         return "Peaks along each dimension, on both sides of b = d"
     facts = []
     for regime in regimes:
-        row = along(full, "n", prefer=REGIMES[regime])[0].iloc[-1]
+        side = _side(full, regime)
+        if side.empty:
+            continue
+        row = along(side, "n", prefer=REGIMES[regime])[0].iloc[-1]
         role, name = RULERS[regime]
         shape = f"n = {row['n']}, d = {row['d']}, b = {row['b']}"
         facts.append(f"where {regime}, {name} are {percent(row[f'peak_{role}_bytes'], row['peak_bytes'])} ({shape})")
-    return f"What a full step’s peak consists of: {joined(facts)}"
+    return f"What a full step’s peak consists of: {joined(facts)}" if facts else "Peaks along each dimension, on both sides of b = d"

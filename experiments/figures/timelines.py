@@ -11,7 +11,8 @@ from matplotlib.patches import Patch
 
 from experiments.figures import axes as scales
 from experiments.figures.data import HOME_ENGINE, Series, theory_value
-from experiments.figures.style import INK, MODE_LOOKS, WIDTH, Drawing, Look, finish, new_figure
+from experiments.figures.style import INK, MODE_LOOKS, TEXT_SIZE, WIDTH, Drawing, Look, finish, new_figure, wrap
+from experiments.plans import planner_words
 from experiments.publish import Results
 from experiments.words import short_bytes
 
@@ -25,7 +26,7 @@ ROLES = {
     "gradient": ("gradients of activations", Look("#d9691e", "", "")),
     "temporary": ("temporaries", Look("#ffffff", "", "xxx")),
 }
-MOST_PANELS = 8
+MOST_PANELS, MOST_PLANNERS = 7, 2
 _SHAPE = ["network", "activation", "loss", "dtype", "n", "d", "b"]
 
 
@@ -45,28 +46,32 @@ def draw_timelines(results: Results) -> Drawing | None:
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False, width_ratios=widths)[0]
     for axes, (series, rows), width in zip(grid, panels, widths, strict=True):
         expected = theory_value(series, first.to_dict(), "peak_bytes", int(first["n"]), int(first["d"]), int(first["b"]))
-        _panel(axes, rows, expected, highest)
-        _step_axis(axes, len(rows), (WIDTH - 1.2) * width / sum(widths))
+        live_panel(axes, rows, expected, highest)
+        step_axis(axes, len(rows), (WIDTH - 1.2) * width / sum(widths))
         scales.linear_byte_axis(axes, highest * 1.14, "live bytes above parameters" if axes is grid[0] else "")
-        axes.set_title(series.label, color=INK, weight="bold")
+        name = planner_words(series.planner) if series.mode == "checkpointed" else series.label
+        room = (WIDTH - 1.2) * 72 * width / sum(widths)
+        axes.set_title("\n".join(wrap(name, room, TEXT_SIZE, bold=True)), color=INK, weight="bold")
         axes.grid(visible=False, axis="x")
     shape = f"n = {first['n']}, d = {first['d']}, b = {first['b']}"
     title = _title(panels, shape)
     case = f"{first['network']}, {first['activation']}, loss {first['loss']}, {first['dtype']}, {shape}"
     note = f"{case} · dotted: the theory’s peak · upright line: the backward pass begins"
-    return Drawing(title, CAPTION, finish(figure, title, note, _handles(panels)))
+    return Drawing(title, CAPTION, finish(figure, title, note, role_handles([rows for _, rows in panels])))
 
 
 def _panels(frame: pd.DataFrame) -> list[tuple[Series, pd.DataFrame]]:
-    """The series in the order of the modes, as many as one row of panels holds."""
+    """The series in the order of the modes, as many as one row of panels holds; of planners the first, the schedules show the others."""
     groups = frame.groupby(["mode", "planner", "engine"], sort=False)
     found = [(Series(mode, planner, engine), rows) for (mode, planner, engine), rows in groups]
+    left_out = [series for series, _ in found if series.mode == "checkpointed"][MOST_PLANNERS:]
+    found = [pair for pair in found if pair[0] not in left_out]
     rank = {mode: index for index, mode in enumerate(MODE_LOOKS)}
     found.sort(key=lambda pair: (pair[0].engine != HOME_ENGINE, rank.get(pair[0].mode, len(rank))))
     return found[:MOST_PANELS]
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, expected: float | None, highest: int) -> None:
+def live_panel(axes: Axes, rows: pd.DataFrame, expected: float | None, highest: int) -> None:
     """One mode: an area a role, each step one wide, the peak marked."""
     count = len(rows)
     floor = [0.0] * (count + 1)
@@ -94,7 +99,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, expected: float | None, highest: int)
     )
 
 
-def _step_axis(axes: Axes, steps: int, inches: float) -> None:
+def step_axis(axes: Axes, steps: int, inches: float) -> None:
     """Ticks at round numbers of steps, about two an inch."""
     rough = steps / max(1.0, inches * 1.8)
     nice = next(size * 10**power for power in range(8) for size in (1, 2, 5) if size * 10**power >= rough)
@@ -115,7 +120,8 @@ def _title(panels: list[tuple[Series, pd.DataFrame]], shape: str) -> str:
     return f"The most that is alive at once in a step ({shape}): {', '.join(parts[:-1])}, but {parts[-1]}"
 
 
-def _handles(panels: list[tuple[Series, pd.DataFrame]]) -> list[Any]:
-    found = [entry for role, entry in ROLES.items() if any(any(_live(rows, role)) for _, rows in panels)]
+def role_handles(panels: list[pd.DataFrame]) -> list[Any]:
+    """The legend's entries of the roles that occur, and of the mark of a peak."""
+    found = [entry for role, entry in ROLES.items() if any(any(_live(rows, role)) for rows in panels)]
     patches: list[Any] = [Patch(facecolor=look.colour, hatch=look.dash, edgecolor=INK, linewidth=0.5, label=name) for name, look in found]
     return [*patches, Line2D([], [], linestyle="none", marker="v", color=INK, label="peak")]

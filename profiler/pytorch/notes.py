@@ -24,10 +24,13 @@ IN_FORWARD, IN_UNTAPED, IN_RECOMPUTE, IN_BACKWARD, IN_OPTIMIZER = range(5)
 BEFORE = -1
 """The step at which a given buffer was born."""
 
+NO_NODE, ACCUMULATE = -1, (1 << 64) - 1
+"""The sequence number of a backward call outside any autograd node, and that of every node that accumulates a leaf's gradient."""
+
 
 class Noted(NamedTuple):
     """One call: the op, its arguments and results with shapes for tensors, where it ran, the autograd node that it belongs to (its
-    sequence number; forward: the next one's), the innermost module, and the buffers that it read."""
+    sequence number; forward: the next one's), the innermost module, the buffers that it read, and the clock in ns when it was done."""
 
     func: Any
     args: tuple[Any, ...]
@@ -37,6 +40,7 @@ class Noted(NamedTuple):
     sequence: int
     module: int
     reads: list[int]
+    done: int
 
 
 @dataclass(eq=False)
@@ -46,7 +50,7 @@ class Notes:
     `calls` are plain tuples with `Noted`'s fields. `sizes` and `born` have one entry a buffer: bytes, and the step of birth (or BEFORE). `given`
     has the role of every buffer that existed before, `labels` the names of those that have one. `deaths` are (buffer, last step at
     which it lived); `marks` (buffer, role) what was learned of a buffer later; `seeds` the buffers that backward passes began from.
-    `clocks` are ns before the first call and after each. `modules` are the names and classes of the modules, `entered` the number and place
+    `start` is the clock in ns before the first call. `modules` are the names and classes of the modules, `entered` the number and place
     (a recomputation?) of every call of one.
     """
 
@@ -57,7 +61,7 @@ class Notes:
     deaths: list[tuple[int, int]] = field(default_factory=list)
     marks: list[tuple[int, str]] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
-    clocks: list[int] = field(default_factory=list)
+    start: int = 0
     entered: list[tuple[int, bool]] = field(default_factory=list)
     modules: list[tuple[str, str]] = field(default_factory=list)
     labels: dict[int, str] = field(default_factory=dict)

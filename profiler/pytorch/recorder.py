@@ -11,6 +11,7 @@ hooks. Each is there in every PyTorch that this project allows.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any
 
@@ -19,47 +20,51 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from autodiff.aten import is_view
 from autodiff.program import INPUT, PARAMETER, PARAMETER_GRADIENT
-from profiler.pytorch.notes import BEFORE, IN_BACKWARD, IN_FORWARD, IN_OPTIMIZER, IN_RECOMPUTE, IN_UNTAPED, Notes
+from profiler.pytorch.notes import ACCUMULATE, BEFORE, IN_BACKWARD, IN_FORWARD, IN_OPTIMIZER, IN_RECOMPUTE, IN_UNTAPED, NO_NODE, Notes
 
-_VIEW, _DETACH, _PLAIN, _IN_PLACE, _COMPOSITE, _LIFT, _RESIZING = range(7)
+_SILENT, _DETACH, _COMPOSITE, _PLAIN, _IN_PLACE, _LIFT, _RESIZING = range(7)
 
-_kinds: dict[Any, int] = {}
-"""How each op is to be noted, as its schema says; filled as ops are met."""
+_kinds: dict[int, int] = {}
+"""How each op is to be noted, as its schema says, by the op's identity; filled as ops are met."""
+
+_ops_met: list[Any] = []
+"""The ops of `_kinds`, held so that no identity is given twice."""
+
+_known_kind = _kinds.get
 
 _TENSORS: set[type] = {torch.Tensor, torch.nn.Parameter}
 _OTHERS: set[type] = {int, float, bool, complex, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format}
 """Types of arguments met so far: which are tensors, which neither tensors nor lists."""
 
 _next_sequence = torch._C._autograd._get_sequence_nr
-_current_node = torch._C._current_autograd_node
+_current_node: Callable[[], Any] = torch._C._current_autograd_node
 _saving_hooks = torch._C._autograd._top_saved_tensors_default_hooks
 _grad_enabled = torch.is_grad_enabled
-_CHECKPOINT = "torch.utils.checkpoint"
+_now = perf_counter_ns
 
 
 class _Watch(weakref.ref[torch.UntypedStorage]):
     """A weak reference to a storage that knows the storage's address and number."""
 
     __slots__ = ("buffer", "key")
-    key: int
     buffer: int
+    key: int
 
 
-class Recorder(TorchDispatchMode):
-    """Notes everything that runs while it is entered; `notes` is complete after `finish()`."""
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes everything that runs while it is entered; `notes` is complete after `finish()`. `alive` has the living storages by address."""
 
     supports_higher_order_operators = True
 
     def __init__(self, bare: bool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.notes = notes = Notes()
         self.alive: dict[int, _Watch] = {}
-        self.in_engine = self.create_graph = False
+        self.in_engine = self.create_graph = self._recomputes = False
         self.in_optimizer = 0
         self.module = -1
         self._bare = bare
-        self._note = notes.calls.append
-        self._clock = notes.clocks.append
+        self._calls, self._sizes, self._births = notes.calls, notes.sizes, notes.born
         alive, calls, died = self.alive, notes.calls, notes.deaths.append
 
         def on_death(watch: _Watch) -> None:
@@ -79,88 +84,92 @@ class Recorder(TorchDispatchMode):
         return self.notes
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
-        kind = _kinds.get(func)
+        kind = _known_kind(id(func))
         if kind is None:
             kind = _kind_of(func)
-        if kind == _VIEW:
+        if kind <= _COMPOSITE:
+            if kind == _DETACH and self.in_engine:
+                node = _current_node()
+                if node is not None and node._sequence_nr() == ACCUMULATE:
+                    self.gradient_of(node.variable, args[0])
+            elif kind == _COMPOSITE:
+                with self:
+                    return func.decompose(*args, **(kwargs or {}))
             return func(*args, **kwargs) if kwargs else func(*args)
-        if kind == _DETACH:
-            if self.in_engine and type(_current_node()).__name__ == "AccumulateGrad":
-                self._accumulated(_current_node(), args[0])
-            return func(*args)
-        if kind == _COMPOSITE:
-            with self:
-                result = func.decompose(*args, **(kwargs or {}))
-            if result is not NotImplemented:
-                return result
         out = func(*args, **kwargs) if kwargs else func(*args)
 
+        # What follows runs for every op of the step: its order and its plainness are for speed.
         alive = self.alive
-        noted = []
+        shapes = []
         reads: list[int] = []
         for argument in args:
-            kind_of_argument = type(argument)
-            if kind_of_argument in _TENSORS:
-                noted.append(argument.shape)
+            sort = type(argument)
+            if sort in _TENSORS:
+                shapes.append(argument.shape)
                 watch = alive.get(argument.untyped_storage()._cdata)
-                reads.append(watch.buffer if watch is not None else self.see(argument))
-            elif kind_of_argument in _OTHERS:
-                noted.append(argument)
+                reads.append(self.see(argument) if watch is None else watch.buffer)
+            elif sort in _OTHERS:
+                shapes.append(argument)
             else:
-                noted.append(self._nested(argument, reads))
+                shapes.append(self._nested(argument, reads))
         named = tuple([(name, self._nested(value, reads)) for name, value in kwargs.items()]) if kwargs else ()
 
         if type(out) in _TENSORS:
             results: tuple[Any, ...] = (out.shape,)
             if kind != _IN_PLACE:
                 storage = out.untyped_storage()
-                key = storage._cdata
-                if key not in alive:
-                    self._born(storage, key)
+                if (key := storage._cdata) not in alive:
+                    alive[key] = watch = _Watch(storage, self._on_death)
+                    watch.key = key
+                    watch.buffer = len(self._sizes)
+                    self._sizes.append(storage.nbytes())
+                    self._births.append(len(self._calls))
         else:
             results = self._results(out)
 
         if self.in_engine:
-            node = _current_node()
-            hooks = _saving_hooks(False)
-            if (_grad_enabled() and not self.create_graph) or (hooks is not None and hooks[0].__module__ == _CHECKPOINT):
-                where, sequence = IN_RECOMPUTE, _next_sequence()
+            taped = _grad_enabled() and not self.create_graph
+            if taped or ((self._recomputes or self.create_graph) and _checkpointing()):
+                where, sequence, self._recomputes = IN_RECOMPUTE, _next_sequence(), True
             else:
-                where, sequence = IN_BACKWARD, -1 if node is None else node._sequence_nr()
-                if type(node).__name__ == "AccumulateGrad":
-                    self._accumulated(node, out)
+                node = _current_node()
+                where, sequence = IN_BACKWARD, NO_NODE if node is None else node._sequence_nr()
+                if sequence == ACCUMULATE:
+                    self.gradient_of(node.variable, out)
         else:
             sequence = _next_sequence()
             where = IN_FORWARD if _grad_enabled() else IN_OPTIMIZER if self.in_optimizer else IN_UNTAPED
         if kind >= _LIFT:
             self._unusual(kind, args, kwargs, out)
-        self._note((func, tuple(noted), named, results, where, sequence, self.module, reads))
-        self._clock(perf_counter_ns())
+        self._calls.append((func, tuple(shapes), named, results, where, sequence, self.module, reads, _now()))
         return out
 
-    def _born(self, storage: torch.UntypedStorage, key: int) -> int:
-        notes = self.notes
+    def _born(self, storage: torch.UntypedStorage, step: int) -> int:
         watch = _Watch(storage, self._on_death)
-        watch.key = key
-        watch.buffer = buffer = len(notes.sizes)
-        self.alive[key] = watch
-        notes.sizes.append(storage.nbytes())
-        notes.born.append(len(notes.calls))
+        watch.key = storage._cdata
+        watch.buffer = buffer = len(self._sizes)
+        self.alive[watch.key] = watch
+        self._sizes.append(storage.nbytes())
+        self._births.append(step)
         return buffer
+
+    def watch_of(self, tensor: Any) -> _Watch | None:
+        """The watch of a tensor's storage, where that is known."""
+        storage = storage_of(tensor)
+        return None if storage is None else self.alive.get(storage._cdata)
 
     def see(self, tensor: torch.Tensor, role: str | None = None, label: str = "") -> int:
         """The number of a tensor's buffer, which, where it is new, existed before the step; −1 for a tensor without a storage of its own.
 
         Without a role, parameters are told by their class, or, for bare tensors, by being leaves that require gradients.
         """
+        watch = self.watch_of(tensor)
+        if watch is not None:
+            return watch.buffer
         storage = storage_of(tensor)
         if storage is None:
             return -1
-        watch = self.alive.get(storage._cdata)
-        if watch is not None:
-            return watch.buffer
-        buffer = self._born(storage, storage._cdata)
-        self.notes.born[buffer] = BEFORE
+        buffer = self._born(storage, BEFORE)
         self.notes.given[buffer] = self._role_of_given(tensor) if role is None else role
         if label:
             self.notes.labels[buffer] = label
@@ -171,31 +180,28 @@ class Recorder(TorchDispatchMode):
 
     def mark(self, tensor: Any, role: str) -> None:
         """Say what a tensor's buffer is, where it is one that lives."""
-        storage = storage_of(tensor)
-        watch = None if storage is None else self.alive.get(storage._cdata)
+        watch = self.watch_of(tensor)
         if watch is not None:
             self.notes.marks.append((watch.buffer, role))
 
-    def is_parameter(self, tensor: torch.Tensor) -> bool:
-        """Whether a leaf is a parameter: of the model, of that class, or, where there is no model, any that requires gradients."""
-        storage = storage_of(tensor)
-        watch = None if storage is None else self.alive.get(storage._cdata)
-        if watch is not None and self.notes.given.get(watch.buffer) == PARAMETER:
-            return True
-        return self._role_of_given(tensor) == PARAMETER
+    def gradient_of(self, leaf: torch.Tensor, gradient: Any) -> None:
+        """Say that a tensor is the gradient of a leaf, which matters where that is a parameter."""
+        watch = self.watch_of(leaf)
+        role = self.notes.given.get(watch.buffer) if watch is not None else None
+        if role != PARAMETER:
+            if self._role_of_given(leaf) != PARAMETER:
+                return
+            if watch is not None and role is not None:
+                self.notes.given[watch.buffer] = PARAMETER
+            else:
+                self.mark(leaf, PARAMETER)  # it was made within the step
+        self.mark(gradient, PARAMETER_GRADIENT)
 
     def _role_of_given(self, tensor: torch.Tensor) -> str:
         base = _base(tensor)
         if isinstance(base, torch.nn.Parameter) or (self._bare and base.is_leaf and base.requires_grad):
             return PARAMETER
         return INPUT
-
-    def _accumulated(self, node: Any, result: Any) -> None:
-        """Under a leaf's own node: what is made or kept there is its gradient."""
-        leaf = node.variable
-        if self.is_parameter(leaf):
-            self.mark(result, PARAMETER_GRADIENT)
-            self.mark(leaf, PARAMETER)
 
     def _nested(self, argument: Any, reads: list[int]) -> Any:
         """An argument of a type not met yet, or a list: noted like the others."""
@@ -216,8 +222,8 @@ class Recorder(TorchDispatchMode):
         """The shapes of several results, whose new storages are born; nothing of results that are no tensors."""
         if isinstance(out, torch.Tensor):
             storage = storage_of(out)
-            if storage is not None and storage._cdata not in self.alive:
-                self._born(storage, storage._cdata)
+            if storage is not None and self.watch_of(out) is None:
+                self._born(storage, len(self._calls))
             return (out.shape,)
         if isinstance(out, (list, tuple)):
             return tuple([shape for one in out for shape in self._results(one)] if out else ())
@@ -225,20 +231,22 @@ class Recorder(TorchDispatchMode):
 
     def _unusual(self, kind: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any) -> None:
         """A literal becomes a tensor: born now, not given. A storage that an op may have resized: the old one dies, another is born."""
-        notes, step = self.notes, len(self.notes.calls)
-        written = [out, *args, *(kwargs or {}).values()]
-        for tensor in written:
-            storage = storage_of(tensor)
-            watch = None if storage is None else self.alive.get(storage._cdata)
-            if storage is None or watch is None:
+        for tensor in (out, *args, *(kwargs or {}).values()):
+            watch, storage = self.watch_of(tensor), storage_of(tensor)
+            if watch is None or storage is None:
                 continue
-            if kind == _LIFT and notes.born[watch.buffer] == BEFORE and watch.buffer == len(notes.sizes) - 1:
-                notes.born[watch.buffer] = step
-                notes.given.pop(watch.buffer, None)
-            elif kind == _RESIZING and storage.nbytes() != notes.sizes[watch.buffer]:
-                notes.deaths.append((watch.buffer, step - 1))
-                del self.alive[watch.key]
-                self._born(storage, watch.key)
+            if kind == _LIFT and watch.buffer == len(self._sizes) - 1:
+                self.notes.given.pop(watch.buffer, None)
+                self._births[watch.buffer] = len(self._calls)
+            elif kind == _RESIZING and storage.nbytes() != self._sizes[watch.buffer]:
+                self._on_death(watch)
+                self._born(storage, len(self._calls))
+
+
+def _checkpointing() -> bool:
+    """Whether a checkpoint's own hooks stand ready for what is saved, as they do while it computes again."""
+    hooks = _saving_hooks(False)
+    return hooks is not None and hooks[0].__module__ == "torch.utils.checkpoint"
 
 
 def storage_of(tensor: Any) -> torch.UntypedStorage | None:
@@ -262,17 +270,20 @@ def _kind_of(func: Any) -> int:
     if isinstance(func, torch._ops.OpOverload):
         name = func._schema.name
         returns = func._schema.returns
-        if name == "aten::lift_fresh":
+        if name.startswith(("prim::", "profiler::")):  # questions to a tensor, marks for another profiler
+            kind = _SILENT
+        elif name == "aten::lift_fresh":
             kind = _LIFT
         elif name in ("aten::detach", "aten::detach_"):
             kind = _DETACH
-        elif torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+        elif torch._C._dispatch_has_kernel_for_dispatch_key(func._name, "CompositeImplicitAutograd"):
             kind = _COMPOSITE
         elif name in ("aten::resize_", "aten::resize_as_", "aten::set_") or any(argument.is_out for argument in func._schema.arguments):
             kind = _RESIZING
         elif is_view(func):
-            kind = _VIEW
+            kind = _SILENT
         elif returns and all(one.alias_info is not None for one in returns):
             kind = _IN_PLACE
-    _kinds[func] = kind
+    _ops_met.append(func)
+    _kinds[id(func)] = kind
     return kind

@@ -1,0 +1,215 @@
+"""Griewank's binomial checkpointing on a program: the fewest advances for a number of snapshots, or the best plan within a budget.
+
+Source: A. Griewank 1992; A. Griewank and A. Walther 2000 (Algorithm 799); `binomial` has the closed forms and the convention: s counts the
+initial state, which is the caller's input, and t counts advances only.
+
+There are two forms. With tanh or relu no cell is run again just to be reversed, since the state that it ends in is still there from the
+cell above. So
+
+- form 1 reverses n steps, one a cell: t(n, s) + 1 forward layers, at most (s + 2)A beside gradients;
+- form 2 makes one step of the last two cells, which are kept together while there is no upstream gradient yet: t(n − 1, s) + 2 forward
+  layers, at most (s + 3)A beside gradients.
+
+`Revolve(snapshots=s)` takes the one with fewer forward steps, then the lower peak; s of n or more keeps everything. The splits are
+those of the lowest peak among the equally good ones (`splits`). `Revolve(max_bytes=…)` takes the fastest plan of either form and any s whose
+live bytes stay within, `Revolve(max_ops_ratio=…)` the one of the lowest peak whose operations are at most so many times those of plain
+backpropagation. Where gradients of weights weigh little against activations, budgets end in form 1: with s + 1 snapshots it is never
+slower than form 2 with s, and takes as much.
+
+Cells below the lowest that is reversed (where not all gradients are asked for) are run once; the state that follows them is then the
+initial state of s.
+
+Where the cells differ in size the advances are still the fewest, but no longer sure to be the best use of the bytes: this planner
+counts cells, it does not weigh them. For more than `splits.EXHAUSTIVE` cells a budget is searched by bisection in s, which takes for granted
+that more snapshots take more memory and fewer operations.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite
+
+import numpy as np
+
+from autodiff.checkpointing.binomial import Action, advances, binomial_actions, whole_number
+from autodiff.checkpointing.cells import Cells, find_cells
+from autodiff.checkpointing.runs import Runs
+from autodiff.checkpointing.sizes import Sizes, amounts, has_sizes, peak, sizes_of
+from autodiff.checkpointing.splits import EXHAUSTIVE, RULES, LowestPeak
+from autodiff.checkpointing.store import Plan, carry_out
+from autodiff.checkpointing.units import bytes_text
+from autodiff.errors import PlannerError
+from autodiff.program import Program
+from autodiff.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Revolve:
+    """Griewank's optimum for a number of snapshots, a budget of live bytes, or a budget of operations; exactly one of them is given."""
+
+    snapshots: int | None = None
+    max_bytes: int | None = None
+    max_ops_ratio: float | None = None
+
+    def __post_init__(self) -> None:
+        if sum(given is not None for given in (self.snapshots, self.max_bytes, self.max_ops_ratio)) != 1:
+            raise PlannerError(f"{self!r}; expected exactly one of snapshots, max_bytes and max_ops_ratio; give one")
+        if self.snapshots is not None:
+            whole_number("snapshots", self.snapshots, 1)
+        if self.max_bytes is not None:
+            whole_number("max_bytes", self.max_bytes, 1)
+        ratio = self.max_ops_ratio
+        if ratio is not None and (isinstance(ratio, bool) or not isinstance(ratio, int | float) or not isfinite(ratio) or ratio < 1):
+            raise PlannerError(
+                f"max_ops_ratio = {ratio!r}; expected a number of at least 1, which plain backpropagation takes; give one such as 1.3"
+            )
+
+    def __str__(self) -> str:
+        if self.snapshots is not None:
+            return f"revolve(snapshots={self.snapshots})"
+        if self.max_bytes is not None:
+            return f"revolve(max_bytes={bytes_text(self.max_bytes)})"
+        return f"revolve(max_ops_ratio={self.max_ops_ratio!r})"
+
+    def __call__(self, program: Program) -> Schedule:
+        plans = _Plans(find_cells(program), str(self))
+        if self.snapshots is not None:
+            return plans.with_snapshots(self.snapshots).schedule
+        if not has_sizes(program):
+            raise PlannerError(f"{self} on a program whose shapes are no integers; expected sizes to compare; give snapshots instead")
+        if self.max_bytes is not None:
+            return plans.within_bytes(self.max_bytes).schedule
+        assert self.max_ops_ratio is not None
+        return plans.within_operations(self.max_ops_ratio).schedule
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """A plan that was carried out, and the snapshots that it was made for."""
+
+    program: Program
+    schedule: Schedule
+    snapshots: int
+    weighed: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def forward_steps(self) -> int:
+        """The steps of the forward part, run for the first time or again."""
+        return self.schedule.claims.forward + self.schedule.claims.recompute
+
+    @cached_property
+    def operations(self) -> int:
+        """The scalar operations of all steps."""
+        times = np.bincount(self.schedule.order, minlength=len(self.program.instructions)).tolist()
+        return sum(n * _operations(self.program, i) for i, n in enumerate(times) if n)
+
+    @cached_property
+    def peak(self) -> int:
+        """The live bytes at the peak; where there are no sizes, the activations alive."""
+        return peak(self.program, self.schedule, self.weighed)
+
+
+class _Plans:
+    """The plans of both forms for any number of snapshots."""
+
+    def __init__(self, cells: Cells, name: str) -> None:
+        self._cells = cells
+        self._name = name
+        self._runs = Runs(cells)
+        self._n = len(cells) - cells.lowest  # the cells that are reversed; those before the lowest are run once
+        self._lowest_peaks: dict[bool, LowestPeak] = {}
+
+    def with_snapshots(self, s: int) -> _Candidate:
+        """The plan with the fewest forward steps, then the lowest peak."""
+        if s >= self._n:
+            return self._plain
+        layers = {double: self._layers(s, double) for double in (False, True)}
+        candidates = [one for double in layers if layers[double] == min(layers.values()) for one in self._of_form(s, double)]
+        fewest = min(candidate.forward_steps for candidate in candidates)
+        candidates = [candidate for candidate in candidates if candidate.forward_steps == fewest]
+        return candidates[0] if len(candidates) == 1 else min(candidates, key=lambda candidate: candidate.peak)
+
+    def within_bytes(self, limit: int) -> _Candidate:
+        """The fastest plan whose peak is within the limit; raises PlannerError with the least peak where there is none."""
+        if self._n <= EXHAUSTIVE:
+            candidates = [candidate for s in range(1, self._n + 1) for candidate in self._all(s)]
+        else:
+            # The least s that does not fit, less one; s = 0 stands for none.
+            s = bisect_left(range(1, self._n + 1), True, key=lambda s: all(one.peak > limit for one in self._all(s)))
+            candidates = [candidate for near in range(max(s - 1, 1), min(s + 1, self._n) + 1) for candidate in self._all(near)]
+        fitting = [candidate for candidate in candidates if candidate.peak <= limit]
+        if fitting:
+            return min(fitting, key=lambda candidate: (candidate.operations, candidate.peak))
+        least = min(candidates, key=lambda candidate: (candidate.peak, candidate.operations))
+        times = least.operations / self._plain.operations
+        raise PlannerError(
+            f"max_bytes = {bytes_text(limit)} ({limit} bytes) is below what any plan of this program takes; the least is {least.peak} bytes, with "
+            f"{least.snapshots} snapshots and {times:.3g} times the operations: give revolve(max_bytes={bytes_text(least.peak)}) or more"
+        )
+
+    def within_operations(self, ratio: float) -> _Candidate:
+        """The plan of the lowest peak whose operations are at most so many times those of plain backpropagation."""
+        limit = ratio * self._plain.operations
+        if self._n <= EXHAUSTIVE:
+            candidates = [candidate for s in range(1, self._n + 1) for candidate in self._all(s)]
+        else:
+            least = bisect_left(range(1, self._n + 1), True, key=lambda s: any(one.operations <= limit for one in self._all(s))) + 1
+            candidates = [candidate for near in range(least, min(least + 1, self._n) + 1) for candidate in self._all(near)]
+        fitting = [candidate for candidate in candidates if candidate.operations <= limit]
+        return min(fitting, key=lambda candidate: (candidate.peak, candidate.operations))
+
+    @cached_property
+    def _plain(self) -> _Candidate:
+        """Every cell run once, all kept that the backward part reads."""
+        n = len(self._cells)
+        return self._carried_out([(Action.REVERSE, 0, n)], self._n)
+
+    def _all(self, s: int) -> Iterator[_Candidate]:
+        """The plans of both forms with s snapshots."""
+        if s >= self._n:
+            yield self._plain
+        else:
+            for double in (False, True):
+                yield from self._of_form(s, double)
+
+    def _layers(self, s: int, double: bool) -> int:
+        """The cells that a form runs forward, those that are run only in part to be reversed left out."""
+        return advances(self._n - 1, s) + 2 if double else advances(self._n, s) + 1
+
+    def _of_form(self, s: int, double: bool) -> Iterator[_Candidate]:
+        """The plans of one form that are to be compared; `double` is form 2."""
+        steps = self._n - double
+        if self._n <= EXHAUSTIVE:
+            if double not in self._lowest_peaks:
+                self._lowest_peaks[double] = LowestPeak(self._sizes, self._cells.lowest, double=double)
+            orders = [self._lowest_peaks[double].order(s)]
+        else:
+            orders = [binomial_actions(steps, s, rule) for rule in RULES]
+        for order in orders:
+            yield self._carried_out(self._on_cells(order, steps), s)
+
+    def _on_cells(self, order: Iterable[tuple[Action, int, int]], steps: int) -> Plan:
+        """An order of steps as a plan of cells: later by those that are not reversed; the last step ends where the cells end."""
+        lowest, n = self._cells.lowest, len(self._cells)
+        yield Action.ADVANCE, 0, lowest
+        for action, start, stop in order:
+            yield action, start + lowest, n if action == Action.REVERSE and stop == steps else stop + lowest
+
+    def _carried_out(self, plan: Plan, s: int) -> _Candidate:
+        return _Candidate(self._cells.program, carry_out(self._cells, plan, self._name, self._runs), s, self._weighed)
+
+    @cached_property
+    def _weighed(self) -> tuple[np.ndarray, np.ndarray]:
+        return amounts(self._cells.program)
+
+    @cached_property
+    def _sizes(self) -> Sizes:
+        return sizes_of(self._cells)
+
+
+def _operations(program: Program, i: int) -> int:
+    op, reads, _, _ = program.instructions[i]
+    return int(op.cost(*(program.values[read].spec for read in reads)).total)

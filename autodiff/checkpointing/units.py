@@ -1,0 +1,27 @@
+"""Bytes in words and back: `1MiB`, `1.5GB`, `4096`; binary units are written, decimal ones are read too."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+UNITS = {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "TB": 10**12, "GB": 10**9, "MB": 10**6, "kB": 10**3, "KB": 10**3, "B": 1}
+
+SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>" + "|".join(UNITS) + r")(?![\w.])")
+
+
+def bytes_text(nbytes: int) -> str:
+    """A number of bytes in the largest binary unit that divides it, so that it reads back exactly."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if nbytes % UNITS[unit] == 0:
+            return f"{nbytes // UNITS[unit]}{unit}"
+    return str(nbytes)
+
+
+def bytes_of(text: str) -> int | None:
+    """The bytes that such a text says; None where it is none, or no whole number of bytes."""
+    match = SIZE.fullmatch(text.strip())
+    if match is None:
+        return None
+    nbytes = Fraction(match["number"]) * UNITS[match["unit"]]
+    return int(nbytes) if nbytes.denominator == 1 else None

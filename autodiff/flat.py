@@ -1,0 +1,183 @@
+"""A program in arrays: who reads and writes what, and how few distinct specs and kinds of work a long program has.
+
+What is counted, weighed or folded goes over these arrays and over the distinct specs and kinds, never over the instructions one by
+one. Two instructions are of one kind where op class, declared parameters and the specs of what they read are the same: then they cost
+the same. An op whose class keeps state that it does not declare is a kind of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import cached_property
+from itertools import chain
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from autodiff.node import ComputationNode
+from autodiff.words import PHASES, ROLES
+
+if TYPE_CHECKING:
+    from autodiff.program import Instruction, Value
+
+
+class Ragged(NamedTuple):
+    """Lists of numbers end to end: list i is `flat[starts[i] : starts[i + 1]]`."""
+
+    flat: np.ndarray
+    starts: np.ndarray
+
+    @classmethod
+    def of(cls, lists: Sequence[Sequence[int]]) -> Ragged:
+        """Lists laid end to end."""
+        starts = np.zeros(len(lists) + 1, dtype=np.int64)
+        np.cumsum(np.fromiter(map(len, lists), np.int64, len(lists)), out=starts[1:])
+        return cls(np.fromiter(chain.from_iterable(lists), np.int64, int(starts[-1])), starts)
+
+    def take(self, order: np.ndarray) -> Ragged:
+        """The lists that `order` names, in its order."""
+        lengths = np.diff(self.starts)[order]
+        starts = np.zeros(len(order) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=starts[1:])
+        shift = np.repeat(self.starts[order] - starts[:-1], lengths)
+        return Ragged(self.flat[np.arange(starts[-1]) + shift], starts)
+
+    def owners(self) -> np.ndarray:
+        """For each entry of `flat` the list that it is of."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+
+
+class Work(NamedTuple):
+    """What alike instructions do: an op, one of theirs, on inputs of these specs."""
+
+    op: Any
+    specs: tuple[Any, ...]
+
+
+class Flat:
+    """The arrays of a program, each made when it is first asked for."""
+
+    def __init__(self, values: Sequence[Value], instructions: Sequence[Instruction], targets: Sequence[int]) -> None:
+        self._values, self._instructions, self._targets = values, instructions, targets
+
+    def _of_values(self, field: int) -> list[Any]:
+        return list(map(itemgetter(field), self._values))
+
+    def _of_instructions(self, field: int) -> list[Any]:
+        return list(map(itemgetter(field), self._instructions))
+
+    @cached_property
+    def phases(self) -> np.ndarray:
+        """The phase of each instruction, as its place among `PHASES`."""
+        return _coded(self._of_instructions(3), PHASES)
+
+    @cached_property
+    def roles(self) -> np.ndarray:
+        """The role of each value's buffer, as its place among `ROLES`."""
+        return _coded(self._of_values(2), ROLES)
+
+    @cached_property
+    def reads(self) -> Ragged:
+        """The values that each instruction reads."""
+        return Ragged.of(self._of_instructions(1))
+
+    @cached_property
+    def writes(self) -> Ragged:
+        """The values that each instruction writes."""
+        return Ragged.of(self._of_instructions(2))
+
+    @cached_property
+    def roots(self) -> np.ndarray:
+        """The value whose buffer each value lives in."""
+        return np.array(self._of_values(1), dtype=np.int64)
+
+    @cached_property
+    def given(self) -> np.ndarray:
+        """Which values the caller gives: read or asked for, and written by no instruction."""
+        given = np.zeros(len(self._values), dtype=bool)
+        given[self.reads.flat] = True
+        given[list(self._targets)] = True
+        given[self.writes.flat] = False
+        return given
+
+    @cached_property
+    def _specs(self) -> tuple[list[Any], np.ndarray]:
+        return _numbered(self._of_values(0))
+
+    @property
+    def specs(self) -> list[Any]:
+        """The distinct specs."""
+        return self._specs[0]
+
+    @property
+    def spec_of(self) -> np.ndarray:
+        """The number of each value's spec among `specs`."""
+        return self._specs[1]
+
+    def per_spec(self, amount: Callable[[Any], Any]) -> np.ndarray:
+        """An amount for each value, which its spec alone decides."""
+        return np.array([amount(spec) for spec in self.specs])[self.spec_of]
+
+    @cached_property
+    def _works(self) -> tuple[list[Work], np.ndarray]:
+        ops = self._of_instructions(0)
+        classes, class_of = _numbered(list(map(type, ops)))
+        states, state_of = _numbered(list(map(attrgetter("parameters"), ops)))
+        silent = [one.__init__ is not ComputationNode.__init__ for one in classes]
+        undeclared = np.flatnonzero(np.array(silent, dtype=bool)[class_of] & np.array([state == () for state in states], dtype=bool)[state_of])
+        state_of[undeclared] = len(states) + np.arange(len(undeclared))
+        what = _joined(_joined(class_of, state_of), _numbered_lists(self.reads, self.spec_of))
+        work_of = _renumbered(what)
+        examples = np.zeros(int(work_of.max(initial=-1)) + 1, dtype=np.int64)
+        examples[work_of] = np.arange(len(work_of))
+        return [self._work(i) for i in examples.tolist()], work_of
+
+    def _work(self, instruction: int) -> Work:
+        op, reads, _, _ = self._instructions[instruction]
+        return Work(op, tuple([self._values[read].spec for read in reads]))
+
+    @property
+    def works(self) -> list[Work]:
+        """The distinct kinds of work."""
+        return self._works[0]
+
+    @property
+    def work_of(self) -> np.ndarray:
+        """The number of each instruction's kind among `works`."""
+        return self._works[1]
+
+
+def _numbered(things: Sequence[Any]) -> tuple[list[Any], np.ndarray]:
+    """The distinct ones of many things, and the number of each among them. Most are one and the same object, so few are compared."""
+    ids = list(map(id, things))
+    numbers: dict[Any, int] = {}
+    of_id = {known: numbers.setdefault(thing, len(numbers)) for known, thing in dict(zip(ids, things, strict=True)).items()}
+    return list(numbers), np.fromiter(map(of_id.__getitem__, ids), np.int64, len(ids))
+
+
+def _renumbered(numbers: np.ndarray) -> np.ndarray:
+    """Numbers from 0 on without gaps, the same for equal numbers."""
+    if numbers.max(initial=0) > 4 * len(numbers) + 1024:
+        return np.asarray(np.unique(numbers, return_inverse=True)[1])
+    return (np.cumsum(np.bincount(numbers) > 0) - 1)[numbers]
+
+
+def _joined(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """A small number for each pair, the same for equal pairs."""
+    return _renumbered(one * (int(other.max(initial=0)) + 1) + other)
+
+
+def _coded(words: Sequence[str], codes: Sequence[str]) -> np.ndarray:
+    """The place of each word among `codes`."""
+    return np.fromiter(map({word: i for i, word in enumerate(codes)}.__getitem__, words), np.int64, len(words))
+
+
+def _numbered_lists(lists: Ragged, label: np.ndarray) -> np.ndarray:
+    """A number for each list, the same for lists whose entries have the same labels in the same order."""
+    lengths = np.diff(lists.starts)
+    number = np.zeros(len(lengths), dtype=np.int64)
+    for place in range(int(lengths.max(initial=0))):
+        long = np.flatnonzero(lengths > place)
+        number[long] = _joined(number[long], label[lists.flat[lists.starts[long] + place]])
+    return _joined(number, lengths)  # what a longer list begins with may have a shorter one's number

@@ -1,0 +1,222 @@
+"""Planners on random graphs of cells: any plan is legal, gives equal gradients and takes what it predicts; any mutation is caught or harmless."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autodiff import (
+    Action,
+    AddBias,
+    ComputationNode,
+    Div,
+    Leaf,
+    Matsum,
+    PlannerError,
+    Program,
+    RecomputeAll,
+    Revolve,
+    Schedule,
+    ScheduleError,
+    StoreAll,
+    Uniform,
+    carry_out,
+    check_schedule,
+    execute,
+    find_cells,
+    gradients,
+    linearize,
+    squared_error,
+)
+from profiler import profile_schedule
+from profiler.audit import audit_storages
+
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+
+
+@dataclass
+class Builder:
+    """Makes cells of several kinds, with leaves of values from one seed."""
+
+    draw: Draw
+    width: int
+    batch: int
+    generator: torch.Generator
+    parameters: list[Leaf] = field(default_factory=list)
+
+    def leaf(self, *shape: int, role: str = "parameter") -> Leaf:
+        value = torch.randn(shape, generator=self.generator, dtype=torch.float64) * 0.6
+        leaf = Leaf(value, f"{role[0]}{len(self.parameters)}", role)
+        if role == "parameter":
+            self.parameters.append(leaf)
+        return leaf
+
+    def wider(self, x: ComputationNode) -> ComputationNode:
+        """A product with a new weight, of a width that may differ."""
+        rows = self.draw(st.integers(1, 4))
+        made = self.leaf(rows, self.width) @ x
+        self.width = rows
+        return made
+
+    def square(self, x: ComputationNode) -> ComputationNode:
+        return self.leaf(self.width, self.width) @ x
+
+    def activation(self, x: ComputationNode) -> ComputationNode:
+        return getattr(x, self.draw(st.sampled_from(["tanh", "relu", "gelu", "sigmoid"])))()  # type: ignore[no-any-return]
+
+
+CELLS: dict[str, Callable[[Builder, ComputationNode], ComputationNode]] = {
+    "plain": lambda make, x: make.activation(make.wider(x)),
+    "linear": lambda make, x: make.wider(x),
+    "bias": lambda make, x: make.activation(AddBias(make.wider(x), make.leaf(make.width))),
+    "residual": lambda make, x: x + make.square(make.activation(make.square(x))),
+    "gated": lambda make, x: make.activation(make.square(x)) * make.square(x).tanh(),
+    "quotient": lambda make, x: Div(make.square(x), make.square(x).sigmoid()),  # type: ignore[attr-defined]
+    "injected": lambda make, x: (make.square(x) + make.square(make.leaf(make.width, make.batch, role="input"))).tanh(),
+    "turned": lambda make, x: (x.T @ make.leaf(make.width, make.width)).T.tanh(),
+    "normed": lambda make, x: make.leaf(make.width, make.width).tanh() @ x,
+    "squashed": lambda make, x: (make.square(x) * 0.5).tanh().exp(),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """A program whose forward part is a chain of cells, of these kinds."""
+
+    program: Program
+    kinds: tuple[str, ...]
+
+
+@st.composite
+def chains(draw: Draw, most: int = 5) -> Chain:
+    """Chains of one to `most` cells of any kinds, with any of three losses, any weights asked for."""
+    make = Builder(draw, draw(st.integers(1, 4)), draw(st.integers(1, 4)), torch.Generator().manual_seed(draw(st.integers(0, 9))))
+    kinds = draw(st.lists(st.sampled_from(sorted(CELLS)), min_size=1, max_size=most))
+    x: ComputationNode = make.leaf(make.width, make.batch, role="input")
+    for kind in kinds:
+        x = CELLS[kind](make, x)
+    loss = {
+        "sum": lambda: Matsum(x),
+        "squares": lambda: squared_error(x, make.leaf(make.width, make.batch, role="input")),
+        "self": lambda: Matsum(x * x),
+    }[draw(st.sampled_from(["sum", "squares", "self"]))]()
+    wrt = make.parameters if draw(st.booleans()) else draw(st.lists(st.sampled_from(make.parameters), min_size=1, unique=True))
+    return Chain(linearize([loss, *gradients(loss, wrt)]), tuple(kinds))
+
+
+def any_plan(draw: Draw, start: int, n: int) -> Iterator[tuple[Action, int, int]]:
+    """A plan that holds the state of cell `start` and reverses n cells from there, with splits of any kind."""
+    whole = draw(st.integers(1, n))  # this many of the first cells are reversed at once, as a segment
+    if whole < n:
+        yield Action.ADVANCE, start, start + whole
+        yield Action.SNAPSHOT, start + whole, start + whole
+        yield from any_plan(draw, start + whole, n - whole)
+    if whole > 1 and draw(st.booleans()):
+        yield Action.SNAPSHOT, start, start
+        yield from any_plan(draw, start, whole)
+    else:
+        yield Action.REVERSE, start, start + whole
+
+
+def any_schedule(draw: Draw, program: Program) -> Schedule:
+    """A schedule by one of the planners, or by a plan of any kind."""
+    cells = len(find_cells(program))
+    kind = draw(st.sampled_from(["recompute_all", "uniform", "revolve", "budget", "ratio", "any"]))
+    if kind == "any":
+        return carry_out(find_cells(program), [(Action.SNAPSHOT, 0, 0), *any_plan(draw, 0, cells)], "any")
+    if kind == "budget":
+        plain = profile_schedule(program, StoreAll()(program), execute=False).peak_bytes
+        try:
+            return Revolve(max_bytes=draw(st.integers(1, plain)))(program)
+        except PlannerError:  # below what any plan takes, which has a test of its own
+            return StoreAll()(program)
+    planners: dict[str, Callable[[], Any]] = {
+        "recompute_all": RecomputeAll,
+        "uniform": lambda: Uniform(draw(st.integers(1, cells))),
+        "revolve": lambda: Revolve(draw(st.integers(1, cells + 1))),
+        "ratio": lambda: Revolve(max_ops_ratio=draw(st.sampled_from([1.0, 1.2, 2.0]))),
+    }
+    return planners[kind]()(program)  # type: ignore[no-any-return]
+
+
+def same_values(program: Program, schedule: Schedule) -> bool:
+    """Whether the loss and every gradient are those of the plain order, bit for bit."""
+    plain, _ = execute(program, StoreAll()(program))
+    results, _ = execute(program, schedule)
+    return all(torch.equal(one, other) for one, other in zip(plain, results, strict=True))
+
+
+def takes_what_it_predicts(program: Program, schedule: Schedule) -> bool:
+    """Whether the measured peak is the predicted one, and the storages that were tracked say the same after every event."""
+    measured, predicted = (profile_schedule(program, schedule, execute=execute) for execute in (True, False))
+    return measured.peak_bytes == predicted.peak_bytes and audit_storages(program, schedule).ok
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_any_plan_on_any_chain_is_legal_gives_equal_gradients_and_takes_what_it_predicts(data: st.DataObject) -> None:
+    """Whatever the cells and the plan, the schedule keeps its claims, the gradients are equal to the last bit, the storages agree."""
+    program = data.draw(chains()).program
+    schedule = any_schedule(data.draw, program)
+    check_schedule(program, schedule)
+    assert same_values(program, schedule)
+    assert takes_what_it_predicts(program, schedule)
+
+
+def mutated(draw: Draw, schedule: Schedule, instructions: int) -> Schedule:
+    """A schedule with one step left out, done twice, moved, or replaced by another."""
+    order = schedule.order.tolist()
+    at, to = (draw(st.integers(0, len(order) - 1)) for _ in range(2))
+    how = draw(st.sampled_from(["left out", "twice", "moved", "replaced", "swapped"]))
+    if how == "left out":
+        del order[at]
+    elif how == "twice":
+        order.insert(to, order[at])
+    elif how == "moved":
+        order.insert(to, order.pop(at))
+    elif how == "replaced":
+        order[at] = draw(st.integers(0, instructions - 1))
+    else:
+        order[at], order[to] = order[to], order[at]
+    return replace(schedule, order=np.array(order))
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.data())
+def test_any_mutation_of_a_plan_is_refused_or_harmless(data: st.DataObject) -> None:
+    """A plan with a step out of place is illegal, or breaks a claim, or gives equal gradients at the peak that is predicted for it."""
+    program = data.draw(chains(4)).program
+    schedule = mutated(data.draw, any_schedule(data.draw, program), len(program.instructions))
+    try:
+        check_schedule(program, schedule)
+    except ScheduleError:
+        return
+    assert same_values(program, schedule)
+    assert takes_what_it_predicts(program, schedule)
+
+
+def test_a_recomputation_that_is_left_out_breaks_the_claim() -> None:
+    """Where liveness would forgive a forgotten recomputation by keeping the older copy, the claims do not."""
+    generator = torch.Generator().manual_seed(0)
+    weights = [Leaf(torch.randn(3, 3, generator=generator), f"W_{i}", "parameter") for i in range(6)]
+    x: ComputationNode = Leaf(torch.randn(3, 2, generator=generator), "x", "input")
+    for weight in weights:
+        x = (weight @ x).tanh()
+    loss = Matsum(x)
+    program = linearize([loss, *gradients(loss, weights)])
+    schedule = RecomputeAll()(program)
+    order = schedule.order.tolist()
+    first_time = [i for at, i in enumerate(order) if i not in order[:at]]
+    forgetful = replace(schedule, order=np.array(first_time))
+    with pytest.raises(ScheduleError, match="claims 20 recompute steps; its schedule has 0"):
+        check_schedule(program, forgetful)
+    # Even with the steps claimed to fit, the copies that live on betray it.
+    with pytest.raises(ScheduleError, match=r"claims to hold at most 3 activations; at step .* 7 are alive"):
+        check_schedule(program, replace(forgetful, claims=replace(schedule.claims, recompute=0)))
