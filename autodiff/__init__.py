@@ -1,15 +1,15 @@
 """An instrumented computation-graph engine: the exercise's nodes, gradients as more graph, programs, schedules, one executor."""
 
+from autodiff import networks
 from autodiff.algorithms import backward_algorithm, forward_algorithm, gradients
+from autodiff.checkpointing import *  # noqa: F403
+from autodiff.checkpointing import __all__ as _planners
 from autodiff.cost import Cost
 from autodiff.errors import GraphError, PlannerError, ScheduleError, ShapeError, TapemeasureError
+from autodiff.execute import Executable, execute
 from autodiff.node import ComputationNode, Leaf, build_graph
 from autodiff.ops import *  # noqa: F403 - the ops' own __all__ is the list
 from autodiff.ops import __all__ as _ops
-from autodiff import networks
-from autodiff.checkpointing import *  # noqa: F403
-from autodiff.checkpointing import __all__ as _planners
-from autodiff.execute import Executable, execute
 from autodiff.program import Program, linearize
 from autodiff.recording import Recording
 from autodiff.schedule import Claims, Schedule, check_schedule

@@ -85,7 +85,9 @@ class Executable:
             return held
         label = self.program.label(value)
         if held is None:
-            raise GraphError(f"{label} has no value (its shape alone was given), so it cannot be run; use execute=False, or give it a value")
+            raise GraphError(
+                f"{label} has no value (its shape alone was given), so it cannot be run; use execute=False, or give it a value"
+            )
         found = spec_of(held)
         if found is None or found.shape != expected.shape or found.dtype != expected.dtype:
             raise ShapeError(f"{label} holds {found or type(held).__name__}; the program was made for {expected}; make the program again")

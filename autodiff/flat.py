@@ -7,7 +7,7 @@ the same. An op whose class keeps state that it does not declare is a kind of it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import chain
 from operator import attrgetter, itemgetter
@@ -125,7 +125,9 @@ class Flat:
         classes, class_of = _numbered(list(map(type, ops)))
         states, state_of = _numbered(list(map(attrgetter("parameters"), ops)))
         silent = [one.__init__ is not ComputationNode.__init__ for one in classes]
-        undeclared = np.flatnonzero(np.array(silent, dtype=bool)[class_of] & np.array([state == () for state in states], dtype=bool)[state_of])
+        undeclared = np.flatnonzero(
+            np.array(silent, dtype=bool)[class_of] & np.array([state == () for state in states], dtype=bool)[state_of]
+        )
         state_of[undeclared] = len(states) + np.arange(len(undeclared))
         what = _joined(_joined(class_of, state_of), _numbered_lists(self.reads, self.spec_of))
         work_of = _renumbered(what)

@@ -24,6 +24,7 @@ from autodiff.errors import GraphError, ShapeError
 from autodiff.printing import tree_text
 from autodiff.spec import Spec, spec_of
 
+
 class _KnownSpecs(dict[tuple[Any, ...], tuple[Spec | None, list[Spec | None]]]):
     """The spec that an op's class gives for specs, these by identity: a deep network asks the same over and over.
 

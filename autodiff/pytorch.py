@@ -172,7 +172,9 @@ class _Builder:
         kept = [i for i, part in enumerate(parts) if isinstance(part, torch.Tensor)]
         label = node.name
         written = {i: self._add(parts[i], Source(label if len(kept) == 1 else f"{label}.{i}")) for i in kept}
-        reads, op = op_of(node, read_of, kept if several else None, [tuple(part.shape) if i in written else None for i, part in enumerate(parts)])
+        reads, op = op_of(
+            node, read_of, kept if several else None, [tuple(part.shape) if i in written else None for i, part in enumerate(parts)]
+        )
         self._instructions.append((op, reads, tuple(written.values())))
         self._value_of[node] = [written.get(i) for i in range(len(parts))] if several else written[0]
 
@@ -182,7 +184,9 @@ class _Builder:
         results = [self._value_of[leaf] for leaf in leaves if isinstance(leaf, torch.fx.Node)]
         if not results or self._specs[results[0]].numel != 1:
             found = "nothing" if not results else str(self._specs[results[0]])
-            raise GraphError(f"the step returns {found} first; expected the loss, of one element, and then the gradients: return loss, grads")
+            raise GraphError(
+                f"the step returns {found} first; expected the loss, of one element, and then the gradients: return loss, grads"
+            )
         return results
 
     def _assembled(self, results: list[int]) -> Program:

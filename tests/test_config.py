@@ -26,7 +26,13 @@ def test_a_bare_value_is_a_list_of_one() -> None:
     """A number in the place of a list, and a mode, activation or planner in the place of a list, mean a list of one."""
     config = sweep_config(changed(modes="full", planners="store_all", engine="autodiff", micro_batches=2))
     study = config.studies[0]
-    assert (study.grid.b, study.modes, study.planners, study.engines, study.micro_batches) == ((4,), ("full",), ("store_all",), ("autodiff",), (2,))
+    assert (study.grid.b, study.modes, study.planners, study.engines, study.micro_batches) == (
+        (4,),
+        ("full",),
+        ("store_all",),
+        ("autodiff",),
+        (2,),
+    )
 
 
 def test_values_that_occur_twice_count_once() -> None:

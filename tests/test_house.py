@@ -70,7 +70,9 @@ def test_modules_stay_short(package: str) -> None:
 
 def test_every_module_says_what_it_is() -> None:
     """Every module but an empty one opens with a docstring."""
-    silent = [path for package in PACKAGES for path in modules(package) if path.read_text() and not ast.get_docstring(ast.parse(path.read_text()))]
+    silent = [
+        path for package in PACKAGES for path in modules(package) if path.read_text() and not ast.get_docstring(ast.parse(path.read_text()))
+    ]
     assert silent == []
 
 
@@ -80,7 +82,9 @@ def test_no_file_names_a_machine() -> None:
     suffixes = {".py", ".md", ".yaml", ".toml", ".jinja", ".sh", ""}
     texts = [ROOT / name for name in listed if Path(name).suffix in suffixes]
     pattern = re.compile(r"/(?:home|Users|root|work)/\w")
-    named = [path for path in texts if path.exists() and path.name != Path(__file__).name and pattern.search(path.read_text(errors="ignore"))]
+    named = [
+        path for path in texts if path.exists() and path.name != Path(__file__).name and pattern.search(path.read_text(errors="ignore"))
+    ]
     assert named == []
 
 

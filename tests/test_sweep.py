@@ -176,8 +176,12 @@ def test_a_multirun_ends_in_one_report(tmp_path: Path) -> None:
     """`--multirun` with a bare number each, by a private preset, merges its jobs' rows into one report."""
     private = tmp_path / "presets" / "experiment"
     private.mkdir(parents=True)
-    (private / "mine.yaml").write_text("# @package _global_\ngrid: {d: [2], b: [3]}\nmodes: [full]\nstudies: null\nscale: null\ntimeline: null\n")
-    done = sweep("--multirun", "--config-dir", str(tmp_path / "presets"), "experiment=mine", "grid.n=1,2,3", "hydra.sweep.dir=all", cwd=tmp_path)
+    (private / "mine.yaml").write_text(
+        "# @package _global_\ngrid: {d: [2], b: [3]}\nmodes: [full]\nstudies: null\nscale: null\ntimeline: null\n"
+    )
+    done = sweep(
+        "--multirun", "--config-dir", str(tmp_path / "presets"), "experiment=mine", "grid.n=1,2,3", "hydra.sweep.dir=all", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     results = read_results(tmp_path / "all")
     assert sorted(results.results["n"]) == [1, 2, 3]
@@ -196,7 +200,17 @@ def test_help_lists_groups_keys_and_presets(tmp_path: Path) -> None:
 @pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml")))
 def test_every_preset_runs_shrunk(preset: str, tmp_path: Path) -> None:
     """Each experiment runs on its own command line, with a small grid and no larger shapes, and every point is ok."""
-    done = sweep(f"experiment={preset}", "grid.n=[1,2]", "grid.d=[3]", "grid.b=[4]", "scale=null", "studies=null", "timeline=null", "hydra.run.dir=run", cwd=tmp_path)
+    done = sweep(
+        f"experiment={preset}",
+        "grid.n=[1,2]",
+        "grid.d=[3]",
+        "grid.b=[4]",
+        "scale=null",
+        "studies=null",
+        "timeline=null",
+        "hydra.run.dir=run",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     frame = read_results(tmp_path / "run").results
     assert len(frame)

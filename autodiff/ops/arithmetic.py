@@ -175,7 +175,9 @@ class Pow(ComputationNode):
 
     def __init__(self, base: Any, power: float) -> None:
         if not isinstance(power, (int, float)):
-            raise GraphError(f"Pow was given the power {power!r}; expected a constant number; write exp(p·log(x)) for a power that is computed")
+            raise GraphError(
+                f"Pow was given the power {power!r}; expected a constant number; write exp(p·log(x)) for a power that is computed"
+            )
         self.power = power
         self.parameters = (power,)
         super().__init__(base)
