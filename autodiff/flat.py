@@ -117,7 +117,8 @@ class Flat:
 
     def per_spec(self, amount: Callable[[Any], Any]) -> np.ndarray:
         """An amount for each value, which its spec alone decides."""
-        return np.array([amount(spec) for spec in self.specs])[self.spec_of]
+        amounts: np.ndarray = np.array([amount(spec) for spec in self.specs])[self.spec_of]
+        return amounts
 
     @cached_property
     def _works(self) -> tuple[list[Work], np.ndarray]:
@@ -162,7 +163,8 @@ def _renumbered(numbers: np.ndarray) -> np.ndarray:
     """Numbers from 0 on without gaps, the same for equal numbers."""
     if numbers.max(initial=0) > 4 * len(numbers) + 1024:
         return np.asarray(np.unique(numbers, return_inverse=True)[1])
-    return (np.cumsum(np.bincount(numbers) > 0) - 1)[numbers]
+    renumbered: np.ndarray = (np.cumsum(np.bincount(numbers) > 0) - 1)[numbers]
+    return renumbered
 
 
 def _joined(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -15,7 +15,9 @@ from enum import Enum
 import numpy as np
 
 from autodiff.errors import ScheduleError
-from autodiff.liveness import Lifetimes, fits, lifetimes
+from autodiff.liveness import Lifetimes as Lifetimes
+from autodiff.liveness import fits
+from autodiff.liveness import lifetimes as lifetimes
 from autodiff.program import ACTIVATION, BACKWARD, FORWARD, PHASES, ROLES, Program
 
 

@@ -149,3 +149,30 @@ def elementwise(*specs: Spec) -> Spec:
     ordered = next((spec.layout for spec in specs if spec.shape and spec.layout != EXPANDED), CONTIGUOUS)
     layout = DENSE if ordered in (DENSE, TURNED) else CONTIGUOUS
     return Spec(result.shape, common_dtype(*(spec.dtype for spec in specs)), layout)
+
+
+class KnownSpecs(dict[tuple[Any, ...], tuple[Spec | None, list[Spec | None]]]):
+    """The spec that an op's class gives for specs, these by identity: a deep network asks the same over and over.
+
+    An entry holds on to its specs, so that their ids stay theirs.
+    """
+
+    most = 4096
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._one_of_a_kind: dict[Any, Spec] = {}
+
+    def keep(self, op: type, specs: list[Spec | None], result: Spec | None) -> Spec | None:
+        """Remember a result; returns the one object that stands for all results that are equal to it."""
+        if len(self) >= self.most:
+            self.clear()
+            self._one_of_a_kind.clear()
+        if result is not None:
+            try:
+                # 8 and np.int64(8) are equal and do not compute alike.
+                result = self._one_of_a_kind.setdefault((result, *map(type, result.shape)), result)
+            except TypeError:  # arrays for dimensions: equal ones cannot be told
+                return result
+        self[(op, *map(id, specs))] = result, specs
+        return result

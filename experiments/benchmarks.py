@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -64,14 +65,14 @@ class Chain:
 
     def checkpointed(self, segments: int) -> Step:
         """PyTorch's step through `checkpoint_sequential`."""
-        from experiments.pytorch_chain import Layer, checkpoint_sequential
+        from experiments.pytorch_chain import Layer, in_segments
 
         model = torch.nn.Sequential(*(Layer(weight.detach().clone(), "tanh") for weight in self.weights))
         parameters = list(model.parameters())
         x = self.network.input.value
 
         def step() -> Any:
-            loss = checkpoint_sequential(model, segments, x, use_reentrant=False).sum()
+            loss = in_segments(model, segments, x).sum()
             return torch.autograd.grad(loss, parameters)
 
         return step
@@ -136,7 +137,7 @@ def _compiled(chain: Chain) -> Step | None:
     x = chain.network.input.value
 
     def loss_of(weights: list[torch.Tensor]) -> torch.Tensor:
-        h = x
+        h: torch.Tensor = x
         for weight in weights:
             h = torch.tanh(weight @ h)
         return h.sum()
@@ -159,7 +160,7 @@ def measuring() -> Rows:
     rows: Rows = []
     for shape in (SMALL, LARGE):
         chain = Chain.make(shape)
-        steps: dict[str, Step] = {"plain": chain.eager, "profile_step": lambda chain=chain: profile_step(chain.eager)}
+        steps: dict[str, Step] = {"plain": chain.eager, "profile_step": partial(profile_step, chain.eager)}
         steps |= _stock_tools(chain)
         rounds = 40 if shape == SMALL else 5
         rows += rows_of("measuring", named(shape), alternate(steps, rounds, warm_up=2), "plain")
@@ -267,7 +268,7 @@ def schedules() -> Rows:
         except ImportError:
             log.warning("%s is not installed and is left out", module)
             continue
-        steps[module] = lambda make=make: make(n, s)
+        steps[module] = partial(make, n, s)
     return rows_of("schedules", f"n={n}, s={s}", alternate(steps, 5, warm_up=1), "tapemeasure")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint_sequential
+from torch.utils import checkpoint as torch_checkpoint
 
 from autodiff.networks import Network
 from experiments import theory
@@ -86,9 +86,15 @@ def step_of(point: Point, network: Network) -> PyTorchStep:
     return PyTorchStep(model, forward, wanted, point.mode not in ("no_grad", "forward"))
 
 
+def in_segments(model: nn.Sequential, segments: int, x: torch.Tensor) -> torch.Tensor:
+    """PyTorch's own checkpointing in equal segments."""
+    run: Callable[..., torch.Tensor] = torch_checkpoint.checkpoint_sequential
+    return run(model, segments, x, use_reentrant=False)
+
+
 def _run(model: nn.Sequential, x: torch.Tensor, segments: int) -> torch.Tensor:
     if segments > 1:
-        return checkpoint_sequential(model, segments, x, use_reentrant=False)  # type: ignore[no-any-return]
+        return in_segments(model, segments, x)
     for layer in model:  # as a loop, which holds each value until the next one is there
         x = layer(x)
     return x
@@ -105,7 +111,7 @@ def _loss(name: str, x: torch.Tensor, target: torch.Tensor | None) -> torch.Tens
 def segments_of(planner: str, n: int) -> int:
     """The segments that a planner cuts n layers into; 1 where it keeps everything."""
     if planner == "uniform":
-        return max(1, round(n**0.5))
+        return max(1, int(n**0.5 + 0.5))
     found = re.fullmatch(r"uniform\(segments=(\d+)\)", planner)
     return int(found.group(1)) if found else 1
 

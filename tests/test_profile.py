@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,7 @@ def test_a_chrome_trace_has_spans_and_counters(tmp_path: Path) -> None:
         spans = [event for event in events if event["ph"] == "X"]
         counters = [event for event in events if event["ph"] == "C"]
         assert [span["name"] for span in spans][:3] == ["z_1", "x_2", "z_2"]
-        assert all(before["ts"] + before["dur"] <= after["ts"] + 1e-6 for before, after in zip(spans, spans[1:], strict=False))
+        assert all(before["ts"] + before["dur"] <= after["ts"] + 1e-6 for before, after in pairwise(spans))
         assert max(sum(counter["args"].values()) for counter in counters) == found.peak_bytes
         assert list(tmp_path.iterdir()) == [tmp_path / "trace.json"]
 

@@ -146,8 +146,8 @@ class _Plans:
         least = min(candidates, key=lambda candidate: (candidate.peak, candidate.operations))
         times = least.operations / self._plain.operations
         raise PlannerError(
-            f"max_bytes = {bytes_text(limit)} ({limit} bytes) is below what any plan of this program takes; the least is {least.peak} bytes, with "
-            f"{least.snapshots} snapshots and {times:.3g} times the operations: give revolve(max_bytes={bytes_text(least.peak)}) or more"
+            f"max_bytes = {bytes_text(limit)} is below what any plan of this program takes; the least is {least.peak} bytes, by a plan with "
+            f"snapshots = {least.snapshots} that takes {times:.3g} times the operations: give revolve(max_bytes={bytes_text(least.peak)}) or more"
         )
 
     def within_operations(self, ratio: float) -> _Candidate:

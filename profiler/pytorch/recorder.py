@@ -24,13 +24,10 @@ from profiler.pytorch.notes import ACCUMULATE, BEFORE, IN_BACKWARD, IN_FORWARD, 
 
 _SILENT, _DETACH, _COMPOSITE, _PLAIN, _IN_PLACE, _LIFT, _RESIZING = range(7)
 
-_kinds: dict[int, int] = {}
-"""How each op is to be noted, as its schema says, by the op's identity; filled as ops are met."""
+_met: dict[int, tuple[int, Any, Any]] = {}
+"""How each op is to be noted, as its schema says, and how to call it, by the op's identity; the op too, so that no identity is given twice."""
 
-_ops_met: list[Any] = []
-"""The ops of `_kinds`, held so that no identity is given twice."""
-
-_known_kind = _kinds.get
+_met_before = _met.get
 
 _TENSORS: set[type] = {torch.Tensor, torch.nn.Parameter}
 _OTHERS: set[type] = {int, float, bool, complex, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format}
@@ -84,9 +81,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self.notes
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
-        kind = _known_kind(id(func))
-        if kind is None:
-            kind = _kind_of(func)
+        kind, run, _ = _met_before(id(func)) or _meet(func)
         if kind <= _COMPOSITE:
             if kind == _DETACH and self.in_engine:
                 node = _current_node()
@@ -95,8 +90,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             elif kind == _COMPOSITE:
                 with self:
                     return func.decompose(*args, **(kwargs or {}))
-            return func(*args, **kwargs) if kwargs else func(*args)
-        out = func(*args, **kwargs) if kwargs else func(*args)
+            return run(*args, **kwargs) if kwargs else run(*args)
+        out = run(*args, **kwargs) if kwargs else run(*args)
 
         # What follows runs for every op of the step: its order and its plainness are for speed.
         alive = self.alive
@@ -264,8 +259,8 @@ def _base(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if base is None else base
 
 
-def _kind_of(func: Any) -> int:
-    """How an op is noted; remembered."""
+def _meet(func: Any) -> tuple[int, Any, Any]:
+    """How an op is noted, and how it is called with the fewest frames; remembered."""
     kind = _PLAIN
     if isinstance(func, torch._ops.OpOverload):
         name = func._schema.name
@@ -284,6 +279,6 @@ def _kind_of(func: Any) -> int:
             kind = _SILENT
         elif returns and all(one.alias_info is not None for one in returns):
             kind = _IN_PLACE
-    _ops_met.append(func)
-    _kinds[id(func)] = kind
-    return kind
+    run = func._op if type(func) is torch._ops.OpOverload else func
+    _met[id(func)] = kind, run, func
+    return _met[id(func)]
