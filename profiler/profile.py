@@ -176,8 +176,8 @@ def profile_schedule(program: Program, schedule: Schedule, *, execute: bool = Tr
     return Profile(
         ops_by_phase=count_operations(recording),
         ledger=ledger_of(recording),
-        parameter_bytes=_given_bytes(program, PARAMETER),
-        input_bytes=_given_bytes(program, INPUT),
+        parameter_bytes=given_bytes(program, PARAMETER),
+        input_bytes=given_bytes(program, INPUT),
         planner=schedule.planner,
         loss=results[0] if results else None,
         gradients=results[1:] if has_backward else [],
@@ -201,7 +201,7 @@ def _quantiles(walls: list[dict[str, int]], share: float) -> dict[str, float] | 
     return {phase: float(np.quantile([wall[phase] for wall in walls], share)) for phase in PHASES} if walls else None
 
 
-def _given_bytes(program: Program, role: str) -> int:
+def given_bytes(program: Program, role: str) -> int:
     """The bytes of the given values of a role, each buffer once."""
     sizes: dict[Any, int] = {}
     for i in program.given:
@@ -209,5 +209,5 @@ def _given_bytes(program: Program, role: str) -> int:
         if value.role == role:
             held = getattr(value.source, "value", None)
             shared = held.untyped_storage()._cdata if isinstance(held, torch.Tensor) else i
-            sizes[shared] = max(sizes.get(shared, 0), value.spec.nbytes)
+            sizes[shared] = max(sizes[shared], value.spec.nbytes) if shared in sizes else value.spec.nbytes
     return sum(sizes.values())

@@ -78,7 +78,7 @@ CELLS: dict[str, Callable[[Builder, ComputationNode], ComputationNode]] = {
     "bias": lambda make, x: make.activation(AddBias(make.wider(x), make.leaf(make.width))),
     "residual": lambda make, x: x + make.square(make.activation(make.square(x))),
     "gated": lambda make, x: make.activation(make.square(x)) * make.square(x).tanh(),
-    "quotient": lambda make, x: Div(make.square(x), make.square(x).sigmoid()),  # type: ignore[attr-defined]
+    "quotient": lambda make, x: Div(make.square(x), make.square(x).tanh().exp()),  # never near 0, so that nothing grows to NaN
     "injected": lambda make, x: (make.square(x) + make.square(make.leaf(make.width, make.batch, role="input"))).tanh(),
     "turned": lambda make, x: (x.T @ make.leaf(make.width, make.width)).T.tanh(),
     "normed": lambda make, x: make.leaf(make.width, make.width).tanh() @ x,
