@@ -24,7 +24,7 @@ from profiler.counter import count_steps
 from profiler.envelope import envelope
 from profiler.ledger import COMPUTED_ROLES
 from profiler.profile import given_bytes
-from profiler.terms import Symbols, at_points, combined, expressions, in_terms
+from profiler.terms import Symbols, at_points, combined, counted_from_one, expressions, in_terms
 
 _MOST_AT_ONCE = 2**24
 
@@ -61,7 +61,7 @@ class Prediction:
     @cached_property
     def moments(self) -> np.ndarray:
         """The steps among which is the peak, for any shape."""
-        return envelope(self.live)
+        return envelope(counted_from_one(self.live, self.terms))
 
     @cached_property
     def peak_bytes(self) -> Any:

@@ -98,6 +98,19 @@ def _most(numbers: np.ndarray) -> int:
     return max(abs(int(numbers.max(initial=0))), abs(int(numbers.min(initial=0))))
 
 
+def counted_from_one(rows: np.ndarray, terms: Sequence[Any]) -> np.ndarray:
+    """The same amounts with each term counted from 1 on, where all symbols are positive integers, so that none is ever less.
+
+    What an amount has where every term is 1 is then its constant: 4·b·d + 2 is never more than 4·b·d + 2·d².
+    """
+    if any(not (symbol.is_integer and symbol.is_positive) for term in terms if term != 1 for symbol in term.free_symbols):
+        return rows
+    if sum(_most(column) for column in rows.T) >= _SAFE:
+        rows = rows.astype(object)
+    others = [place for place, term in enumerate(terms) if term != 1]
+    return np.concatenate([rows[:, others], rows.sum(axis=1, keepdims=True)], axis=1)
+
+
 def expressions(rows: np.ndarray, terms: Sequence[Any]) -> list[Any]:
     """Each row as an amount again: an integer, or an expression."""
     return [sum((count * term for count, term in zip(row, terms, strict=True) if count), 0) for row in rows.tolist()]
