@@ -23,11 +23,12 @@ from experiments.expected import expected_below, write_expected
 from experiments.files import clear_partials, write_csv, write_json, write_text
 from experiments.journal import Journal, rows_below
 from experiments.manifest import manifest_of
-from experiments.measure import measure, predicted_bytes
+from experiments.measure import measure
 from experiments.outcome import FINE, INTERRUPTED, SOME_FAILED, WRONG_INPUT, is_the_launchers, one_line, resume_command
 from experiments.points import Point, points_of
 from experiments.publish import MANIFEST, TIMELINES, publish
 from experiments.rows import FAILED, OK, SKIPPED, TIMEOUT, frame_of
+from experiments.shapes import needed_bytes, rows_from_shapes, serves_shapes
 from experiments.timelines import timelines_of
 from profiler.process import available_bytes
 from profiler.units import human_bytes
@@ -163,8 +164,11 @@ def _measured(points: list[Point], timeout_s: float | None, show_progress: bool)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not on_terminal) as progress:
         bar = progress.add_task("measuring", total=len(points))
+        # A planner of the user's own that never ends is stopped by the time limit alone, in a process of its own.
+        together = timeout_s is None
+        from_shapes = rows_from_shapes([point for point in points if together and serves_shapes(point)])
         for done, point in enumerate(points, 1):
-            row = measure(point, timeout_s)
+            row = next(from_shapes) if together and serves_shapes(point) else measure(point, timeout_s)
             yield row
             progress.update(bar, advance=1)
             if row["status"] in (FAILED, TIMEOUT):
@@ -174,16 +178,18 @@ def _measured(points: list[Point], timeout_s: float | None, show_progress: bool)
 
 
 def say_plan(points: list[Point]) -> None:
-    """What a sweep would measure: how many points, how many of them would not fit, and the greatest predicted peak."""
+    """What a sweep would measure: how many points, how many of them would not fit or have no plan, and the greatest predicted peak."""
     available = available_bytes()
-    peaks = {}
-    skipped = 0
-    for point in points:
-        peaks[point], needed = predicted_bytes(point)
-        skipped += point.execute and needed > available
-    greatest = max(peaks, key=lambda point: peaks[point])
+    needed = needed_bytes(points)
+    skipped = sum(point.execute and whole > available for point, (_, whole) in needed.items())
     print(f"{len(points)} points, {skipped} of which would be skipped: {human_bytes(available)} are available")
-    print(f"greatest predicted peak: {peaks[greatest]} bytes ({human_bytes(peaks[greatest])}), {greatest}")
+    if len(needed) < len(points):
+        lost = next(point for point in points if point not in needed)
+        print(f"{len(points) - len(needed)} of them would fail, since their planner cannot serve them: the first is {lost}")
+    if needed:
+        greatest = max(needed, key=lambda point: needed[point][0])
+        peak = needed[greatest][0]
+        print(f"greatest predicted peak: {peak} bytes ({human_bytes(peak)}), {greatest}")
 
 
 def _say_closing(rows: pd.DataFrame, directory: Path) -> None:

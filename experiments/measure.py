@@ -38,12 +38,12 @@ from profiler.units import human_bytes
 LARGE_BYTES = 256 * 2**20
 
 
-def network_of(point: Point) -> networks.Network:
-    """The point's network, its leaves shapes alone."""
+def network_of(point: Point, d: Any = None, b: Any = None) -> networks.Network:
+    """The point's network, its leaves shapes alone; `d` and `b`, where given, stand in the place of its width and batch."""
     return networks.chain(
         point.n,
-        point.d,
-        point.b,
+        point.d if d is None else d,
+        point.b if b is None else b,
         activation=point.activation,
         loss=point.loss,
         dtype=getattr(torch, point.dtype),
@@ -59,14 +59,6 @@ def plan_of(point: Point, network: networks.Network) -> tuple[Program, Schedule]
         wrt = [weight for weight in network.weights if weight.name == point.wrt]
     program = program_of(network.loss, wrt, "forward" if point.mode == "forward" else "backward")
     return program, parse_planner(point.planner)(program)
-
-
-def predicted_bytes(point: Point) -> tuple[int, int]:
-    """The predicted peak, and the bytes that a run needs in all: peak, parameters and inputs."""
-    if point.engine == "pytorch":
-        point = replace(point, engine="autodiff", planner="store_all", mode="full" if point.mode == "checkpointed" else point.mode)
-    profile = profile_schedule(*plan_of(point, network_of(point)), execute=False)
-    return profile.peak_bytes, profile.peak_bytes + profile.parameter_bytes + profile.input_bytes
 
 
 def measure(point: Point, timeout_s: float | None = None) -> dict[str, Any]:
@@ -87,11 +79,21 @@ def measure(point: Point, timeout_s: float | None = None) -> dict[str, Any]:
             measured.update(_process_memory(point, measured["peak_bytes"], timeout_s))
         row = row_of(point, **measured)
     except Exception as error:  # a planner may be the user's own, and PyTorch raises what it likes: it is this point's failure alone
-        if is_the_launchers(error):
-            raise
-        return row_of(point, status=FAILED, reason=_one_line(error))
+        return failed_row(point, error)
     problem = problem_of(row)
     return row if problem is None else row_of(point, status=FAILED, reason=problem)
+
+
+def failed_row(point: Point, error: Exception) -> dict[str, Any]:
+    """The row of a point that raised; a launcher's word to the whole job is passed on."""
+    if is_the_launchers(error):
+        raise error
+    return row_of(point, status=FAILED, reason=_one_line(error))
+
+
+def columns_beside(point: Point) -> dict[str, Any]:
+    """What stands beside a point's measured columns: the theory's numbers and its planner's."""
+    return {**_theory(point), **parameters_of(point.planner)}
 
 
 def _least_bytes(point: Point) -> int:
@@ -115,7 +117,7 @@ def _measured(point: Point) -> dict[str, Any]:
     program, schedule = plan_of(point, network)
     lives = check_schedule(program, schedule)
     predicted = ledger_of(recording_from_specs(program, schedule, lives)).peak_bytes
-    columns: dict[str, Any] = {"predicted_peak_bytes": predicted, **_theory(point), **parameters_of(point.planner)}
+    columns: dict[str, Any] = {"predicted_peak_bytes": predicted, **columns_beside(point)}
     if point.execute:
         too_much = _too_much(predicted + sum(program.values[value].spec.nbytes for value in program.given))
         if too_much:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from autodiff.checkpointing import Planner, parse_planner
@@ -36,10 +37,16 @@ def has_counterpart(mode: str, planner: str) -> bool:
     return mode != "checkpointed" or planner == "store_all" or planner.startswith("uniform")
 
 
+@lru_cache(maxsize=256)
+def _parameters(planner: str) -> tuple[int | None, int | None]:
+    made: Planner = parse_planner(planner)
+    return getattr(made, "snapshots", None), getattr(made, "segments", None)
+
+
 def parameters_of(planner: str) -> dict[str, int | None]:
     """The columns that a planner fills: its snapshots and its segments."""
-    made: Planner = parse_planner(planner)
-    return {"snapshots": getattr(made, "snapshots", None), "segments": getattr(made, "segments", None)}
+    snapshots, segments = _parameters(planner)
+    return {"snapshots": snapshots, "segments": segments}
 
 
 def theory_of(planner: str, n: int, d: int, b: int, activation: str, loss: str) -> Checkpointed | None:

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from experiments.config import Study, SweepConfig
 from experiments.planners import has_counterpart, serves
@@ -39,7 +39,7 @@ class Point:
     @property
     def key(self) -> str:
         """The hash of what determines the row, sixteen hexadecimal digits: all fields but the study that asks for it."""
-        fields = {name: value for name, value in asdict(self).items() if name != "part"}
+        fields = {name: value for name, value in vars(self).items() if name != "part"}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
     def __str__(self) -> str:

@@ -10,7 +10,6 @@ import csv
 import logging
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,7 @@ GREATEST_REAL = sys.float_info.max
 
 def row_of(point: Point, **measured: Any) -> dict[str, Any]:
     """A row for a point: what it is, and what was measured of it; columns that are not given stay empty."""
-    fields = asdict(point)
+    fields = vars(point)
     row = dict.fromkeys(COLUMNS)
     row.update({column: fields[column] for column in COLUMNS if column in fields and column not in ("audit", "measure_process")})
     row.update(key=point.key, **measured)

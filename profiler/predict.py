@@ -72,7 +72,7 @@ def predict_formula(
     A planner that looks at sizes plans here for activations of equal size.
     """
     if d is None or b is None:
-        width, batch = _symbols()
+        width, batch = symbols()
         d, b = width if d is None else d, batch if b is None else b
     with paused_collector():
         network = networks.chain(n, d, b, activation=activation, loss=loss, dtype=dtype, values=False)
@@ -114,13 +114,13 @@ def _blocks(
     n: int, d: np.ndarray, b: np.ndarray, modes: Sequence[str], planners: Sequence[Planner], options: dict[str, Any]
 ) -> Iterator[tuple[str, Planner, dict[str, np.ndarray]]]:
     """The columns of each mode and planner over all points."""
-    symbols = _symbols()
-    network = networks.chain(n, *symbols, **options)
+    shape = symbols()
+    network = networks.chain(n, *shape, **options)
     for mode in modes:
         program = program_of_mode(network, mode)
         for planner in planners if mode == "checkpointed" else [StoreAll()]:
             if isinstance(planner, SIZE_BLIND):
-                yield mode, planner, fold(program, planner(program)).at(dict(zip(symbols, (d, b), strict=True)))
+                yield mode, planner, fold(program, planner(program)).at(dict(zip(shape, (d, b), strict=True)))
             else:
                 yield mode, planner, _shape_by_shape(n, d, b, mode, planner, options)
 
@@ -147,8 +147,8 @@ def program_of_mode(network: networks.Network, mode: str) -> Program:
     return program_of(network.loss, wrt, "forward" if mode == "forward" else "backward")
 
 
-def _symbols() -> tuple[Any, Any]:
-    """Width and batch as sympy symbols."""
+def symbols() -> tuple[Any, Any]:
+    """Width d and batch b as sympy symbols, positive integers."""
     import sympy  # a third of a second, which only what is folded over shapes has to spend
 
     return sympy.Symbol("d", integer=True, positive=True), sympy.Symbol("b", integer=True, positive=True)

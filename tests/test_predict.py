@@ -313,10 +313,10 @@ def test_symbols_of_the_users_own_serve_in_any_graph() -> None:
 
 
 def test_a_share_of_a_symbol_is_refused() -> None:
-    """Half of a symbol's columns is no whole number for every value, so bytes cannot be told."""
+    """An eighth of a symbol is no whole number for every value, so the bytes of so many columns cannot be told."""
     x = Leaf(None, "x", "input", spec=Spec((3, B), torch.float32))
     with pytest.raises(GraphError, match="fraction"):
-        predict(Columns(x, 0, B / 2).exp().sum())
+        predict(Columns(x, 0, B / 8).exp().sum())
 
 
 def test_predict_is_profile_without_a_ledger() -> None:
