@@ -22,7 +22,7 @@ AUDITS = ("none", "storages", "scalars", "both")
 OBJECTIVES = ("peak_bytes", "ops", "matmul_flops", "live_after_bytes", "wall_ns_forward", "wall_ns_backward", "peak_rss_bytes")
 KEYS = (
     "network", "grid", "modes", "planners", "engine", "micro_batches", "dtype", "device", "threads", "execute", "audit", "repeats",
-    "measure_process", "scale", "studies", "timeline", "timeout_s", "dry_run", "objective", "experiment",
+    "measure_process", "scale", "studies", "timeline", "memory", "timeout_s", "dry_run", "objective", "experiment",
 )  # fmt: skip
 
 
@@ -74,6 +74,7 @@ class SweepConfig:
     timeout_s: float | None
     dry_run: bool
     objective: str
+    memory: tuple[int, ...] = ()
 
 
 def sweep_config(given: Mapping[str, Any]) -> SweepConfig:
@@ -84,11 +85,9 @@ def sweep_config(given: Mapping[str, Any]) -> SweepConfig:
     _known("", given, KEYS)
     measure_process = _boolean("measure_process", given.get("measure_process", True))
     execute = _boolean("execute", given.get("execute", True))
-    main = _study("exact", given, measure_process)
-    studies = [main]
-    for name, changes in _mapping("studies", given.get("studies")).items():
-        if changes is None:
-            continue  # a preset takes one away
+    asked = {name: changes for name, changes in _mapping("studies", given.get("studies")).items() if changes is not None}
+    studies = [] if given.get("grid") is None and asked else [_study("exact", given, measure_process)]
+    for name, changes in asked.items():  # a preset takes one away with null
         if str(name) in RESERVED_PARTS or not str(name).isprintable():
             raise ConfigError(
                 f"studies.{str(name)!r} cannot be a study's name; expected another than {', '.join(RESERVED_PARTS)}, of printable letters"
@@ -113,6 +112,7 @@ def sweep_config(given: Mapping[str, Any]) -> SweepConfig:
         timeout_s=None if given.get("timeout_s") is None else _seconds("timeout_s", given["timeout_s"]),
         dry_run=_boolean("dry_run", given.get("dry_run", False)),
         objective=_choice("objective", given.get("objective", "peak_bytes"), OBJECTIVES),
+        memory=() if given.get("memory") is None else _each("memory", given["memory"], _size),
     )
 
 
@@ -230,6 +230,15 @@ def _seconds(key: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LONGEST_TIMEOUT_S:
         raise ConfigError(f"{key}={value!r}; expected seconds above 0 and up to {LONGEST_TIMEOUT_S:.0f}, or null for no limit")
     return float(value)
+
+
+def _size(key: str, value: Any) -> int:
+    from autodiff.checkpointing.units import bytes_of
+
+    nbytes = bytes_of(value) if isinstance(value, str) else value
+    if isinstance(nbytes, bool) or not isinstance(nbytes, int) or nbytes < 1:
+        raise ConfigError(f"{key}={value!r}; expected a number of bytes, such as 24GiB")
+    return nbytes
 
 
 def _planners(key: str, value: Any) -> tuple[str, ...]:

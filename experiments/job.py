@@ -18,6 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from autodiff.errors import TapemeasureError
+from experiments.capacity import capacity_of
+from experiments.capacity_table import CAPACITY
 from experiments.config import SweepConfig, sweep_config
 from experiments.expected import expected_below, write_expected
 from experiments.files import clear_partials, write_csv, write_json, write_text
@@ -113,6 +115,8 @@ def _run(
                 journal.append(row)
                 rows.append(row)
             write_csv(directory / TIMELINES, timelines_of(config))
+            if config.memory:
+                write_csv(directory / CAPACITY, capacity_of(config))
         except KeyboardInterrupt:
             if sweep_directory is not None:
                 raise

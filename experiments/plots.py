@@ -14,6 +14,7 @@ from pathlib import Path
 from autodiff.errors import TapemeasureError
 from experiments.errors import ResultsError
 from experiments.figures.accumulation import draw_micro_batches
+from experiments.figures.capacity import draw_capacity
 from experiments.figures.engines import draw_engines
 from experiments.figures.frontier import draw_frontier
 from experiments.figures.growth import draw_growth
@@ -39,6 +40,7 @@ FIGURES: dict[str, Callable[[Results], Drawing | None]] = {
     "frontier": draw_frontier,
     "schedules": draw_schedules,
     "growth": draw_growth,
+    "capacity": draw_capacity,
     "regimes": draw_regimes,
     "activations": draw_activations,
     "layers": draw_layers,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from experiments.capacity_table import CAPACITY, CAPACITY_COLUMNS, read_capacity
 from experiments.config import MODES
 from experiments.errors import ResultsError
 from experiments.files import clear_partials, write_csv, write_json
@@ -35,6 +36,7 @@ class Results:
     complexity: pd.DataFrame
     timelines: pd.DataFrame
     manifest: dict[str, Any]
+    capacity: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CAPACITY_COLUMNS)))
 
 
 def publish(directory: Path) -> Results:
@@ -56,12 +58,15 @@ def publish(directory: Path) -> Results:
     complexity = formulas_of(exact)
     timelines = _merged_timelines(sorted({path.parent for path in directory.rglob(TIMELINES)} | {directory}), can_do_without=True)
     manifest = manifest_in(directory, can_do_without=True)
-    results = Results(directory, exact, scale, complexity, timelines, manifest)
+    capacity = read_capacity(sorted({path.parent for path in directory.rglob(CAPACITY)} | {directory}))
+    results = Results(directory, exact, scale, complexity, timelines, manifest, capacity)
     write_csv(directory / RESULTS, exact)
     if len(scale):
         write_csv(directory / SCALE, scale)
     write_csv(directory / COMPLEXITY, complexity)
     write_csv(directory / TIMELINES, timelines)
+    if len(capacity):
+        write_csv(directory / CAPACITY, capacity)
     write_json(directory / MANIFEST, manifest)
     draw_figures(results)
     write_report(results)
@@ -97,7 +102,8 @@ def read_results(directory: Path) -> Results:
     rows, path = read_rows(directory / RESULTS), directory / COMPLEXITY
     complexity = _read_csv(path, COMPLEXITY_COLUMNS, keep_default_na=False) if path.exists() else formulas_of(rows)
     scale = read_rows(directory / SCALE)
-    return Results(directory, rows, scale, complexity, _merged_timelines([directory]), manifest_in(directory))
+    timelines, capacity = _merged_timelines([directory]), read_capacity([directory])
+    return Results(directory, rows, scale, complexity, timelines, manifest_in(directory), capacity)
 
 
 def rows_in(directory: Path) -> pd.DataFrame:

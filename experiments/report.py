@@ -16,6 +16,7 @@ import pandas as pd
 from autodiff.errors import TapemeasureError
 from experiments.advice import advice_of
 from experiments.answers import CASE, DIFFERENCES, answers_of, held_against
+from experiments.capacity_table import capacities_of
 from experiments.engines import engines_of
 from experiments.files import write_text
 from experiments.fit import UNDECIDED
@@ -48,6 +49,7 @@ def write_report(results: Results) -> Path:
         differences=_differences(rows),
         lessons=lessons_of(rows),
         advice=advice_of(rows),
+        capacities=capacities_of(results.capacity),
         engines=engines_of(rows),
         figures=figures,
         drawn={figure.name for figure in figures},
