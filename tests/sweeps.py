@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from experiments.capacity import capacity_of
 from experiments.config import sweep_config
 from experiments.fit import complexity_table
 from experiments.measure import measure
@@ -22,6 +24,7 @@ SMALL: dict[str, Any] = {
     "modes": MODES,
     "execute": False,
     "timeline": {"n": 3, "d": 4, "b": 6},
+    "memory": ["1KiB", "64KiB"],
     "studies": {
         "gelu": {"network": {"activation": "gelu"}, "grid": {"n": [1, 2, 4], "d": [2], "b": [16]}},
         "layers": {"network": {"activation": ["tanh", "gelu"]}, "grid": {"n": 4, "d": [3], "b": 5}, "modes": ["only"]},
@@ -35,7 +38,8 @@ def results_of(given: dict[str, Any], directory: Path) -> Results:
     config = sweep_config(given)
     frame = frame_of(measure(point) for point in points_of(config))
     grids = frame[frame["micro_batches"] == 1]
-    return Results(directory, frame, typed(pd.DataFrame()), complexity_table(grids), timelines_of(config), {"config": given})
+    tables = (frame, typed(pd.DataFrame()), complexity_table(grids), timelines_of(config))
+    return Results(directory, *tables, {"config": given}, capacity_of(config))
 
 
 def with_scale(results: Results) -> Results:
@@ -48,4 +52,4 @@ def with_scale(results: Results) -> Results:
         scale[f"wall_ns_{phase}_spread"] = (scale[f"ops_{phase}"].astype(float) * 0.1).astype("Float64")
     scale["baseline_rss_bytes"] = pd.array([1000] * len(scale), dtype="Int64")
     scale["peak_rss_bytes"] = scale["baseline_rss_bytes"] + scale["peak_bytes"] * 2
-    return Results(results.directory, results.results, scale, results.complexity, results.timelines, results.manifest)
+    return replace(results, scale=scale)

@@ -210,7 +210,7 @@ def test_ticks_are_the_swept_values(drawn: dict[str, Drawing]) -> None:
 
 
 def test_dense_ticks_keep_only_labels_that_fit() -> None:
-    """A hundred swept values have a hundred ticks, and of their labels those that do not touch."""
+    """A hundred swept values have a hundred ticks, and of their labels and grid lines those that do not touch."""
     with styled():
         figure = new_figure(3.0)
         axes = figure.subplots()
@@ -220,6 +220,9 @@ def test_dense_ticks_keep_only_labels_that_fit() -> None:
         assert overlaps(figure) == []
         assert len(axes.get_xticks()) == 100
         assert axes.get_xticklabels()[-1].get_text() == "100"
+        labelled = [tick.label1.get_text() != "" for tick in axes.xaxis.get_major_ticks()]
+        assert [tick.gridline.get_visible() for tick in axes.xaxis.get_major_ticks()] == labelled
+        assert 10 < sum(labelled) < 40
 
 
 @pytest.mark.parametrize(
@@ -264,7 +267,8 @@ def test_other_engines_stand_beside_ours(results: Results) -> None:
 def test_nothing_measured_draws_nothing(results: Results) -> None:
     """A sweep in which every point failed has no figures, and that is no error."""
     rows = results.results.assign(status="failed")
-    assert drawings(replace(results, results=rows, scale=rows.iloc[:0], timelines=pd.DataFrame())) == {}
+    nothing = {"scale": rows.iloc[:0], "timelines": pd.DataFrame(), "capacity": results.capacity.iloc[:0]}
+    assert drawings(replace(results, results=rows, **nothing)) == {}
 
 
 def test_files_are_the_same_every_time(results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,12 @@ from experiments.figures.style import text_width
 from profiler.units import human_bytes
 
 _PADDING = 1.12
+MOST_LINES = 24
+"""Of more swept values than these only those with a label have a grid line."""
 
 
 def swept_axis(axes: Axes, values: Iterable[int], label: str, inches: float, base: int | None = 2, which: str = "x") -> None:
-    """An axis with a tick at every swept value; where labels would touch, the greater value keeps its own.
+    """An axis with a tick at every swept value; where labels would touch, the greater value keeps its own, of very many values its grid line too.
 
     `inches` is about how long the axis will be; `base` None is a linear axis.
     """
@@ -34,6 +36,10 @@ def swept_axis(axes: Axes, values: Iterable[int], label: str, inches: float, bas
         edge = centre - half if fits else edge
     _scale(axes, which, base)
     _set_ticks(axes, which, [float(mark) for mark in marks], labels[::-1])
+    if len(marks) > MOST_LINES:
+        axis = axes.xaxis if which == "x" else axes.yaxis
+        for tick, label in zip(axis.get_major_ticks(), labels[::-1], strict=True):
+            tick.gridline.set_visible(bool(label))
     if base:
         _limits(axes, which, marks[0] / _PADDING, marks[-1] * _PADDING)
     else:

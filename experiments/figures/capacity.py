@@ -44,6 +44,7 @@ def draw_capacity(results: Results) -> Drawing | None:
         _panel(axes, frame[frame["memory_bytes"] == memory], shapes, looks)
         scales.count_axis(axes, batches, "largest batch b" if axes is panels[-1] else "", which="x", inches=6.5)
         axes.set_title(f"in {short_bytes(memory)}")
+        axes.set_ylabel("shape, n × d")
     case = "; ".join(dict.fromkeys(f"{one[1]}, {one[2]}, loss {one[3]}, {one[4]}" for one in shapes))
     handles = [handle(way, look, line=False, hollow=look is _ANY) for way, look in looks.items()]
     handles = [_ringed(entry) if look is _ANY else entry for entry, look in zip(handles, looks.values(), strict=True)]

@@ -27,6 +27,9 @@ WIDTH = 9.6
 """Inches; the report shows a figure somewhat larger than that."""
 TITLE_SIZE, TEXT_SIZE, NOTE_SIZE = 13.0, 10.0, 9.0
 
+ROOMY = 24
+"""So many marks have room along a line."""
+
 _TORN = re.compile(r"(?<=\d) (?=%|[KMGT]?i?B\b|layers?\b)|(?<=\b[ndbkj]) (?=[=>])|(?<=[=>]) (?=[\ddb]\b|\d)")
 
 _RC: dict[str, Any] = {
@@ -215,12 +218,17 @@ def handle(label: str, look: Look, line: bool = True, hollow: bool = False) -> L
 
 
 def marks(axes: Axes, xs: Any, ys: Any, look: Look, hollow: bool = False, rank: int = 0, size: float | None = None) -> None:
-    """What was measured, as marks; hollow ones for another engine or another shape; `size` where none lies on another."""
-    size = size or look.size
+    """What was measured, as marks; hollow ones for another engine or another shape; `size` where none lies on another.
+
+    Where there are very many, marks are smaller, so that they stay apart.
+    """
+    across = list(xs)
+    share = min(1.0, (ROOMY / len(across)) ** 0.5) if across else 1.0
+    size = (size or look.size) * share
     axes.plot(
-        list(xs), list(ys), linestyle="none", marker=look.marker, color=look.colour, zorder=4 + 0.1 * rank,
+        across, list(ys), linestyle="none", marker=look.marker, color=look.colour, zorder=4 + 0.1 * rank,
         markersize=size + 3.5 if hollow else size, markerfacecolor="none" if hollow else look.colour,
-        markeredgecolor=look.colour if hollow else "white", markeredgewidth=1.2 if hollow else 0.6,
+        markeredgecolor=look.colour if hollow else "white", markeredgewidth=(1.2 if hollow else 0.6) * share,
     )  # fmt: skip
 
 
