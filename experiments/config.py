@@ -86,7 +86,8 @@ def sweep_config(given: Mapping[str, Any]) -> SweepConfig:
     measure_process = _boolean("measure_process", given.get("measure_process", True))
     execute = _boolean("execute", given.get("execute", True))
     asked = {name: changes for name, changes in _mapping("studies", given.get("studies")).items() if changes is not None}
-    studies = [] if given.get("grid") is None and asked else [_study("exact", given, measure_process)]
+    gridless = all(sizes is None for sizes in _mapping("grid", given.get("grid")).values())
+    studies = [] if gridless and asked else [_study("exact", given, measure_process)]
     for name, changes in asked.items():  # a preset takes one away with null
         if str(name) in RESERVED_PARTS or not str(name).isprintable():
             raise ConfigError(

@@ -115,3 +115,12 @@ def test_a_wrong_value_is_told_in_one_line(changes: dict[str, Any], words: str) 
     assert words in message
     assert "expected" in message
     assert "\n" not in message
+
+
+def test_a_sweep_may_consist_of_studies_alone() -> None:
+    """Without a grid of its own a sweep is its studies; without these either, the missing grid is told."""
+    given = {"grid": {"n": None, "d": None, "b": None}, "studies": {"one": {"grid": {"n": 2, "d": 3, "b": 4}}}, "modes": ["full"]}
+    assert [study.part for study in sweep_config(given).studies] == ["one"]
+    assert [study.part for study in sweep_config({**given, "grid": {"n": 1, "d": 1, "b": 1}}).studies] == ["exact", "one"]
+    with pytest.raises(ConfigError, match="grid"):
+        sweep_config({**given, "studies": {"one": None}})
