@@ -1,8 +1,12 @@
 """The one loop that touches tensors in a measurement: straight-line code made for a program and a schedule, and run.
 
-Every step is one line: compute, note the bytes of what was allocated as the tensor itself tells them, note the clock; then
-the values that die there are dropped, so that their memory really is returned. The code knows no strategy and no meter.
+Every step is one line: compute, note the bytes of what was allocated, note the clock; then the values that die there are dropped, so that
+their memory really is returned. Values are local variables, the fastest that Python has. The code knows no strategy and no meter.
 `Executable.source` is that code, to be read. Values that are handed to the caller are ordinary tensors.
+
+Bytes are those of each result's storage. To ask for a storage makes an object of it, which costs a tenth of a small step; so where the first run
+found each storage as large as its tensor's elements, the further runs of the same steps ask each tensor for the bytes of its elements (but
+not of very many steps, for which Python's compiler takes longer than is won).
 """
 
 from __future__ import annotations
@@ -15,16 +19,18 @@ from time import perf_counter_ns
 from types import CodeType
 from typing import Any
 
+import numpy as np
 import torch
 
+from autodiff.emit import OF_STORAGE, Emitted
 from autodiff.errors import GraphError, ShapeError
-from autodiff.node import ComputationNode
 from autodiff.program import Program
-from autodiff.recording import Recording
+from autodiff.recording import Recording, recording_from_specs
 from autodiff.schedule import Lifetimes, Schedule, check_schedule
 from autodiff.spec import NUMBER, spec_of
 
-STEPS_A_FUNCTION = 2000
+OF_TENSOR = ".nbytes"
+"""How the lines of a further run ask a tensor for the bytes of its elements."""
 
 Watch = Callable[[int, str, Sequence[Any]], None]
 """Called after a step's results exist (`computed`, the step's values in order of writing) and after its dead are dropped (`dropped`)."""
@@ -42,15 +48,16 @@ class Executable:
         self.lifetimes = check_schedule(program, schedule) if lifetimes is None else lifetimes
         self._watch = watch
         self._known_to_fit: dict[int, weakref.ref[Any]] = {}
-        emitted = _Emitter(program, schedule, self.lifetimes, watched=watch is not None)
-        self._chunks = emitted.chunks
+        emitted = Emitted(program, schedule, self.lifetimes, watched=watch is not None)
+        self._chunks = emitted.functions
         self._names = emitted.names
         self._unmeasured = emitted.unmeasured
         self._functions = [self._function(chunk) for chunk in self._chunks]
+        self._runs = 0
 
     @property
     def source(self) -> str:
-        """The code of the steps: `v` holds the values, `s` notes bytes, `c(t())` notes the clock."""
+        """The code of the steps: `v` holds the values between functions, `s` notes bytes, `c(t())` notes the clock."""
         return "\n".join(self._chunks)
 
     def _function(self, chunk: str) -> Callable[..., None]:
@@ -68,6 +75,7 @@ class Executable:
         held: list[Any] = [None] * len(self.program.values)
         for value in self.program.given:
             held[value] = self._given(value, given)
+        self._functions = self._functions or [self._function(chunk) for chunk in self._chunks]
         sizes: list[int] = []
         clocks: list[int] = []
         with _plain_tensors():
@@ -75,7 +83,18 @@ class Executable:
             for function in self._functions:
                 function(held, sizes.append, clocks.append)
         results = [held[target] for target in self.program.targets]
-        return results, Recording(self.program, self.schedule, self.lifetimes, self._sizes(sizes), clocks)
+        recording = Recording(self.program, self.schedule, self.lifetimes, self._sizes(sizes), clocks)
+        self._runs += 1
+        if self._runs == 1 and self._watch is None and not self._unmeasured and len(self._chunks) == 1:
+            self._ask_tensors(recording)
+        return results, recording
+
+    def _ask_tensors(self, first: Recording) -> None:
+        """Let further runs ask tensors for their bytes, if each storage of the first was as large as its tensor's elements."""
+        expected = recording_from_specs(self.program, self.schedule, self.lifetimes).sizes
+        if np.array_equal(first.sizes, expected):
+            self._chunks = [chunk.replace(OF_STORAGE, OF_TENSOR) for chunk in self._chunks]
+            self._functions = []
 
     def _given(self, value: int, given: Mapping[int, Any] | None) -> Any:
         expected, _, _, source = self.program.values[value]
@@ -111,71 +130,6 @@ def execute(
     Raises ScheduleError where the schedule is illegal or breaks its claims.
     """
     return Executable(program, schedule, watch=watch).run(given)
-
-
-class _Emitter:
-    """Turns steps into lines. `names` are the kernels by the names that the lines call them; `unmeasured` are buffers of Python numbers."""
-
-    def __init__(self, program: Program, schedule: Schedule, lives: Lifetimes, watched: bool) -> None:
-        self.names: dict[str, Any] = {}
-        self.chunks: list[str] = []
-        self.unmeasured: set[int] = set()
-        self._name_of: dict[Any, str] = {}
-        self._program = program
-        self._watched = watched
-        births = self._births(lives)
-        lines: list[str] = []
-        for at, i in enumerate(schedule.order.tolist()):
-            if at % STEPS_A_FUNCTION == 0 and lines:
-                self._close(lines)
-                lines = []
-            lines.append(self._line(at, i, schedule.overwrites.get(at), births.get(at, ())))
-            if at in lives.cleared:
-                lines.append("    " + " = ".join(f"v[{value}]" for value in lives.cleared[at]) + " = None")
-            if watched:
-                lines.append(f"    w({at}, 'dropped', ())")
-        self._close(lines)
-
-    def _close(self, lines: list[str]) -> None:
-        self.chunks.append("\n".join(["def steps(v, s, c):", *(lines or ["    pass"])]))
-
-    def _births(self, lives: Lifetimes) -> dict[int, list[int]]:
-        """The values, step by step, whose buffers' bytes are to be noted."""
-        births: dict[int, list[int]] = {}
-        for buffer, (owner, born) in enumerate(zip(lives.owner.tolist(), lives.born.tolist(), strict=True)):
-            if self._is_tensor(owner):
-                births.setdefault(born, []).append(owner)
-            else:
-                self.unmeasured.add(buffer)
-        return births
-
-    def _is_tensor(self, value: int) -> bool:
-        return isinstance(self._program.values[value].spec.dtype, torch.dtype)
-
-    def _line(self, at: int, i: int, overwrites: int | None, born: Sequence[int]) -> str:
-        op, reads, writes, _ = self._program.instructions[i]
-        arguments = [f"v[{read}]" for read in reads]
-        if overwrites is not None:
-            part = "into"
-            arguments.append(f"out=v[{reads[overwrites]}]")
-        else:
-            part = "kernel" if op.kernel is not None and all(map(self._is_tensor, reads)) else "compute"
-        results = ", ".join(f"v[{write}]" for write in writes)
-        line = f"    {results} = {self._name(op, part)}({', '.join(arguments)})"
-        line += "".join(f"; s(v[{owner}].untyped_storage().nbytes())" for owner in born)
-        return line + "; c(t())" + (f"; w({at}, 'computed', ({results},))" if self._watched else "")
-
-    def _name(self, op: Any, part: str) -> str:
-        """The name of an op's kernel or formula, one for all ops of a class with the same parameters."""
-        # An op whose class keeps state that it does not declare is known by itself alone.
-        undeclared = op.parameters == () and type(op).__init__ is not ComputationNode.__init__
-        key = (type(op), op if undeclared else op.parameters, part)
-        name = self._name_of.get(key)
-        if name is None:
-            name = type(op).__name__ if type(op).__name__ not in self.names else f"{type(op).__name__}_{len(self.names)}"
-            self._name_of[key] = name
-            self.names[name] = getattr(op, part)
-        return name
 
 
 @lru_cache(maxsize=64)

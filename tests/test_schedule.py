@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -38,6 +39,7 @@ from autodiff import (
     linearize,
     networks,
 )
+from autodiff.emit import Emitted
 from autodiff.program import BACKWARD, FORWARD
 from autodiff.recording import recording_from_specs
 from autodiff.schedule import Kind, Step, held_activations, lifetimes
@@ -388,16 +390,80 @@ def test_source_is_one_for_all_shapes() -> None:
 
 
 def test_source_reads_as_the_steps() -> None:
-    """Each line computes one value, notes its bytes and the clock; a line after it drops what dies there."""
+    """Each line computes one value, notes its bytes and the clock; a line after it drops what dies there; what lives on is handed over."""
     program = linearize([Matsum(Tanh(Exp(X)))])
     assert source(program).splitlines() == [
         "def steps(v, s, c):",
-        "    v[1] = Exp(v[0]); s(v[1].untyped_storage().nbytes()); c(t())",
-        "    v[2] = Tanh(v[1]); s(v[2].untyped_storage().nbytes()); c(t())",
-        "    v[1] = None",
-        "    v[3] = Matsum(v[2]); s(v[3].untyped_storage().nbytes()); c(t())",
-        "    v[2] = None",
+        "    v0 = v[0]",
+        "    v1 = Exp(v0); s(v1.untyped_storage().nbytes()); c(t())",
+        "    v2 = Tanh(v1); s(v2.untyped_storage().nbytes()); c(t())",
+        "    v1 = None",
+        "    v3 = Matsum(v2); s(v3.untyped_storage().nbytes()); c(t())",
+        "    v2 = None",
+        "    v[3] = v3",
     ]
+
+
+def test_further_runs_ask_tensors_for_their_bytes() -> None:
+    """From the second run on the lines ask the tensors themselves, and note the same bytes."""
+    program = chain(3, 4, 6)
+    executable = Executable(program, StoreAll()(program))
+    assert ".nbytes)" not in executable.source
+    first = executable.run()
+    assert "storage" not in executable.source
+    again = executable.run()
+    assert np.array_equal(first[1].sizes, again[1].sizes)
+    assert all(torch.equal(one, other) for one, other in zip(first[0], again[0], strict=True))
+
+
+class Spacious(Tanh):
+    """A tanh whose kernel's result lies in a storage twice as large as it needs."""
+
+    kernel = staticmethod(lambda x: torch.empty(2 * x.numel(), dtype=x.dtype)[: x.numel()].view(x.shape).copy_(torch.tanh(x)))
+
+
+def test_a_storage_that_is_larger_than_its_tensor_is_noted_in_every_run() -> None:
+    """Where a kernel takes more than its result's elements, no run asks the tensor, which would not tell."""
+    program = linearize([Matsum(Spacious(X))])
+    executable = Executable(program, StoreAll()(program))
+    noted = [executable.run()[1].sizes.tolist() for _ in range(3)]
+    assert noted == [[2 * X.value.nbytes, 8]] * 3
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_nothing_changes_where_steps_are_cut_into_functions(data: st.DataObject) -> None:
+    """Wherever one function ends and the next begins, values, bytes and lifetimes are the same, and storages are freed at the same steps."""
+    program = data.draw(graphs(max_steps=5)).program()
+    schedule = data.draw(schedules(program))
+    whole = execute(program, schedule)
+    with mock.patch("autodiff.emit.STEPS_A_FUNCTION", data.draw(st.integers(1, 4))):
+        audit_storages(program, schedule).raise_if_wrong()
+        cut = execute(program, schedule)
+    assert np.array_equal(whole[1].sizes, cut[1].sizes)
+    for one, other in zip(whole[0], cut[0], strict=True):
+        assert torch.equal(torch.as_tensor(one), torch.as_tensor(other))
+
+
+def test_a_value_that_outlives_its_last_read_is_seen() -> None:
+    """The storages' witness notices code that hands a dead value on to the next function."""
+    program = linearize([Matsum(Tanh(Exp(X)))])
+    original = Emitted._function
+
+    def forgetful(self: Emitted, start: int, order: Sequence[int]) -> str:
+        return "\n".join(line for line in original(self, start, order).splitlines() if not line.endswith(" = None"))
+
+    with mock.patch.object(Emitted, "_function", forgetful):
+        assert not audit_storages(program, StoreAll()(program)).ok
+
+
+def test_an_op_may_be_called_like_a_value() -> None:
+    """An op whose class has the name of a local variable of the lines does not meet it."""
+    for name in ("v1", "s", "c", "t", "w", "v"):
+        odd = type(name, (Tanh,), {})
+        program = linearize([Matsum(odd(Exp(X)))])
+        (found,), _ = execute(program, StoreAll()(program))
+        assert torch.equal(found, X.value.exp().tanh().sum())
 
 
 def test_long_schedules_are_cut() -> None:
