@@ -225,14 +225,20 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return ()
 
     def _unusual(self, kind: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any) -> None:
-        """A literal becomes a tensor: born now, not given. A storage that an op may have resized: the old one dies, another is born."""
+        """A literal becomes a tensor: born now, not given. A storage that an op may have resized: the old one dies, another is born.
+
+        Under a fake mode the result of a literal is another tensor than the literal, which is a number's hull and no buffer of the step.
+        """
+        latest = len(self._sizes) - 1
         for tensor in (out, *args, *(kwargs or {}).values()):
             watch, storage = self.watch_of(tensor), storage_of(tensor)
             if watch is None or storage is None:
                 continue
-            if kind == _LIFT and watch.buffer == len(self._sizes) - 1:
+            if kind == _LIFT and watch.buffer == latest:
                 self.notes.given.pop(watch.buffer, None)
                 self._births[watch.buffer] = len(self._calls)
+            elif kind == _LIFT and watch.buffer == latest - 1 and self._births[latest] == len(self._calls):
+                self.notes.given.pop(watch.buffer, None)
             elif kind == _RESIZING and storage.nbytes() != self._sizes[watch.buffer]:
                 self._on_death(watch)
                 self._born(storage, len(self._calls))
