@@ -104,12 +104,14 @@ def _prepared(module: torch.nn.Module, config: ModuleConfig) -> torch.nn.Module:
         matches = any(fnmatchcase(name, pattern) for pattern in config.checkpoint)
         if name and matches and not any(name.startswith(above + ".") for above in chosen) and _runs(part):
             chosen.append(name)
-            part.forward = partial(checkpoint, part.forward, use_reentrant=False)  # type: ignore[method-assign]
+            part.forward = partial(checkpoint, part.forward, use_reentrant=False)
     for pattern in config.checkpoint:
         if not any(fnmatchcase(name, pattern) for name in chosen):
             names = [name for name, part in module.named_modules() if name and _runs(part)]
             near = difflib.get_close_matches(pattern, names, n=1) or names[:1]
-            raise ConfigError(f"checkpoint: no module is called {pattern}; expected a name such as {near[0] if near else '…'}, * for any part")
+            raise ConfigError(
+                f"checkpoint: no module is called {pattern}; expected a name such as {near[0] if near else '…'}, * for any part"
+            )
     return module
 
 
@@ -161,5 +163,3 @@ def _fake_in_place(module: torch.nn.Module, mode: FakeTensorMode) -> None:
         for name, value in list(vars(part).items()):
             if name not in ("_parameters", "_buffers", "_modules") and not callable(value):
                 vars(part)[name] = fake(value)
-
-

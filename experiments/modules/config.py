@@ -117,11 +117,12 @@ def _memory(value: Any) -> int:
 
 
 def _patterns(value: Any) -> tuple[str, ...]:
-    items = [] if value is None else [value] if isinstance(value, str) else list(value)
+    """Names of modules; those of a sequence are numbers."""
+    items = [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
     for item in items:
-        if not isinstance(item, str) or not item:
+        if isinstance(item, bool) or not isinstance(item, str | int) or item == "":
             raise ConfigError(f"checkpoint={value!r}; expected names of modules such as '[\"transformer.h.*\"]'")
-    return tuple(items)
+    return tuple(str(item) for item in items)
 
 
 def _inputs(given: Mapping[str, Any]) -> tuple[InputSpec, ...]:
@@ -141,7 +142,9 @@ def _input(key: str, name: str | None, given: Mapping[str, Any]) -> InputSpec:
     _known(f"{key}.", given, ("shape", "dtype", "high"))
     shape = given.get("shape")
     if not isinstance(shape, list | tuple):
-        raise ConfigError(f"{key}.shape={shape!r}; expected the shape of one example without the batch, such as [16,64], or [] for a number")
+        raise ConfigError(
+            f"{key}.shape={shape!r}; expected the shape of one example without the batch, such as [16,64], or [] for a number"
+        )
     return InputSpec(
         name=name,
         shape=tuple(_positive(f"{key}.shape", size) for size in shape),

@@ -6,10 +6,12 @@ through two measurements leads near the answer, and the answer is confirmed by m
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -59,7 +61,7 @@ class FakeModule:
 
         Raises FakeTensorError where the step reads values, ModuleError where it fails, naming the line.
         """
-        with telling(self._config, size), self._mode:
+        with telling(self._config, size), _told_once(), self._mode:
             return profiled_steps(Step(self.module, self._config), size)
 
 
@@ -81,10 +83,24 @@ def telling(config: ModuleConfig, size: int) -> Iterator[None]:
         raise ModuleError(f"{config.path} on a batch of {size}: {one_line(error)} ({_place(error)})") from error
 
 
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """Within it, PyTorch does not log at length what an op on fake tensors raises: that is raised, and told."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
 def _place(error: BaseException) -> str:
     """The last line outside PyTorch and this project at which an error passed."""
     ours = (Path(torch.__file__).parent, *(Path(__file__).parents[2] / name for name in ("autodiff", "profiler")), Path(__file__).parent)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not any(Path(frame.filename).is_relative_to(at) for at in ours)]
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if not any(Path(frame.filename).is_relative_to(at) for at in ours)
+    ]
     return f"at {frames[-1].filename}:{frames[-1].lineno}" if frames else "inside PyTorch"
 
 
@@ -134,7 +150,7 @@ def _next_guess(known: dict[int, int], memory_bytes: int, low: int, high: int) -
 
 def _check_growth(known: dict[int, int]) -> None:
     sizes = sorted(known)
-    for small, large in zip(sizes, sizes[1:], strict=False):
+    for small, large in pairwise(sizes):
         if known[small] > known[large]:
             raise ModuleError(
                 f"a batch of {large} needs {known[large]} bytes, one of {small} needs {known[small]}: bytes do not grow with the batch, "

@@ -83,8 +83,10 @@ class Step:
                 return self._forward(batch)
         loss = self._loss(batch)
         if not loss.requires_grad:
-            raise ModuleError("the loss depends on no parameter that requires a gradient; mode=forward measures a module that is not trained")
-        loss.backward()
+            raise ModuleError(
+                "the loss depends on no parameter that requires a gradient; mode=forward measures a module that is not trained"
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
         if self._optimizer is not None:
             self._optimizer.step()
         self.module.zero_grad(set_to_none=True)

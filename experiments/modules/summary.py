@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -141,7 +143,11 @@ def remarks(result: Result) -> list[str]:
     executed = result.executed
     if executed is not None and result.predicted is not None:
         found, said = executed.steps.later.peak_bytes, result.profile.peak_bytes
-        same = "the same as predicted" if found == said else f"{human_count(abs(found - said))} bytes {'more' if found > said else 'less'} than predicted"
+        same = (
+            "the same as predicted"
+            if found == said
+            else f"{human_count(abs(found - said))} bytes {'more' if found > said else 'less'} than predicted"
+        )
         lines.append(f"Executed: the peak above what exists before is {human_count(found)} bytes, {same}.")
     if executed is not None:
         process = "" if executed.process_bytes is None else f"; the process's resident memory rose by {human_bytes(executed.process_bytes)}"
@@ -162,13 +168,12 @@ def shown_modules(frame: pd.DataFrame, depth: int | None) -> pd.DataFrame:
     return frame[used & (levels <= depth)].reset_index(drop=True)
 
 
-def module_cells(row: pd.Series, columns: list[str]) -> list[str]:
-    """A row of the table by module as text: name, class, then numbers."""
-    name = row["module"] or "(the whole module)"
-    cells = [name, row["class"]]
+def module_cells(row: Mapping[Any, Any], columns: list[str], count: Callable[[int], str]) -> list[str]:
+    """A row of the table by module as text: name, class, then numbers, counts as `count` writes them; zero is an empty cell."""
+    cells = [row["module"] or "(the whole module)", row["class"]]
     for column in columns:
         value = int(row[column])
-        cells.append(("" if value == 0 else human_bytes(value)) if column.endswith("bytes") else ("" if value == 0 else human_count(value)))
+        cells.append("" if value == 0 else human_bytes(value) if column.endswith("bytes") else count(value))
     return cells
 
 
@@ -189,17 +194,14 @@ def columns_of(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def blame(profile: Profile) -> list[dict[str, str]]:
-    """The greatest buffers that are alive at the peak: what they are, how large, which module and op saved them, and why they live."""
+    """The greatest buffers that are alive at the peak: what they are, how large, and why they live."""
     rows = []
     for row in profile.alive_at_peak().head(BLAMED).to_dict("records"):
-        saved = f"{row['saved_in'] or 'no module'}: {row['saved_by']}" if row["saved_by"] else ""
         rows.append(
             {
                 "buffer": str(row["node"]),
                 "bytes": human_bytes(row["bytes"]),
                 "role": str(row["role"]).replace("_", " "),
-                "made_by": f"{row['module'] or 'no module'}: {row['op']}",
-                "saved_by": saved,
                 "why": str(row["why"]).removeprefix("because "),
             }
         )
