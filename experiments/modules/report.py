@@ -52,14 +52,15 @@ _MADE = (
 
 def say(result: Result, console: Console | None = None) -> None:
     """Print the tables, the buffers to blame and the verdict."""
-    out = Console(width=max(120, Console().width)) if console is None else console
+    out = _console() if console is None else console
     profile = result.profile
     out.print(f"\n{title(result)}", style="bold", highlight=False, markup=False)
     frame = profile.by_module()
     shown, columns = shown_modules(frame, result.config.depth), columns_of(frame)
     table = Table(title="by module", title_justify="left")
     for words in ("module", "class", *columns.values()):
-        table.add_column(words, justify="left" if words in ("module", "class") else "right", overflow="fold")
+        left = words in ("module", "class")
+        table.add_column(words, justify="left" if left else "right", no_wrap=left)
     for row in shown.to_dict("records"):
         table.add_row(*module_cells(row, list(columns), short_count))
     out.print(table)
@@ -75,6 +76,12 @@ def say(result: Result, console: Console | None = None) -> None:
     for line in remarks(result):
         out.print(line, highlight=False, markup=False, soft_wrap=True)
     out.print(verdict(result), style="bold", highlight=False, markup=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    """The terminal as wide as it is; a file or a pipe as wide as the tables are."""
+    terminal = Console()
+    return terminal if terminal.is_terminal else Console(width=150)
 
 
 def write_report(result: Result, directory: Path, config: dict[str, Any]) -> Path:

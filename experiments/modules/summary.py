@@ -152,10 +152,17 @@ def remarks(result: Result) -> list[str]:
     if executed is not None:
         process = "" if executed.process_bytes is None else f"; the process's resident memory rose by {human_bytes(executed.process_bytes)}"
         lines.append(f"Executed: a step takes {human_ns(executed.wall_ns)} (median of {result.config.repeats}){process}.")
+    if result.predicted is not None and _has_unpredicted_workspace(result.profile):
+        lines.append("The workspace of PyTorch’s LSTM on the CPU (mkldnn_rnn_layer) is not predicted: execute=true measures it.")
     if result.profile.uncounted:
         ops = ", ".join(f"{op} ({counted(calls, 'call')})" for op, calls in result.profile.uncounted.items())
         lines.append(f"Operations are without those of ops that the table lacks: {ops}.")
     return [line[0].upper() + line[1:] for line in lines]
+
+
+def _has_unpredicted_workspace(profile: Profile) -> bool:
+    """Whether an op runs that keeps a workspace for backward whose size only the library that computes it knows."""
+    return any("mkldnn_rnn_layer#" in profile.ledger.names.step(step) for step in range(len(profile.ledger.phases)))
 
 
 def shown_modules(frame: pd.DataFrame, depth: int | None) -> pd.DataFrame:
