@@ -241,6 +241,27 @@ def test_literals_and_resized_storages() -> None:
     assert profile_step(step).live_after_bytes == 20
 
 
+def test_a_sparse_gradient_is_its_indices_and_values() -> None:
+    """The gradient of a sparse embedding lives in the indices and values of the rows that were read, however large the table."""
+    model = nn.Embedding(1000, 4, sparse=True)
+    rows = torch.tensor([3, 1, 4, 1, 5])
+    found = profile_step(lambda: model(rows).sum().backward(), model=model)
+    assert found.peak_by_role["parameter_gradient"] >= found.live_after_bytes == 5 * 8 + 5 * 4 * 4
+    assert found.uncounted == {}
+    assert model.weight.grad is not None
+    assert model.weight.grad.layout is torch.sparse_coo
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning")
+def test_sparse_arguments_are_inputs() -> None:
+    """A sparse matrix that a step reads is an input of its indices and values."""
+    places, values = torch.arange(3), torch.ones(3)
+    by_place = torch.sparse_coo_tensor(torch.stack([places, places]), values, (3, 3))
+    by_row = torch.sparse_csr_tensor(torch.arange(4), places, values, (3, 3))
+    for matrix, held in ((by_place, 2 * 3 * 8 + 3 * 4), (by_row, 4 * 8 + 3 * 8 + 3 * 4)):
+        assert profile_step(lambda m: m @ torch.ones(3, 2), matrix).input_bytes == held
+
+
 # Phases.
 
 
