@@ -7,6 +7,8 @@ import io
 import json
 import logging
 import os
+import re
+import shlex
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -28,7 +30,7 @@ from torch import nn
 from experiments import profile_module
 from experiments.errors import ConfigError, FakeTensorError, ModuleError
 from experiments.modules.build import imported, make_module
-from experiments.modules.config import ModuleConfig, module_config
+from experiments.modules.config import KEYS, ModuleConfig, module_config
 from experiments.modules.predict import LARGEST_BATCH, FakeModule, largest_batch
 from experiments.modules.step import Step, Steps, needed_bytes, profiled_steps
 from experiments.modules.summary import remarks
@@ -415,6 +417,17 @@ def test_the_presets_are_the_models_that_they_name() -> None:
     for model, parameters in expected.items():
         module = FakeModule(config_of(f"model={model}")).module
         assert sum(parameter.numel() for parameter in module.parameters()) == parameters, model
+
+
+def test_the_commands_of_the_page() -> None:
+    """Every command that docs/modules.md shows is one that the command line takes, and every key has its row."""
+    page = (ROOT / "docs" / "modules.md").read_text(encoding="utf-8")
+    commands = [shlex.split(line) for line in page.splitlines() if line.startswith("    python -m experiments.profile_module ")]
+    assert len(commands) == 6
+    for command in commands:
+        config_of(*command[3:])
+    rows = {name for line in page.splitlines() if line.startswith("| `") for name in re.findall(r"`([\w.]+)`", line.split("|")[1])}
+    assert {name.split(".")[0] for name in rows} == set(KEYS)
 
 
 def test_import_paths() -> None:

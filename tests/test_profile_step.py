@@ -256,8 +256,8 @@ def test_a_sparse_gradient_is_its_indices_and_values() -> None:
 def test_sparse_arguments_are_inputs() -> None:
     """A sparse matrix that a step reads is an input of its indices and values."""
     places, values = torch.arange(3), torch.ones(3)
-    by_place = torch.sparse_coo_tensor(torch.stack([places, places]), values, (3, 3))
-    by_row = torch.sparse_csr_tensor(torch.arange(4), places, values, (3, 3))
+    by_place = torch.sparse_coo_tensor(torch.stack([places, places]), values, (3, 3), check_invariants=True)
+    by_row = torch.sparse_csr_tensor(torch.arange(4), places, values, (3, 3), check_invariants=True)
     for matrix, held in ((by_place, 2 * 3 * 8 + 3 * 4), (by_row, 4 * 8 + 3 * 8 + 3 * 4)):
         assert profile_step(lambda m: m @ torch.ones(3, 2), matrix).input_bytes == held
 
@@ -420,6 +420,44 @@ def test_an_optimizers_state(name: str) -> None:
     assert second.given_bytes["optimizer_state"] == state
     assert second.ops_by_phase["optimizer"].total >= 2 * N * D * D
     assert second.uncounted == first.uncounted == {}
+
+
+OTHERS = ("Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "ASGD", "Adafactor")
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_optimizer_of_pytorch_is_counted(name: str) -> None:
+    """The optimisers of torch.optim leave no op uncounted; what they keep is their state, and the second step finds it."""
+    model, batch = blocks(), x()
+    optimizer = getattr(torch.optim, name)(model.parameters())
+
+    def step() -> None:
+        model(batch).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    first, second = profile_step(step, model=model), profile_step(step, model=model)
+    kept = [tensor for state in optimizer.state.values() for tensor in state.values() if isinstance(tensor, torch.Tensor)]
+    state = sum(nbytes for nbytes in {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in kept}.values())
+    assert second.given_bytes["optimizer_state"] == state > 0
+    assert first.uncounted == second.uncounted == {}
+
+
+def test_a_scaled_loss_is_counted() -> None:
+    """Unscaling gradients and updating the scale, as training in half precision does, leave no op uncounted."""
+    model, batch = blocks(), x()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler("cpu")
+
+    def step() -> None:
+        scaler.scale(model(batch).mean()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+
+    found = profile_step(step, model=model)
+    assert found.uncounted == {}
+    assert found.ops_by_phase["optimizer"].total == 2 * N * D * D
 
 
 def test_sgd_counts_its_formula() -> None:
