@@ -122,6 +122,18 @@ def test_an_lstm_keeps_its_flat_weights() -> None:
     assert any("mkldnn_rnn_layer" in line and "execute=true" in line for line in remarks(result))
 
 
+def test_an_encoder_layer_in_inference_says_what_is_not_seen() -> None:
+    """Where inference takes a whole layer in one op, the report says that its inside is not seen; in training nothing of that is said."""
+    asked = (
+        "model.path=torch.nn.TransformerEncoderLayer",
+        "model.arguments={d_model: 8, nhead: 2, batch_first: true}",
+        "input.shape=[3,8]",
+    )
+    inference, training = (remarks(profile_module.measured(config_of(*asked, f"mode={mode}"))) for mode in ("forward", "train"))
+    assert any("_transformer_encoder_layer_fwd" in line for line in inference)
+    assert not any("runs as one op" in line for line in training)
+
+
 def test_a_prediction_that_misses_the_state_is_caught() -> None:
     """A first step, which has no optimiser's state before it, is told apart from a later one."""
     steps = fake(config_of(*SMALL))
@@ -232,7 +244,7 @@ def test_a_need_that_falls_is_refused() -> None:
         largest_batch(lambda size: 100 - size if size > 8 else 10, 50, 8)
 
 
-@pytest.mark.parametrize("model", ["gpt2", "resnet"])
+@pytest.mark.parametrize("model", ["gpt2", pytest.param("resnet", marks=pytest.mark.slow)])
 def test_the_boundary_of_a_real_model(model: str) -> None:
     """The largest batch of a small real model fits and one more does not, measured anew on fake and on real tensors."""
     memory = 3 * 2**20

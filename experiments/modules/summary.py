@@ -36,6 +36,14 @@ PEAK_WORDS = {
 MOST_ROWS = 24
 BLAMED = 5
 NOT_COUNTED = "not in it: what kernels hold inside themselves, what the allocator keeps for later, and what the device's own library takes"
+LSTM = "mkldnn_rnn_layer"
+_INSIDE = "runs as one op ({}) in inference, and what that holds inside is not seen; torch.backends.mha.set_fastpath_enabled(False) takes it apart."
+UNSEEN = {
+    LSTM: f"The workspace of PyTorch’s LSTM on the CPU ({LSTM}) is not predicted: execute=true measures it.",
+    "_transformer_encoder_layer_fwd": f"An encoder layer {_INSIDE.format('_transformer_encoder_layer_fwd')}",
+    "_native_multi_head_attention": f"An attention layer {_INSIDE.format('_native_multi_head_attention')}",
+}
+"""What is said of ops that hold more than they tell."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,17 +160,17 @@ def remarks(result: Result) -> list[str]:
     if executed is not None:
         process = "" if executed.process_bytes is None else f"; the process's resident memory rose by {human_bytes(executed.process_bytes)}"
         lines.append(f"Executed: a step takes {human_ns(executed.wall_ns)} (median of {result.config.repeats}){process}.")
-    if result.predicted is not None and _has_unpredicted_workspace(result.profile):
-        lines.append("The workspace of PyTorch’s LSTM on the CPU (mkldnn_rnn_layer) is not predicted: execute=true measures it.")
+    ran = _ops(result.profile)
+    lines += [words for op, words in UNSEEN.items() if op in ran and (result.predicted is not None or op != LSTM)]
     if result.profile.uncounted:
         ops = ", ".join(f"{op} ({counted(calls, 'call')})" for op, calls in result.profile.uncounted.items())
         lines.append(f"Operations are without those of ops that the table lacks: {ops}.")
     return [line[0].upper() + line[1:] for line in lines]
 
 
-def _has_unpredicted_workspace(profile: Profile) -> bool:
-    """Whether an op runs that keeps a workspace for backward whose size only the library that computes it knows."""
-    return any("mkldnn_rnn_layer#" in profile.ledger.names.step(step) for step in range(len(profile.ledger.phases)))
+def _ops(profile: Profile) -> set[str]:
+    """The short names of the ops that ran."""
+    return {profile.ledger.names.step(step).rsplit("#", 1)[0].rsplit(".", 1)[-1] for step in range(len(profile.ledger.phases))}
 
 
 def shown_modules(frame: pd.DataFrame, depth: int | None) -> pd.DataFrame:
