@@ -9,3 +9,11 @@ class ConfigError(TapemeasureError):
 
 class ResultsError(TapemeasureError):
     """A directory does not hold what a report needs."""
+
+
+class ModuleError(TapemeasureError):
+    """A module cannot be built, or its step cannot be run, as asked."""
+
+
+class FakeTensorError(ModuleError):
+    """A step needs the values of tensors, which fake ones do not have."""

@@ -37,6 +37,9 @@ MEAN = IMAGE.mean((0, 2))
 CLASSES = torch.tensor([1, 0, 3])
 LOGP = torch.log_softmax(A, 1)
 
+TABLE_OF_ROWS = tensors((5, 4))[0]
+ROWS, BAGS = torch.tensor([0, 1, 2, 4, 4]), torch.tensor([0, 2])
+
 PHI = math.sqrt(0.5)
 TAN = math.sqrt(2 / math.pi)
 
@@ -63,6 +66,17 @@ POINTWISE = [
     Case(aten.hardswish.default, (A,), f.hardswish),
     Case(aten.glu.default, (A, 1), lambda x, _: x[:, :2] * f.sigmoid(x[:, 2:])),
     Case(aten.glu_backward.default, (A[:, :2], B, 1), f.glu_backward),
+    Case(aten.celu.default, (A, 2.0), lambda x, a: np.where(x > 0, x, (f.exp(x / a) - 1) * a)),
+    Case(aten.rrelu_with_noise.default, (A, A, 0.1, 0.3, False), lambda x, *_: np.where(x > 0, x, x * 0.2)),
+    Case(aten.rrelu_with_noise_backward.default, (A, B, C, 0.1, 0.3, True, False), lambda g, x, noise, *_: g * noise),
+    Case(aten.logit_backward.default, (A, U), lambda g, x: g / (x * (1 - x))),
+    Case(aten.sinc.default, (P,), lambda x: np.where(x > 0, f.sin(z := x * math.pi) / z, None)),
+    Case(aten.deg2rad.default, (A,), lambda x: x * (math.pi / 180)),
+    Case(aten.special_entr.default, (P,), lambda x: np.where(x > 0, -(x * f.log(x)), None)),
+    Case(aten.special_xlog1py.default, (A, P), lambda a, b: np.where(a > -99, a * f.log1p(b), None)),
+    Case(aten.linalg_cross.default, (A[:, :3], B[:, :3]), f.crossed),
+    Case(aten.addr.default, (A, B[:, 0], C[0]), lambda c, a, b: c + a[:, None] * b),
+    Case(aten.addr.default, (A, B[:, 0], C[0]), lambda c, a, b, **_: c * 2 + a[:, None] * b * 3, {"beta": 2, "alpha": 3}),
 ]
 
 
@@ -78,6 +92,31 @@ REDUCED = [
     Case(aten.linalg_vector_norm.default, (A, 1, [1]), lambda x, *_: f.magnitude(x).sum(1)),
     Case(aten.linalg_vector_norm.default, (A, 3, [1]), lambda x, *_: (f.magnitude(x) ** 3).sum(1) ** (1 / 3)),
     Case(aten.cumsum.default, (A, 1), lambda x, _: np.add.accumulate(x, 1)),
+    Case(aten.cummax.default, (A, 1), lambda x, _: f.greatest.accumulate(x, 1, dtype=object)),
+    Case(aten.logcumsumexp.default, (A, 1), lambda x, _: f.log_sum.accumulate(x, 1, dtype=object)),
+    Case(aten._embedding_bag.default, (TABLE_OF_ROWS, ROWS, BAGS), lambda w, i, o: f.bags(w, i, o, lambda rows: rows.sum(0))),
+    Case(
+        aten._embedding_bag.default, (TABLE_OF_ROWS, ROWS, BAGS, False, 1), lambda w, i, o, *_: f.bags(w, i, o, lambda r: r.sum(0) / len(r))
+    ),
+    Case(aten._embedding_bag.default, (TABLE_OF_ROWS, ROWS, BAGS, False, 2), lambda w, i, o, *_: f.bags(w, i, o, lambda rows: rows.max(0))),
+    Case(
+        aten._embedding_bag.default,
+        (TABLE_OF_ROWS, ROWS, BAGS, False, 0, False, A[0, [0, 1, 2, 3, 3]]),
+        lambda w, i, o, _, __, ___, s: f.bags(w, i, o, lambda rows: rows.sum(0), s),
+    ),
+    *(
+        Case(
+            aten._embedding_bag_backward.default,
+            (A[:2], ROWS, BAGS, *aten._embedding_bag(TABLE_OF_ROWS, ROWS, BAGS, False, mode)[1:], 5, False, mode, False, None),
+            f.bags_backward,
+        )
+        for mode in (0, 1, 2)
+    ),
+    Case(
+        aten.index_reduce.default,
+        (A, 0, torch.tensor([1, 1]), B[:2], "prod"),
+        lambda x, _, __, s, ___: f.with_rows(x, [1], x[1] * s[0] * s[1]),
+    ),
     Case(aten._softmax.default, (A, 1, False), lambda x, *_: f.softmax(x)),
     Case(aten._log_softmax.default, (A, 1, False), lambda x, *_: f.log_softmax(x)),
     Case(aten._softmax_backward_data.default, (A, U, 1, torch.float64), lambda g, y, *_: y * (g - f.total(g * y, 1))),
@@ -85,6 +124,11 @@ REDUCED = [
 ]
 
 MULTIPLIED = [
+    Case(
+        aten._trilinear.default,
+        (A, X4[0, :2, :, :3].contiguous(), B[:, :3], [1, 3], [0], [1, 2], [2, 3]),
+        lambda x, w, y, *_: (x[:, None, :, None] * w[None] * y[:, None, None, :]).sum((2, 3)),
+    ),
     Case(aten.mm.default, (A, B.t()), np.matmul),
     Case(aten.bmm.default, (X4[0], X4[1]), np.matmul),
     Case(aten.mv.default, (A, B[0]), np.matmul),
@@ -111,6 +155,10 @@ MULTIPLIED = [
 ]
 
 NORMALISED = [
+    Case(aten._weight_norm_interface.default, (A, P[:, :1]), lambda v, g: v * (g / f.sqrt((v * v).sum(1, keepdims=True)))),
+    Case(aten._weight_norm_interface_backward.default, (C, A, P[:, :1], P[:, 1:2], 0), f.weight_norm_backward),
+    *(Case(aten.renorm.default, (A, p, 0, 0.5), lambda x, p, *_: f.shortened(x, p)) for p in (2, 1, 3)),
+    Case(aten.embedding_renorm_.default, (TABLE_OF_ROWS, ROWS[:2], 0.5, 2.0), lambda w, i, _, p: f.with_rows(w, i, f.shortened(w[i], p))),
     Case(aten.native_layer_norm.default, (A, [4], SCALE, SHIFT, 1e-5), lambda x, _, w, b, e: f.normalised(x, 1, 4, e)[0] * w + b),
     Case(
         aten.native_layer_norm_backward.default,
@@ -151,6 +199,9 @@ NORMALISED = [
 ]
 
 LOST = [
+    Case(aten.soft_margin_loss.default, (A, U), lambda x, y: f.log(f.exp(-(x * y)) + 1).sum() / 12),
+    Case(aten.soft_margin_loss_backward.default, (C[0, 0], A, U, 2), lambda g, x, y, _: -(y * (z := f.exp(-(x * y)))) / (z + 1) * g),
+    Case(aten.fractional_max_pool2d.default, (X4, [2, 2], [2, 2], X4.new_zeros(2, 3, 2)), lambda x, k, *_: f.pooled(x, k).max(-1)),
     Case(aten.mse_loss.default, (A, B), lambda x, y: ((d := x - y) * d).sum() / 12),
     Case(aten.mse_loss_backward.default, (C[0, 0], A, B, 2), lambda g, x, y, _: (x - y) * 2 * g),
     Case(aten.huber_loss.default, (A * 0.1, B * 0.1, 2), lambda x, y, _: f.huber(x - y).sum()),

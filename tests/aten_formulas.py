@@ -25,6 +25,9 @@ sqrt, rsqrt = function(math.sqrt), function(lambda x: x**-0.5)
 sigmoid = function(lambda x: 1 / (1 + math.exp(-x)))
 
 
+sin = function(math.sin)
+
+
 def magnitude(x: Any) -> Any:
     """|x|, one comparison each."""
     _ = x >= 0
@@ -165,6 +168,60 @@ def huber(d: Any) -> Any:
 def minimum_with_zero(x: Any) -> Any:
     """The lesser of an element and zero."""
     return np.where(x < 0, x, CountingScalar(0.0, x.flat[0].tally))
+
+
+def crossed(a: Any, b: Any) -> Any:
+    """The product of vectors of three."""
+    return a[:, [1, 2, 0]] * b[:, [2, 0, 1]] - a[:, [2, 0, 1]] * b[:, [1, 2, 0]]
+
+
+def _log_sum(a: Any, b: Any) -> Any:
+    """log(e^a + e^b) = m + log1p(e^(−|a − b|))."""
+    distance = np.array([a - b], dtype=object)
+    return (a if a > b else b) + log1p(exp(-magnitude(distance)))[0]
+
+
+greatest, log_sum = np.frompyfunc(lambda a, b: a if a > b else b, 2, 1), np.frompyfunc(_log_sum, 2, 1)
+
+
+def bags(w: Any, rows: Any, starts: Any, reduce: Callable[[Any], Any], weights: Any = None) -> Any:
+    """The rows of each bag, times their weights where there are any, brought down to one."""
+    chosen = w[rows] if weights is None else w[rows] * weights[:, None]
+    return np.stack([reduce(bag) for bag in np.split(chosen, starts[1:])])
+
+
+def bags_backward(g: Any, rows: Any, _starts: Any, bag_of: Any, sizes: Any, where: Any, count: int, _: Any, mode: int, *__: Any) -> Any:
+    """The gradient of each bag added where its rows, or its greatest elements, are."""
+    tally = g.flat[0].tally
+    dw = np.array([[CountingScalar(0.0, tally) for _ in range(g.shape[1])] for _ in range(count)], dtype=object)
+    if mode == 2:
+        for bag, column in np.ndindex(g.shape):
+            dw[where[bag, column], column] += g[bag, column]
+        return dw
+    shares = g / sizes[:, None].astype(float) if mode == 1 else g
+    for row, bag in zip(rows, bag_of, strict=True):
+        dw[row] = dw[row] + shares[bag]
+    return dw
+
+
+def with_rows(x: Any, rows: Any, values: Any) -> Any:
+    """A copy in which some rows are other ones."""
+    copy = x.copy()
+    copy[rows] = values
+    return copy
+
+
+def shortened(x: Any, p: float) -> Any:
+    """Rows no longer than ½."""
+    sums = (x * x if p == 2 else magnitude(x) if p == 1 else magnitude(x) ** p).sum(1)
+    norms = sqrt(sums) if p == 2 else sums if p == 1 else sums ** (1 / p)
+    return x * np.where(norms > 0.5, 0.5 / (norms + 1e-7), None)[:, None]
+
+
+def weight_norm_backward(dw: Any, v: Any, g: Any, norms: Any, _: int) -> tuple[Any, Any]:
+    """The gradients of the direction and of the length."""
+    s = (dw * v).sum(1, keepdims=True)
+    return g / norms * (dw - v * (s / (norms * norms))), s / norms
 
 
 def tensors(*shapes: tuple[int, ...]) -> list[torch.Tensor]:

@@ -227,7 +227,11 @@ def test_accumulating_into_a_gradient_makes_a_temporary() -> None:
 
 def test_literals_and_resized_storages() -> None:
     """A tensor made from a literal is born in the step; a result that an op resizes is counted at its new size."""
-    assert profile_step(lambda: torch.tensor([1.0, 2.0, 3.0])).live_after_bytes == 12
+    literal = profile_step(lambda: torch.tensor([1.0, 2.0, 3.0]))
+    assert (literal.live_after_bytes, literal.input_bytes) == (12, 0)
+    with FakeTensorMode():
+        literal = profile_step(lambda: torch.tensor([1.0, 2.0, 3.0]))
+    assert (literal.live_after_bytes, literal.input_bytes) == (12, 0)
 
     def step() -> torch.Tensor:
         out = torch.empty(0)
@@ -235,6 +239,27 @@ def test_literals_and_resized_storages() -> None:
         return out
 
     assert profile_step(step).live_after_bytes == 20
+
+
+def test_a_sparse_gradient_is_its_indices_and_values() -> None:
+    """The gradient of a sparse embedding lives in the indices and values of the rows that were read, however large the table."""
+    model = nn.Embedding(1000, 4, sparse=True)
+    rows = torch.tensor([3, 1, 4, 1, 5])
+    found = profile_step(lambda: model(rows).sum().backward(), model=model)
+    assert found.peak_by_role["parameter_gradient"] >= found.live_after_bytes == 5 * 8 + 5 * 4 * 4
+    assert found.uncounted == {}
+    assert model.weight.grad is not None
+    assert model.weight.grad.layout is torch.sparse_coo
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning")
+def test_sparse_arguments_are_inputs() -> None:
+    """A sparse matrix that a step reads is an input of its indices and values."""
+    places, values = torch.arange(3), torch.ones(3)
+    by_place = torch.sparse_coo_tensor(torch.stack([places, places]), values, (3, 3), check_invariants=True)
+    by_row = torch.sparse_csr_tensor(torch.arange(4), places, values, (3, 3), check_invariants=True)
+    for matrix, held in ((by_place, 2 * 3 * 8 + 3 * 4), (by_row, 4 * 8 + 3 * 8 + 3 * 4)):
+        assert profile_step(lambda m: m @ torch.ones(3, 2), matrix).input_bytes == held
 
 
 # Phases.
@@ -395,6 +420,44 @@ def test_an_optimizers_state(name: str) -> None:
     assert second.given_bytes["optimizer_state"] == state
     assert second.ops_by_phase["optimizer"].total >= 2 * N * D * D
     assert second.uncounted == first.uncounted == {}
+
+
+OTHERS = ("Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "ASGD", "Adafactor")
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_optimizer_of_pytorch_is_counted(name: str) -> None:
+    """The optimisers of torch.optim leave no op uncounted; what they keep is their state, and the second step finds it."""
+    model, batch = blocks(), x()
+    optimizer = getattr(torch.optim, name)(model.parameters())
+
+    def step() -> None:
+        model(batch).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    first, second = profile_step(step, model=model), profile_step(step, model=model)
+    kept = [tensor for state in optimizer.state.values() for tensor in state.values() if isinstance(tensor, torch.Tensor)]
+    state = sum(nbytes for nbytes in {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in kept}.values())
+    assert second.given_bytes["optimizer_state"] == state > 0
+    assert first.uncounted == second.uncounted == {}
+
+
+def test_a_scaled_loss_is_counted() -> None:
+    """Unscaling gradients and updating the scale, as training in half precision does, leave no op uncounted."""
+    model, batch = blocks(), x()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler("cpu")
+
+    def step() -> None:
+        scaler.scale(model(batch).mean()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+
+    found = profile_step(step, model=model)
+    assert found.uncounted == {}
+    assert found.ops_by_phase["optimizer"].total == 2 * N * D * D
 
 
 def test_sgd_counts_its_formula() -> None:

@@ -11,10 +11,11 @@ nothing; `is_view` tells them by their schema. The families:
     losses          squared, absolute, entropy
     pooling         windows and resampling
     optimizers      `_foreach_` ops and fused updates
+    fused           whole layers in one op: LSTM, attention and encoder layer of inference
     copies          what moves, makes or draws elements and counts nothing
 
 Bound: kernels' own ways (blocking, fusing, Winograd) are not the formula's and not counted; sorting and whatever else depends on the
-data is not in the table.
+data is not in the table. A sparse argument counts as the dense one of its shape.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 from autodiff.aten.call import Call, Rule, Shape
 from autodiff.aten.copies import COPIES
+from autodiff.aten.fused import FUSED
 from autodiff.aten.losses import LOSSES
 from autodiff.aten.normalization import NORMALIZATION
 from autodiff.aten.optimizers import OPTIMIZERS, for_each
@@ -42,6 +44,7 @@ FAMILIES: dict[str, dict[str, Rule]] = {
     "losses": LOSSES,
     "pooling": POOLING,
     "optimizers": OPTIMIZERS,
+    "fused": FUSED,
     "copies": {name: lambda call: FREE for name in (*COPIES, *COPYING_RESAMPLERS)},
 }
 

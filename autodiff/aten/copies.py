@@ -23,6 +23,8 @@ _MADE = (
         "random",
         "normal_functional",
     ),
+    *("hann_window", "hamming_window", "blackman_window", "bartlett_window", "kaiser_window", "poisson", "binomial"),
+    *("_standard_gamma", "_sample_dirichlet"),
     *("exponential", "multinomial", "geometric", "log_normal", "cauchy"),
 )
 
@@ -52,12 +54,21 @@ _MOVED = (
     *("native_channel_shuffle", "_unsafe_masked_index", "replication_pad1d", "replication_pad2d", "replication_pad3d"),
     *("reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "_pin_memory", "complex", "view_as_complex", "view_as_real", "conj"),
     *("_conj_physical", "conj_physical", "real", "imag", "unbind_copy", "unbind", "split", "split_with_sizes", "chunk"),
+    *(
+        "unsafe_split",
+        "unsafe_split_with_sizes",
+        "unsafe_chunk",
+        "_sparse_coo_tensor_with_dims_and_tensors",
+        "max_unpool2d",
+        "max_unpool3d",
+    ),
 )
 
 _LOOKED_AT = (
     *("_local_scalar_dense", "item", "is_nonzero", "is_pinned", "is_same_size", "_fused_sdp_choice", "record_stream", "size", "stride"),
     *("numel", "sym_size", "sym_stride", "sym_numel", "sym_storage_offset", "storage_offset", "dim", "is_contiguous"),
     *("_has_same_storage_numel", "_assert_async", "_assert_scalar", "_assert_tensor_metadata", "_version", "is_set_to", "_is_zerotensor"),
+    "_linalg_check_errors",
 )
 
 COPIES = frozenset((*_MADE, *_MOVED, *_LOOKED_AT))

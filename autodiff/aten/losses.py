@@ -66,6 +66,8 @@ LOSSES: _Rules = {
     "smooth_l1_loss_backward": _elementwise_gradient(Cost(3, 1, 2), 3),  # c·d/β·g, or ±c·g
     "huber_loss": _elementwise_loss(Cost(2, 1, 2), 2),  # ½d², or δ(|d| − ½δ)
     "huber_loss_backward": _elementwise_gradient(Cost(2, 1, 2), 3),  # c·d·g, or ±c·δ·g
+    "soft_margin_loss": _elementwise_loss(Cost(1, 2, 0, 2), 2),  # log(1 + e^(−xy))
+    "soft_margin_loss_backward": _elementwise_gradient(Cost(4, 3, 0, 1), 3),  # c·(−y)·z/(1 + z)·g, z = e^(−xy)
     "binary_cross_entropy": _elementwise_loss(Cost(2, 3, 2, 2), 3),  # (y − 1)·max(log1p(−x), −100) − y·max(log x, −100)
     "binary_cross_entropy_backward": _elementwise_gradient(Cost(3, 2, 1), 4),  # g(x − y)/max((1 − x)x, ε)
     "binary_cross_entropy_with_logits": _logits,

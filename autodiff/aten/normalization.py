@@ -6,7 +6,10 @@ additions. The kept mean and 1/deviation are read in backward, the normalised x�
 
 from __future__ import annotations
 
+from typing import Any
+
 from autodiff.aten.call import Call, Rule, numel
+from autodiff.aten.reductions import norm_cost
 from autodiff.cost import Cost
 
 
@@ -34,6 +37,11 @@ def _normalised_backward(n: int, groups: int, weight: tuple[int, ...] | None, wa
     if wanted[1] and scaled:
         cost += Cost(multiplications=n, additions=n - parameters)
     return cost
+
+
+def layer_norm_cost(n: int, groups: int) -> Cost:
+    """A layer norm of n elements with scale and shift."""
+    return _statistics(n, groups) + Cost(multiplications=2 * n, additions=n)
 
 
 def _layer_norm(call: Call) -> Cost:
@@ -123,7 +131,39 @@ def _rms_norm_backward(call: Call) -> Cost:
     return cost
 
 
+def _weight_norm(call: Call) -> Cost:
+    """v·g/‖v‖ by rows: N squares, N − R additions, R roots, R divisions, N products."""
+    n, rows = call.given, numel(call.args[1])
+    return Cost(multiplications=2 * n + rows, additions=n - rows, elementary=rows)
+
+
+def _weight_norm_backward(call: Call) -> Cost:
+    """s = Σ dw·v; dg = s/‖v‖; dv = g/‖v‖·(dw − v·s/‖v‖²)."""
+    n, rows = call.given, numel(call.args[2])
+    return Cost(multiplications=3 * n + 4 * rows, additions=2 * n - rows)
+
+
+def _shortened(rows: int, width: int, power: Any) -> Cost:
+    """x·m/(‖x‖ + ε) where ‖x‖ > m: the norms, R comparisons, R additions, R divisions, N products."""
+    return norm_cost(rows * width, rows, power) + Cost(multiplications=rows + rows * width, additions=rows, comparisons=rows)
+
+
+def _renorm(call: Call) -> Cost:
+    """Every slice along a dimension at most so long."""
+    rows = call.args[0][call.args[2]]
+    return _shortened(rows, call.given // max(rows, 1), call.args[1])
+
+
+def _embedding_renorm(call: Call) -> Cost:
+    """The rows that are named, each as often as it is."""
+    return _shortened(numel(call.args[1]), call.args[0][1], call.args[3])
+
+
 NORMALIZATION: dict[str, Rule] = {
+    "_weight_norm_interface": _weight_norm,
+    "_weight_norm_interface_backward": _weight_norm_backward,
+    "renorm": _renorm,
+    "embedding_renorm": _embedding_renorm,
     "native_layer_norm": _layer_norm,
     "native_layer_norm_backward": _layer_norm_backward,
     "native_batch_norm": _batch_norm,

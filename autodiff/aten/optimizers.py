@@ -63,6 +63,8 @@ OPTIMIZERS: dict[str, Rule] = {
     "_fused_sgd": _sgd,
     "_fused_adagrad": _adagrad,
     "_amp_foreach_non_finite_check_and_unscale": _unscale,
+    # Of the one scale: the mark compared with 0, the count, one more, with its interval, the grown scale with ∞.
+    "_amp_update_scale": lambda call: Cost(multiplications=1, additions=1, comparisons=3),
 }
 
 

@@ -33,9 +33,13 @@ def _scaled_product(call: Call) -> Cost:
     return Cost(multiplications=call.size * (1 if value == 1 else 2), additions=call.size)
 
 
+GELU, RELU = Cost(3, 1, 0, 1), Cost(comparisons=1)
+"""Of one element: ½x(1 + erf(x/√2)); the greater of x and 0."""
+
+
 def _gelu(call: Call) -> Cost:
     """½x(1 + erf(x/√2)); by tanh, ½x(1 + tanh(√(2/π)(x + 0.044715x³)))."""
-    return (Cost(6, 2, 0, 1) if call.kwargs.get("approximate") == "tanh" else Cost(3, 1, 0, 1)) * call.size
+    return (Cost(6, 2, 0, 1) if call.kwargs.get("approximate") == "tanh" else GELU) * call.size
 
 
 def _gelu_backward(call: Call) -> Cost:
@@ -46,6 +50,18 @@ def _gelu_backward(call: Call) -> Cost:
 def _elu_backward(call: Call) -> Cost:
     """g, or g(y + α) below zero; g·α·e^x where the input is given instead of the result."""
     return (Cost(1, 1, 1, 0) if call.arg(4) else Cost(2, 0, 1, 1)) * call.size
+
+
+def _outer(call: Call) -> Cost:
+    """β·c + α·a⊗b: N products, N additions unless β is 0, and multiplications by α and β where they are not 1."""
+    alpha, beta = call.kwargs.get("alpha", 1), call.kwargs.get("beta", 1)
+    scale = (call.size if alpha != 1 else 0) + (call.given if beta not in (0, 1) else 0)
+    return Cost(multiplications=call.size + scale, additions=call.size if beta != 0 else 0)
+
+
+def _searched(call: Call, boundaries: int) -> Cost:
+    """Each value's place among k sorted ones, by halves: ⌈log₂(k + 1)⌉ comparisons."""
+    return Cost(comparisons=call.size * int(call.args[boundaries][-1]).bit_length())
 
 
 ARITHMETIC: dict[str, Rule] = {
@@ -60,14 +76,22 @@ ARITHMETIC: dict[str, Rule] = {
     **dict.fromkeys(("addcmul", "addcdiv"), _scaled_product),
     "hypot": each(mul=2, add=1, elem=1),  # √(a² + b²)
     "logaddexp": each(add=3, cmp=2, elem=2),  # max + log1p(e^(−|a − b|))
-    "xlogy": each(mul=1, cmp=1, elem=1),  # a·log b, 0 where a is 0
+    **dict.fromkeys(("xlogy", "special_xlog1py"), each(mul=1, cmp=1, elem=1)),  # a·log b, a·log1p b, 0 where a is 0
+    "special_entr": each(mul=1, add=1, cmp=1, elem=1),  # −x·log x, 0 where x is 0
+    "sinc": each(mul=2, cmp=1, elem=1),  # sin(πx)/(πx), 1 where x is 0
+    **dict.fromkeys(("deg2rad", "rad2deg"), each(mul=1)),
+    **dict.fromkeys(("__lshift__", "__rshift__", "__ilshift__", "__irshift__", "bitwise_left_shift", "bitwise_right_shift"), each(mul=1)),
+    "polar": each(mul=2, elem=2),  # r·cos φ, r·sin φ
+    "linalg_cross": each(mul=2, add=1),  # a·b′ − a′·b
+    "addr": _outer,
 }
 
 ELEMENTARY: dict[str, Rule] = dict.fromkeys(
     (
         *("pow", "float_power", "sqrt", "rsqrt", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sigmoid"),
         *("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh"),
-        *("erf", "erfc", "erfinv", "lgamma", "digamma", "special_ndtri", "special_log_ndtr", "special_erfcx", "i0", "special_i0e"),
+        *("erf", "erfc", "erfinv", "lgamma", "digamma", "polygamma", "special_ndtri", "special_log_ndtr", "special_erfcx"),
+        *("i0", "special_i0e", "special_i1", "special_i1e"),
     ),
     each(elem=1),
 )
@@ -86,6 +110,8 @@ COMPARISONS: dict[str, Rule] = {
     ),
     "clamp": _clamp,
     "nan_to_num": each(cmp=3),
+    "bucketize": lambda call: _searched(call, 1),
+    "searchsorted": lambda call: _searched(call, 0),
     **dict.fromkeys(("nonzero", "equal"), each_given(cmp=1)),
 }
 
@@ -99,7 +125,10 @@ ACTIVATIONS: dict[str, Rule] = {
     "mish_backward": each(mul=4, add=3, elem=4),  # g(t + x·σ(x)·(1 − t²)), t = tanh(log(1 + e^x))
     "elu": each(mul=1, add=1, cmp=1, elem=1),  # x, or α(e^x − 1)
     "elu_backward": _elu_backward,
+    "celu": each(mul=2, add=1, cmp=1, elem=1),  # x, or α(e^(x/α) − 1)
     **dict.fromkeys(("leaky_relu", "leaky_relu_backward", "_prelu_kernel"), each(mul=1, cmp=1)),  # x, or a·x
+    "rrelu_with_noise": each(mul=1, cmp=1),  # x, or r·x, r drawn and kept
+    "rrelu_with_noise_backward": each(mul=1),
     "_prelu_kernel_backward": each(mul=2, cmp=2),  # g, or a·g; 0, or x·g
     **dict.fromkeys(("hardtanh", "hardtanh_backward"), each(cmp=2)),
     "hardsigmoid": each(mul=1, add=1, cmp=2),  # clamp(x + 3, 0, 6)/6
@@ -115,6 +144,7 @@ ACTIVATIONS: dict[str, Rule] = {
     "glu": each(mul=1, elem=1),  # a·σ(b)
     "glu_backward": each_given(mul=3, add=1, elem=1),  # u = g·s; u·a·(1 − s)
     "logit": each(mul=1, add=1, elem=1),  # log(x/(1 − x))
+    "logit_backward": each(mul=2, add=1),  # g/(x(1 − x))
     "native_dropout": each(mul=2, cmp=1),  # x·mask·1/(1 − p), mask drawn
     "native_dropout_backward": each(mul=2),
 }

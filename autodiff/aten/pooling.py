@@ -64,11 +64,14 @@ POOLING: dict[str, Rule] = {
     "max_pool1d": _greatest(1),
     "max_pool2d_with_indices": _greatest(2),
     "max_pool3d_with_indices": _greatest(3),
+    "fractional_max_pool2d": _greatest(2),
+    "fractional_max_pool3d": _greatest(3),
     # A gradient is added where the greatest was.
     **dict.fromkeys(
         (
             *("max_pool2d_with_indices_backward", "max_pool3d_with_indices_backward"),
             *("adaptive_max_pool2d_backward", "adaptive_max_pool3d_backward"),
+            *("fractional_max_pool2d_backward", "fractional_max_pool3d_backward"),
         ),
         each_given(add=1),
     ),

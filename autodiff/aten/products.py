@@ -73,6 +73,18 @@ def _convolution_backward(call: Call) -> Cost:
     return cost + Cost(additions=numel(out) - out[1] if wanted[2] else 0)
 
 
+def _trilinear(call: Call) -> Cost:
+    """Σ x·y·z over some dimensions, each argument first expanded along its own: two products for each of the N terms, N − R additions."""
+    shapes = []
+    for shape, expanded in zip(call.args[:3], call.args[3:6], strict=True):
+        sizes = list(shape)
+        for dimension in sorted(expanded):
+            sizes.insert(dimension, 1)
+        shapes.append(sizes)
+    terms = numel(tuple(max(sizes) for sizes in zip(*shapes, strict=True)))
+    return Cost(multiplications=2 * terms, additions=max(terms - call.size, 0))
+
+
 def attention_cost(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], masked: bool, dropout: float) -> Cost:
     """softmax(s·QKᵀ + mask)V, the scores scaled one by one, and the logarithm of each row's sum kept for backward."""
     rows, inner, keys, width = numel(q[:-1]), q[-1], k[-2], v[-1]
@@ -124,6 +136,7 @@ PRODUCTS: dict[str, Rule] = {
     **dict.fromkeys(("addmm", "baddbmm", "addmv"), _added),
     "addbmm": _summed_over_batch,
     "linear": _linear,
+    "_trilinear": _trilinear,
     **dict.fromkeys(("convolution", "_convolution", "convolution_overrideable"), _convolution),
     "convolution_backward": _convolution_backward,
     "_scaled_dot_product_flash_attention_for_cpu": _attention(None, 3),

@@ -54,10 +54,9 @@ def _deviation(call: Call) -> Cost:
     return _variance(call) + Cost(elementary=call.size)
 
 
-def _norm(call: Call) -> Cost:
+def norm_cost(given: int, left: int, power: Any) -> Cost:
     """(Σ|x|^p)^(1/p). p = 2: N squares, a sum, R roots; 1: N absolutes, a sum; ∞: N absolutes, N − R comparisons; 0: N comparisons, a sum."""
-    given, left, pairs = reduced(call)
-    power: Any = call.arg(1, 2)
+    pairs = max(given - left, 0)
     power = 2 if power is None or not isinstance(power, (int, float)) else power
     if power == 2:
         return Cost(multiplications=given, additions=pairs, elementary=left)
@@ -66,6 +65,10 @@ def _norm(call: Call) -> Cost:
     if power in (0, 1):
         return Cost(additions=pairs, comparisons=given)
     return Cost(additions=pairs, comparisons=given, elementary=given + left)
+
+
+def _norm(call: Call) -> Cost:
+    return norm_cost(call.given, call.size, call.arg(1, 2))
 
 
 def _logsumexp(call: Call) -> Cost:
@@ -87,6 +90,15 @@ def _scan(call: Call) -> Cost:
 
 def _scan_product(call: Call) -> Cost:
     return Cost(multiplications=call.given - _rows(call, call.arg(1)))
+
+
+def _scan_extreme(call: Call) -> Cost:
+    return Cost(comparisons=call.given - _rows(call, call.arg(1)))
+
+
+def _scan_logsumexp(call: Call) -> Cost:
+    """Every partial result of a row from the one before, as log(e^a + e^b) = m + log1p(e^(−|a − b|))."""
+    return Cost(additions=3, comparisons=2, elementary=2) * (call.given - _rows(call, call.arg(1)))
 
 
 def softmax_cost(n: int, rows: int) -> Cost:
@@ -137,6 +149,23 @@ def _index_put(call: Call) -> Cost:
     return Cost(additions=numel(call.args[2])) if call.arg(3, False) else FREE
 
 
+def _bag(call: Call) -> Cost:
+    """Rows that are named, brought down to one a bag: a sum, a mean (a division more for each result), the greatest; or a sum with weights."""
+    n, mode = numel(call.args[1]) * call.args[0][1], call.arg(4, 0)
+    pairs = max(n - call.size, 0)
+    if mode == 2:
+        return Cost(comparisons=pairs)
+    return Cost(multiplications=(n if call.arg(6) is not None else 0) + (call.size if mode == 1 else 0), additions=pairs)
+
+
+def _bag_backward(call: Call) -> Cost:
+    """The gradient of a bag added to each of its rows (of the greatest: where that was), divided for a mean, times the weights."""
+    n, mode = numel(call.args[1]) * call.args[0][1], call.args[8]
+    if mode == 2:
+        return Cost(additions=call.given)
+    return Cost(multiplications=(n if call.arg(10) is not None else 0) + (call.given if mode == 1 else 0), additions=n)
+
+
 def _scatter_reduce(call: Call) -> Cost:
     """One addition, multiplication or comparison for each element of the source; a mean divides each element of the result."""
     n, how = numel(call.args[3]), call.arg(4)
@@ -151,7 +180,7 @@ REDUCTIONS: dict[str, Rule] = {
     **dict.fromkeys(("sum", "nansum", "trace"), _sum),
     **dict.fromkeys(("mean", "nanmean"), _mean),
     "prod": _product,
-    **dict.fromkeys(("max", "min", "amax", "amin", "argmax", "argmin", "any", "all"), _extreme),
+    **dict.fromkeys(("max", "min", "amax", "amin", "argmax", "argmin", "any", "all", "_is_all_true", "_is_any_true"), _extreme),
     "aminmax": _both_extremes,
     "count_nonzero": _count_nonzero,
     **dict.fromkeys(("var", "var_mean"), _variance),
@@ -160,6 +189,8 @@ REDUCTIONS: dict[str, Rule] = {
     "logsumexp": _logsumexp,
     "cumsum": _scan,
     "cumprod": _scan_product,
+    **dict.fromkeys(("cummax", "cummin"), _scan_extreme),
+    "logcumsumexp": _scan_logsumexp,
     "_softmax": _softmax,
     "_safe_softmax": _safe_softmax,
     "_log_softmax": _log_softmax,
@@ -169,7 +200,9 @@ REDUCTIONS: dict[str, Rule] = {
     "scatter_add": _added_source(3),
     "index_add": _added_source(3),
     **dict.fromkeys(("index_put", "_index_put_impl", "_unsafe_index_put"), _index_put),
-    "scatter_reduce": _scatter_reduce,
+    **dict.fromkeys(("scatter_reduce", "index_reduce"), _scatter_reduce),
+    **dict.fromkeys(("_embedding_bag", "_embedding_bag_forward_only"), _bag),
+    "_embedding_bag_backward": _bag_backward,
     "embedding_dense_backward": each_given(add=1),
     **dict.fromkeys(
         (

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from autodiff.aten import is_view
 from autodiff.program import INPUT, PARAMETER, PARAMETER_GRADIENT
 from profiler.pytorch.notes import ACCUMULATE, BEFORE, IN_BACKWARD, IN_FORWARD, IN_OPTIMIZER, IN_RECOMPUTE, IN_UNTAPED, NO_NODE, Notes
+from profiler.pytorch.storages import parts_of, storage_of
 
 _SILENT, _DETACH, _COMPOSITE, _PLAIN, _IN_PLACE, _LIFT, _RESIZING = range(7)
 
@@ -32,6 +33,8 @@ _met_before = _met.get
 _TENSORS: set[type] = {torch.Tensor, torch.nn.Parameter}
 _OTHERS: set[type] = {int, float, bool, complex, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format}
 """Types of arguments met so far: which are tensors, which neither tensors nor lists."""
+
+_STRIDED = torch.strided
 
 _next_sequence = torch._C._autograd._get_sequence_nr
 _current_node: Callable[[], Any] = torch._C._current_autograd_node
@@ -99,7 +102,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         reads: list[int] = []
         for argument in args:
             sort = type(argument)
-            if sort in _TENSORS:
+            if sort in _TENSORS and argument.layout is _STRIDED:
                 shapes.append(argument.shape)
                 watch = alive.get(argument.untyped_storage()._cdata)
                 reads.append(self.see(argument) if watch is None else watch.buffer)
@@ -109,7 +112,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 shapes.append(self._nested(argument, reads))
         named = tuple([(name, self._nested(value, reads)) for name, value in kwargs.items()]) if kwargs else ()
 
-        if type(out) in _TENSORS:
+        if type(out) in _TENSORS and out.layout is _STRIDED:
             results: tuple[Any, ...] = (out.shape,)
             if kind != _IN_PLACE:
                 storage = out.untyped_storage()
@@ -175,9 +178,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def mark(self, tensor: Any, role: str) -> None:
         """Say what a tensor's buffer is, where it is one that lives."""
-        watch = self.watch_of(tensor)
-        if watch is not None:
-            self.notes.marks.append((watch.buffer, role))
+        for part in parts_of(tensor):
+            if (watch := self.watch_of(part)) is not None:
+                self.notes.marks.append((watch.buffer, role))
 
     def gradient_of(self, leaf: torch.Tensor, gradient: Any) -> None:
         """Say that a tensor is the gradient of a leaf, which matters where that is a parameter."""
@@ -203,9 +206,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if isinstance(argument, torch.Tensor):
             if storage_of(argument) is not None:
                 _TENSORS.add(type(argument))
-            buffer = self.see(argument)
-            if buffer >= 0:
-                reads.append(buffer)
+            reads += [buffer for part in parts_of(argument) if (buffer := self.see(part)) >= 0]
             return argument.shape
         if isinstance(argument, (list, tuple)):
             return tuple([self._nested(one, reads) for one in argument])
@@ -216,23 +217,29 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _results(self, out: Any) -> tuple[Any, ...]:
         """The shapes of several results, whose new storages are born; nothing of results that are no tensors."""
         if isinstance(out, torch.Tensor):
-            storage = storage_of(out)
-            if storage is not None and self.watch_of(out) is None:
-                self._born(storage, len(self._calls))
+            for part in parts_of(out):
+                if (storage := storage_of(part)) is not None and self.watch_of(part) is None:
+                    self._born(storage, len(self._calls))
             return (out.shape,)
         if isinstance(out, (list, tuple)):
             return tuple([shape for one in out for shape in self._results(one)] if out else ())
         return ()
 
     def _unusual(self, kind: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any) -> None:
-        """A literal becomes a tensor: born now, not given. A storage that an op may have resized: the old one dies, another is born."""
+        """A literal becomes a tensor: born now, not given. A storage that an op may have resized: the old one dies, another is born.
+
+        Under a fake mode the result of a literal is another tensor than the literal, which is a number's hull and no buffer of the step.
+        """
+        latest = len(self._sizes) - 1
         for tensor in (out, *args, *(kwargs or {}).values()):
             watch, storage = self.watch_of(tensor), storage_of(tensor)
             if watch is None or storage is None:
                 continue
-            if kind == _LIFT and watch.buffer == len(self._sizes) - 1:
+            if kind == _LIFT and watch.buffer == latest:
                 self.notes.given.pop(watch.buffer, None)
                 self._births[watch.buffer] = len(self._calls)
+            elif kind == _LIFT and watch.buffer == latest - 1 and self._births[latest] == len(self._calls):
+                self.notes.given.pop(watch.buffer, None)
             elif kind == _RESIZING and storage.nbytes() != self._sizes[watch.buffer]:
                 self._on_death(watch)
                 self._born(storage, len(self._calls))
@@ -242,16 +249,6 @@ def _checkpointing() -> bool:
     """Whether a checkpoint's own hooks stand ready for what is saved, as they do while it computes again."""
     hooks = _saving_hooks(False)
     return hooks is not None and hooks[0].__module__ == "torch.utils.checkpoint"
-
-
-def storage_of(tensor: Any) -> torch.UntypedStorage | None:
-    """The storage of a tensor; None for what has none of its own (sparse tensors are made of tensors that have)."""
-    if not isinstance(tensor, torch.Tensor):
-        return None
-    try:
-        return tensor.untyped_storage()
-    except (NotImplementedError, RuntimeError):
-        return None
 
 
 def _base(tensor: torch.Tensor) -> torch.Tensor:

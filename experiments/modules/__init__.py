@@ -1,0 +1,9 @@
+"""One step of any PyTorch module: what it takes, where, whether it fits in a memory, and the largest batch that does.
+
+config     the keys of the command line as typed values
+build      the module, its example batch and its optimiser, on fake or on real tensors
+predict    a step measured on fake tensors, and the largest batch that fits
+execute    the same step on real tensors
+summary    what is said of it, in words and numbers
+report     the terminal's table, the page, the tables beside it
+"""

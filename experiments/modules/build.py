@@ -1,0 +1,165 @@
+"""A module from its import path and keyword arguments, on real tensors or on fake ones that take no memory.
+
+A fake module is made under PyTorch's fake tensor mode; where its constructor reads values of tensors, on the meta device; where that
+does not do either, for real, once. In the latter two its tensors are then replaced by fake ones of the same shapes and strides.
+
+Bound: fake tensors stand for the CPU's, so the kernels chosen (of attention, say) are the CPU's.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import os
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.checkpoint import checkpoint
+
+from experiments.errors import ConfigError, ModuleError
+from experiments.modules.config import ModuleConfig
+from experiments.outcome import one_line
+
+
+def imported(key: str, path: str) -> Any:
+    """What an import path names. Raises ConfigError that says which part of it there is not."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # random weights are what was asked for
+    parts = path.split(".")
+    found: Any = None
+    for length in range(len(parts) - 1, 0, -1):
+        name = ".".join(parts[:length])
+        try:
+            found = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+                continue
+            raise ConfigError(f"{key}={path}: {name} needs the module {error.name}, which is not installed") from error
+        except Exception as error:
+            raise ConfigError(f"{key}={path}: importing {name} failed: {one_line(error)}") from error
+        for part in parts[length:]:
+            try:
+                found = getattr(found, part)
+            except (AttributeError, ImportError) as error:
+                near = difflib.get_close_matches(part, dir(found), n=1)
+                hint = f"did you mean {near[0]}?" if near else "is it spelt right?"
+                raise ConfigError(f"{key}={path}: {name} has no {part}; {hint}") from error
+            name = f"{name}.{part}"
+        return found
+    raise ConfigError(f"{key}={path}: there is no module {parts[0]}; expected an installed package, or a file of the working directory")
+
+
+def make_module(config: ModuleConfig) -> torch.nn.Module:
+    """The module, made where the caller's modes and devices say. What its constructor raises is raised, a wrong call as ConfigError."""
+    maker = imported("model.path", config.path)
+    config_class = getattr(maker, "config_class", None) if config.config_path is None else imported("model.config", config.config_path)
+    if config_class is None:
+        module = _called(config.path, maker, config.arguments)
+    else:
+        _refuse_unknown(config_class, config.arguments)
+        module = _called(config.path, maker, {}, config_class(**config.arguments))
+    if not isinstance(module, torch.nn.Module):
+        raise ConfigError(f"model.path={config.path} makes a {type(module).__name__}; expected what makes a torch.nn.Module")
+    return _prepared(module, config)
+
+
+def _called(path: str, maker: Any, arguments: dict[str, Any], *args: Any) -> Any:
+    """What a maker makes of its arguments; a call that it does not take is told beside those that it does."""
+    if not callable(maker):
+        raise ConfigError(f"{path} is a {type(maker).__name__}; expected a class or a function that makes a torch.nn.Module")
+    with suppress(ValueError):  # some builtins do not tell their arguments
+        signature = inspect.signature(maker)
+        try:
+            signature.bind(*args, **arguments)
+        except TypeError as error:
+            takes = ", ".join(str(one) for one in signature.parameters) or "nothing"
+            raise ConfigError(f"{path}: {error}; it takes {takes}; give them by 'model.arguments={{name: value}}'") from error
+    return maker(*args, **arguments)
+
+
+def _refuse_unknown(config_class: Any, arguments: dict[str, Any]) -> None:
+    """Refuse a key that a config class would swallow though it knows nothing of it."""
+    try:
+        example = config_class()
+    except Exception:
+        return  # a config without defaults tells no keys
+    for key in arguments:
+        if not hasattr(example, key):
+            near = difflib.get_close_matches(key, vars(example), n=1)
+            hint = f"did you mean {near[0]}?" if near else "is it spelt right?"
+            raise ConfigError(f"model.arguments.{key}: {config_class.__name__} has no such key; {hint}")
+
+
+def _prepared(module: torch.nn.Module, config: ModuleConfig) -> torch.nn.Module:
+    """The module of the dtype that is asked for, ready to train or not, its checkpointed parts wrapped."""
+    if config.dtype != "float32":
+        module = module.to(getattr(torch, config.dtype))
+    module.train(config.mode == "train")
+    chosen: list[str] = []
+    for name, part in module.named_modules():
+        matches = any(fnmatchcase(name, pattern) for pattern in config.checkpoint)
+        if name and matches and not any(name.startswith(above + ".") for above in chosen) and _runs(part):
+            chosen.append(name)
+            part.forward = partial(checkpoint, part.forward, use_reentrant=False)
+    for pattern in config.checkpoint:
+        if not any(fnmatchcase(name, pattern) for name in chosen):
+            names = [name for name, part in module.named_modules() if name and _runs(part)]
+            near = difflib.get_close_matches(pattern, names, n=1) or names[:1]
+            raise ConfigError(
+                f"checkpoint: no module is called {pattern}; expected a name such as {near[0] if near else '…'}, * for any part"
+            )
+    return module
+
+
+def _runs(module: torch.nn.Module) -> bool:
+    """Whether a module has a forward of its own; a list of modules has none."""
+    return not isinstance(module, torch.nn.ModuleList | torch.nn.ModuleDict | torch.nn.ParameterList | torch.nn.ParameterDict)
+
+
+def fake_module(config: ModuleConfig, mode: FakeTensorMode) -> tuple[torch.nn.Module, str]:
+    """The module on fake tensors of the mode, and how it was made: fake, meta or real. Raises ConfigError, or ModuleError where none works."""
+    try:
+        with mode:
+            return make_module(config), "fake"
+    except ConfigError:
+        raise
+    except Exception as first:
+        try:
+            with torch.device("meta"):
+                module, how = make_module(config), "meta"
+        except Exception:
+            try:
+                module, how = make_module(config), "real"
+            except Exception as error:
+                raise ModuleError(f"{config.path} cannot be made: {one_line(error)}") from first
+    _fake_in_place(module, mode)
+    return module, how
+
+
+def _fake_in_place(module: torch.nn.Module, mode: FakeTensorMode) -> None:
+    """Put a fake tensor of the CPU in the place of each tensor that a module holds; one that is held twice stays one."""
+    made: dict[int, tuple[Any, Any]] = {}
+
+    def fake(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            if id(value) not in made:
+                with mode:
+                    like: Any = torch.empty_strided(value.size(), value.stride(), dtype=value.dtype)
+                if isinstance(value, torch.nn.Parameter):
+                    like = torch.nn.Parameter(like, value.requires_grad)
+                made[id(value)] = value, like
+            return made[id(value)][1]
+        if type(value) in (list, tuple):
+            return type(value)(fake(one) for one in value)
+        return {key: fake(one) for key, one in value.items()} if type(value) is dict else value
+
+    for part in module.modules():
+        for held in (part._parameters, part._buffers):
+            held.update({name: fake(value) for name, value in held.items()})
+        for name, value in list(vars(part).items()):
+            if name not in ("_parameters", "_buffers", "_modules") and not callable(value):
+                vars(part)[name] = fake(value)

@@ -1,0 +1,158 @@
+"""The step that is measured: forward, and in training the loss, backward, the optimiser's update; on an example batch made by shape.
+
+The step lets go of the module's output before backward begins: only what autograd keeps, and the loss, live on. Gradients are dropped
+at its end (`zero_grad(set_to_none=True)`). The first step makes the optimiser's state; a later one finds it, and is what training
+consists of, so that one is reported and both must fit.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from experiments.errors import ConfigError, ModuleError
+from experiments.modules.build import imported
+from experiments.modules.config import InputSpec, ModuleConfig
+from profiler import Profile, profile_step
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """An example batch: the first argument where there is one, arguments by name, and labels where the loss needs them."""
+
+    first: tuple[torch.Tensor, ...]
+    named: dict[str, torch.Tensor]
+    labels: torch.Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """The profiles of a first step and of a later one."""
+
+    first: Profile
+    later: Profile
+
+    @property
+    def needed_bytes(self) -> int:
+        """What both need: all that exists before the step, and the peak above it."""
+        return max(needed_bytes(self.first), needed_bytes(self.later))
+
+
+def needed_bytes(profile: Profile) -> int:
+    """Parameters, buffers, inputs, optimiser's state that exist before the step, and the peak of live bytes above them."""
+    return sum(profile.given_bytes.values()) + profile.peak_bytes
+
+
+class Step:
+    """A step of a module with an optimiser of its own; `step(batch)` runs it and returns the loss, without training the output."""
+
+    def __init__(self, module: torch.nn.Module, config: ModuleConfig) -> None:
+        self.module = module
+        self._config = config
+        self._optimizer = _optimizer(module, config)
+        self._labels: tuple[tuple[int, ...], int] | None = None
+
+    def batch(self, size: int) -> Batch:
+        """An example batch of so many examples, of random numbers."""
+        specs = self._config.inputs
+        first = tuple(_example(spec, size, self._config.dtype) for spec in specs if spec.name is None)
+        named = {spec.name: _example(spec, size, self._config.dtype) for spec in specs if spec.name is not None}
+        batch = Batch(first, named, None)
+        if self._config.loss != "cross_entropy" or self._config.mode == "forward":
+            return batch
+        if self._labels is None:
+            with torch.no_grad():
+                logits = _tensor_of(self._forward(batch))
+            if logits.dim() < 2 or logits.shape[0] != size:
+                raise ModuleError(
+                    f"loss=cross_entropy: the output is {tuple(logits.shape)}; expected the batch of {size} first and the classes last"
+                )
+            self._labels = tuple(logits.shape[1:-1]), logits.shape[-1]
+        shape, classes = self._labels
+        return Batch(first, named, torch.randint(classes, (size, *shape)))
+
+    def __call__(self, batch: Batch) -> Any:
+        if self._config.mode == "forward":
+            with torch.no_grad():
+                return self._forward(batch)
+        loss = self._loss(batch)
+        if not loss.requires_grad:
+            raise ModuleError(
+                "the loss depends on no parameter that requires a gradient; mode=forward measures a module that is not trained"
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self._optimizer is not None:
+            self._optimizer.step()
+        self.module.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    def _forward(self, batch: Batch) -> Any:
+        dtype = self._config.autocast
+        with torch.autocast("cpu", getattr(torch, dtype)) if dtype is not None else nullcontext():
+            return self.module(*batch.first, **batch.named)
+
+    def _loss(self, batch: Batch) -> torch.Tensor:
+        output, rule = self._forward(batch), self._config.loss
+        if rule in ("auto", "own"):
+            own = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+            if isinstance(own, torch.Tensor):
+                return own if own.dim() == 0 else own.mean()
+            if rule == "own":
+                raise ConfigError(
+                    f"loss=own: the output, a {type(output).__name__}, has no loss; expected one that comes with labels among the inputs, "
+                    "or loss=mean, sum or cross_entropy"
+                )
+        found = _tensor_of(output)
+        if rule == "cross_entropy":
+            assert batch.labels is not None
+            return torch.nn.functional.cross_entropy(found.flatten(0, -2), batch.labels.flatten())
+        return found.sum() if rule == "sum" else found.mean()
+
+
+def profiled_steps(step: Step, size: int) -> Steps:
+    """The profiles of a first and of a later step of a `Step` that has not been run, on one batch of so many examples."""
+    batch = step.batch(size)
+    given = [*batch.first, *batch.named.values(), *([batch.labels] if batch.labels is not None else [])]
+
+    def run(*_: torch.Tensor) -> Any:
+        return step(batch)
+
+    return Steps(profile_step(run, *given, model=step.module), profile_step(run, *given, model=step.module))
+
+
+def _tensor_of(output: Any) -> torch.Tensor:
+    """The first tensor of floating point of what a module returned."""
+    leaves = pytree.tree_leaves(dict(output) if isinstance(output, Mapping) else output)
+    for leaf in leaves:
+        if isinstance(leaf, torch.Tensor) and leaf.is_floating_point():
+            return leaf
+    raise ModuleError(f"the output is a {type(output).__name__} without a tensor of floating point, of which a loss could be made")
+
+
+def _example(spec: InputSpec, size: int, dtype: str) -> torch.Tensor:
+    """A batch of one argument: normal numbers, or whole numbers below `high`; floating point is of the model's dtype unless told otherwise."""
+    shape, kind = (size, *spec.shape), getattr(torch, spec.dtype)
+    if kind.is_floating_point:
+        return torch.randn(shape, dtype=getattr(torch, dtype) if spec.dtype == "float32" else kind)
+    return torch.randint(2 if spec.dtype == "bool" else spec.high, shape, dtype=torch.int64).to(kind)
+
+
+def _optimizer(module: torch.nn.Module, config: ModuleConfig) -> Any:
+    """The optimiser of those parameters that are trained; None where there is none."""
+    if config.optimizer is None:
+        return None
+    maker = imported("optimizer", config.optimizer)
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if not trained:
+        raise ModuleError(f"{config.path} has no parameter that requires a gradient; expected one, or optimizer=none, or mode=forward")
+    try:
+        return maker(trained, **config.optimizer_arguments)
+    except (TypeError, ValueError) as error:
+        takes = ", ".join(list(inspect.signature(maker).parameters)[1:]) if callable(maker) else "nothing"
+        raise ConfigError(f"optimizer={config.optimizer}: {error}; it takes {takes}") from error
