@@ -28,6 +28,9 @@ from autodiff.errors import GraphError
 from autodiff.program import ACTIVATION, BACKWARD, FORWARD, GRADIENT, INPUT, PARAMETER, PARAMETER_GRADIENT, Instruction, Program, Value
 from autodiff.spec import Spec, spec_of
 
+_SAME = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)
+"""Ops that hand out what they are given: their result is the same value by another name. Autograd puts one before whatever it saves."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -60,8 +63,17 @@ def _traced(step: Callable[..., Any], args: Sequence[Any]) -> torch.fx.GraphModu
             f"the step cannot be traced at {_line_of(error, step)}: {why}; expected one fixed sequence of ops; "
             "write it without branching on values (torch.where), or profile it as it runs with profile_step"
         ) from error
+    _leave_statistics_out(graph)
     graph.graph.eliminate_dead_code()
     return graph
+
+
+def _leave_statistics_out(graph: torch.fx.GraphModule) -> None:
+    """Let no batch norm in training update its running statistics, which it does without its schema saying so: its result reads none of them."""
+    for node in graph.graph.nodes:
+        if node.target is torch.ops.aten.native_batch_norm.default and node.args[5] is True:
+            node.target = torch.ops.aten._native_batch_norm_legit.no_stats
+            node.args = (*node.args[:3], *node.args[5:])
 
 
 def _writes_in_place(node: torch.fx.Node) -> bool:
@@ -157,6 +169,9 @@ class _Builder:
         if node.target.__module__ == "_operator":  # getitem: one of several results, which are values already
             whole, index = node.args
             self._value_of[node] = self._value_of[whole][index]  # type: ignore[index]
+            return
+        if node.target in _SAME:
+            self._value_of[node] = self._value_of[node.args[0]]  # type: ignore[index]
             return
         read_of: dict[torch.fx.Node, int] = {}
 
