@@ -175,3 +175,18 @@ def test_what_cannot_be_traced_is_told_with_its_line() -> None:
     assert "torch.autograd.grad" in told["calls_backward"]
     assert "x.reshape(2, -1)" in told["fails"]
     assert weight.grad is None
+
+
+def test_what_has_no_known_cost_is_listed() -> None:
+    """An op that the table lacks is named with its calls, run again or not, and a program of known ops lists none."""
+
+    def step(x: torch.Tensor) -> Any:
+        loss = (torch.special.bessel_j1(x.detach()) * torch.special.bessel_j1(x.detach()) * weight).sum()
+        return loss, torch.autograd.grad(loss, [weight])
+
+    weight = torch.ones(3, requires_grad=True)
+    found = profile(from_pytorch(step, torch.ones(3)))
+    assert found.uncounted == {"special_bessel_j1": 2}
+    assert "special_bessel_j1, 2 calls" in str(found)
+    model = nn.Linear(2, 2)
+    assert profile(from_pytorch(training_step(model, lambda m, x: m(x).sum()), torch.ones(1, 2))).uncounted == {}
