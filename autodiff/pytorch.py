@@ -25,6 +25,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from autodiff.aten.op import AtenOp, op_of
+from autodiff.aten.storage import spec_of_result
 from autodiff.errors import GraphError
 from autodiff.program import ACTIVATION, BACKWARD, FORWARD, GRADIENT, INPUT, PARAMETER, PARAMETER_GRADIENT, Instruction, Program, Value
 from autodiff.spec import Spec, spec_of
@@ -39,18 +40,6 @@ class Source:
 
     label: str
     value: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class StorageSpec(Spec):
-    """A value whose buffer has gaps that it owns: its op lays it out as the part of a larger buffer that it was made like."""
-
-    storage_bytes: int = 0
-
-    @property
-    def nbytes(self) -> int:
-        """The bytes of the whole buffer."""
-        return self.storage_bytes
 
 
 def from_pytorch(step: Callable[..., Any], *example_args: Any, model: torch.nn.Module | None = None) -> Program:
@@ -197,10 +186,7 @@ class _Builder:
         self._specs.append(spec)
         self._sources.append(source)
         self._fake_of[value] = fake
-        storage = fake.untyped_storage()
-        self._buffers.append(self._owner_of_storage.setdefault(storage._cdata, value))
-        if self._buffers[value] == value and source.value is None and storage.nbytes() > spec.nbytes:
-            self._specs[value] = StorageSpec(spec.shape, spec.dtype, spec.layout, storage.nbytes())
+        self._buffers.append(self._owner_of_storage.setdefault(fake.untyped_storage()._cdata, value))
         return value
 
     def _call(self, node: torch.fx.Node) -> None:
@@ -228,6 +214,9 @@ class _Builder:
         kept = [i for i, part in enumerate(parts) if isinstance(part, torch.Tensor)]
         label = node.name
         written = {i: self._add(parts[i], Source(label if len(kept) == 1 else f"{label}.{i}")) for i in kept}
+        for i, value in written.items():
+            if self._buffers[value] == value:
+                self._specs[value] = spec_of_result(self._specs[value], node.target, fake_args, parts[i])
         reads, op = op_of(
             node, read_of, kept if several else None, [tuple(part.shape) if i in written else None for i, part in enumerate(parts)]
         )

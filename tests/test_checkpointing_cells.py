@@ -12,6 +12,7 @@ from autodiff import (
     AddBias,
     Cells,
     ComputationNode,
+    Div,
     Leaf,
     Matsum,
     PlannerError,
@@ -169,6 +170,15 @@ def test_what_is_made_ready_beside_the_chain_breaks_nothing() -> None:
         check_schedule(program, schedule)
         for value in cells.shared:
             assert [program.instructions[i].writes for i in schedule.order.tolist()].count((value,)) == 1
+
+
+def test_a_norm_that_is_written_out_starts_its_cell() -> None:
+    """A state that is first divided by what is computed of itself, and multiplied with a weight then, is where the cell starts."""
+    x: ComputationNode = leaf("x_1", 3, 4, role="input")
+    own = weights(4)
+    for i, weight in enumerate(own, 2):
+        x = named(f"x_{i}", x + (weight @ Div(x, (x * x + 1.0).exp())).tanh())
+    assert starts(find_cells(program_of(Matsum(x), own))) == ["x_2", "x_3", "x_4"]
 
 
 def test_a_stretch_without_a_product_is_no_cell() -> None:

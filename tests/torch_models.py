@@ -66,6 +66,25 @@ def vit() -> Made:
     return transformers.ViTForImageClassification(config), loss_of, (torch.randn(2, 3, 8, 8), torch.tensor([0, 2]))
 
 
+def llama() -> Made:
+    """Llama: norms that are written out, positions that turn with cosines which all blocks read."""
+    config = transformers.LlamaConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=3, num_attention_heads=2, num_key_value_heads=1, vocab_size=31,
+        max_position_embeddings=8, bos_token_id=0, eos_token_id=0, pad_token_id=0,
+    )  # fmt: skip
+
+    def loss_of(model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
+        return model(input_ids=ids, labels=ids, use_cache=False).loss  # type: ignore[no-any-return]
+
+    return transformers.LlamaForCausalLM(config), loss_of, (torch.arange(16).reshape(2, 8),)
+
+
+def autoencoder() -> Made:
+    """A net that narrows and widens again, held against its own input by a loss whose buffer is larger than its sum."""
+    layers = [layer for pair in ((8, 4), (4, 2), (2, 4), (4, 8)) for layer in (nn.Linear(*pair), nn.Tanh())]
+    return nn.Sequential(*layers), lambda model, x: F.mse_loss(model(x), x), (torch.randn(16, 8),)
+
+
 def resnet() -> Made:
     """A residual network with batch norms in training mode."""
     config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[2, 2], layer_type="basic", num_labels=3)
@@ -120,6 +139,8 @@ MODELS: dict[str, Callable[[], Made]] = {
     "bert": bert,
     "bert with dropout": lambda: bert(0.2),
     "vit": vit,
+    "llama": llama,
+    "autoencoder": autoencoder,
     "resnet": resnet,
     "mlp": mlp,
     "mlp with dropout": lambda: mlp(0.3),

@@ -1,8 +1,9 @@
 """The chain of cells in a program: what a planner may call a step, found from the graph alone.
 
 A **cut** is a value that everything before it must pass through to reach what comes after: between its birth and its last read no
-other value is both known before and read after. A **cell** starts at a cut that feeds an op reading a parameter, and reaches to the
-next such cut; later cuts that feed no parameter belong to it (cuts alone would make every z_i and every x_i a cell of its own).
+other value is both known before and read after. A **cell** starts at a cut that feeds an op reading a parameter, or that is multiplied with a
+parameter before the next cut (a norm that is written out reads none at first). It reaches to the next such cut; later cuts that feed
+no parameter belong to it (cuts alone would make every z_i and every x_i a cell of its own).
 One exception: where the cut itself comes out of an op reading a parameter, and all that reads it reads a parameter of lower rank beside
 it, it starts nothing: a bias, a scale or a norm belongs to the layer that it follows. And a stretch without a product (a norm between two
 cuts, an embedding) is no cell, but joins the next one. The first cell starts from the caller's input, the last one ends in the loss. A

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -37,6 +38,7 @@ class Cuts:
         self.last_read: dict[int, int] = {}
         self.born: dict[int, int] = {}
         self.readers: dict[int, list[tuple[int, int]]] = {}
+        self._starting: dict[int, bool] = {}
         for at, i in enumerate(self.instructions):
             _, reads, writes, _ = program.instructions[i]
             is_view = all(self.buffer[write] != write for write in writes)
@@ -93,17 +95,34 @@ class Cuts:
                 count[last] -= 1
                 total[first] += v
                 total[last] -= v
-        starts: list[int] = []
+        cuts: list[int] = []
         known = names = 0
         for at in range(steps):
             known, names = known + count[at], names + total[at]
             # Where only one buffer crosses, the sum of their numbers is its number.
-            if known == 1 and self.born.get(names) == at and self.is_layered(names) and self.starts_a_cell(names):
-                starts.append(names)
-        return starts
+            if known == 1 and self.born.get(names) == at and self.is_layered(names):
+                cuts.append(names)
+        ends = [*(self.born[cut] + 1 for cut in cuts[1:]), steps][: len(cuts)]
+        return [cut for cut, end in zip(cuts, ends, strict=True) if self.starts_a_cell(cut) or self._leads_to_a_layer(cut, end)]
+
+    def _leads_to_a_layer(self, cut: int, end: int) -> bool:
+        """Whether what is computed of a cut alone, up to an instruction, is multiplied with a parameter."""
+        behind = {cut}
+        for at in range(self.born[cut] + 1, end):
+            _, reads, writes, _ = self.program.instructions[self.instructions[at]]
+            if not behind.isdisjoint(reads) and all(read in behind or not self.from_data[read] for read in reads):
+                behind.update(writes)
+                if self._products[at] and any(self.is_parameter(read) for read in reads):
+                    return True
+        return False
 
     def starts_a_cell(self, value: int) -> bool:
         """Whether a value feeds an op reading a parameter, and does not merely go from one such op to its bias or scale."""
+        if value not in self._starting:
+            self._starting[value] = self._looked_at(value)
+        return self._starting[value]
+
+    def _looked_at(self, value: int) -> bool:
         values, instructions = self.program.values, self.program.instructions
         readers = self.readers.get(value, ())
         parameters = [[p for p in instructions[i].reads if self.is_parameter(p)] for i, _ in readers]
@@ -114,11 +133,17 @@ class Cuts:
         scales = all(found and all(len(values[p].spec.shape) < rank for p in found) for found, rank in zip(parameters, ranks, strict=True))
         return not (scales and any(self.is_parameter(read) for read in producer.reads))
 
-    def with_products(self, starts: Sequence[int]) -> list[int]:
-        """The starts without those that follow a cell of no product, which joins the next one; where there are no products, all of them."""
+    @cached_property
+    def _products(self) -> np.ndarray:
+        """Which instructions of the forward part are products."""
         flat = self.program.flat
         is_product = np.array([bool(op.cost(*specs).matmul_flops != 0) for op, specs in flat.works], dtype=bool)
-        products = np.cumsum(is_product[flat.work_of[self.instructions]])
+        found: np.ndarray = is_product[flat.work_of[self.instructions]]
+        return found
+
+    def with_products(self, starts: Sequence[int]) -> list[int]:
+        """The starts without those that follow a cell of no product, which joins the next one; where there are no products, all of them."""
+        products = np.cumsum(self._products)
         if not starts or not products[-1]:
             return list(starts)
         until = [0, *(int(products[self.born[start]]) for start in starts)]
