@@ -6,7 +6,8 @@ running them on such tensors again. The program is run, measured, predicted and 
 
 Bound: the program holds for the shapes of the example arguments. A step whose control flow depends on values cannot be traced;
 one that calls `.backward()` leaves its gradients elsewhere, and must return `torch.autograd.grad(...)` instead. What a step writes into
-its caller's tensors (running statistics, say) is left out.
+its caller's tensors (running statistics, say) is left out. Predictions are as good as PyTorch's own rules for shapes: those of an LSTM
+on the CPU leave its workspace out.
 """
 
 from __future__ import annotations
@@ -21,12 +22,16 @@ from unittest import mock
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from autodiff.aten.op import AtenOp, op_of
+from autodiff.aten.storage import spec_of_result
 from autodiff.errors import GraphError
 from autodiff.program import ACTIVATION, BACKWARD, FORWARD, GRADIENT, INPUT, PARAMETER, PARAMETER_GRADIENT, Instruction, Program, Value
 from autodiff.spec import Spec, spec_of
+
+_SAME = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)
+"""Ops that hand out what they are given: their result is the same value by another name. Autograd puts one before whatever it saves."""
 
 
 @dataclass(frozen=True)
@@ -50,26 +55,57 @@ def _traced(step: Callable[..., Any], args: Sequence[Any]) -> torch.fx.GraphModu
     try:
         with _no_backward_calls():
             graph = make_fx(step, tracing_mode="fake", _allow_non_fake_inputs=True)(*args)
+            if any(_is_open(node.meta.get("val")) for node in graph.graph.nodes):
+                _run_without_values(step, args)  # raises at the line that asks for one
         if any(_writes_in_place(node) for node in graph.graph.nodes):
             graph = make_fx(torch.func.functionalize(graph), tracing_mode="fake", _allow_non_fake_inputs=True)(*args)
     except GraphError:
         raise
     except Exception as error:  # whatever a caller's step, or the tracing of it, raises
-        why = "its control flow depends on values" if _depends_on_data(error) else f"{type(error).__name__}: {_first_line(error)}"
+        why = _what_depends_on_data(error) or f"{type(error).__name__}: {_first_line(error)}"
         raise GraphError(
             f"the step cannot be traced at {_line_of(error, step)}: {why}; expected one fixed sequence of ops; "
-            "write it without branching on values (torch.where), or profile it as it runs with profile_step"
+            "write it without asking for values (torch.where instead of if, no .item(), no boolean index), or profile it as it runs with profile_step"
         ) from error
+    _leave_statistics_out(graph)
     graph.graph.eliminate_dead_code()
     return graph
+
+
+def _is_open(value: Any) -> bool:
+    """Whether a traced value is a number, or has a dimension, that only the data decides."""
+    if isinstance(value, tuple | list):
+        return any(map(_is_open, value))
+    if isinstance(value, torch.Tensor):
+        return not all(isinstance(dim, int) for dim in value.shape)
+    return isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool)
+
+
+def _run_without_values(step: Callable[..., Any], args: Sequence[Any]) -> None:
+    """Run a step on tensors without memory that answer no question about their values."""
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+        step(*tree_map_only(torch.Tensor, fake.from_tensor, tuple(args)))
+
+
+def _leave_statistics_out(graph: torch.fx.GraphModule) -> None:
+    """Let no batch norm in training update its running statistics, which it does without its schema saying so: its result reads none of them."""
+    for node in graph.graph.nodes:
+        if node.target is torch.ops.aten.native_batch_norm.default and node.args[5] is True:
+            node.target = torch.ops.aten._native_batch_norm_legit.no_stats
+            node.args = (*node.args[:3], *node.args[5:])
 
 
 def _writes_in_place(node: torch.fx.Node) -> bool:
     return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
-def _depends_on_data(error: BaseException) -> bool:
-    return any("DataDependent" in kind.__name__ for kind in type(error).__mro__)
+def _what_depends_on_data(error: BaseException) -> str:
+    """What of a step its tensors' values decide, where that is what an error says; else nothing."""
+    kinds = {
+        "DataDependent": "its control flow, or a number in it, depends on values",
+        "DynamicOutputShape": "a shape in it depends on values",
+    }
+    return next((why for kind in type(error).__mro__ for name, why in kinds.items() if name in kind.__name__), "")
 
 
 def _first_line(error: BaseException) -> str:
@@ -158,6 +194,12 @@ class _Builder:
             whole, index = node.args
             self._value_of[node] = self._value_of[whole][index]  # type: ignore[index]
             return
+        if node.target in _SAME:
+            self._value_of[node] = self._value_of[node.args[0]]  # type: ignore[index]
+            return
+        if node.target is torch.ops.aten.copy.default and self._is_whole_copy(*node.args[:2]):
+            self._value_of[node] = self._value_of[node.args[1]]  # type: ignore[index]
+            return
         read_of: dict[torch.fx.Node, int] = {}
 
         def fake(read: torch.fx.Node) -> Any:
@@ -172,11 +214,22 @@ class _Builder:
         kept = [i for i, part in enumerate(parts) if isinstance(part, torch.Tensor)]
         label = node.name
         written = {i: self._add(parts[i], Source(label if len(kept) == 1 else f"{label}.{i}")) for i in kept}
+        for i, value in written.items():
+            if self._buffers[value] == value:
+                self._specs[value] = spec_of_result(self._specs[value], node.target, fake_args, parts[i])
         reads, op = op_of(
             node, read_of, kept if several else None, [tuple(part.shape) if i in written else None for i, part in enumerate(parts)]
         )
         self._instructions.append((op, reads, tuple(written.values())))
         self._value_of[node] = [written.get(i) for i in range(len(parts))] if several else written[0]
+
+    def _is_whole_copy(self, to: Any, source: Any) -> bool:
+        """Whether what is written over a value is as large and of one dtype with it: then it takes its place, as it is."""
+        old, new = (self._fake_of[self._value_of[node]] for node in (to, source))
+        if old.shape != new.shape or old.dtype != new.dtype:
+            return False
+        has_gaps = old.untyped_storage().nbytes() > old.numel() * old.itemsize  # a part of a buffer: where it lies is forgotten anyway
+        return has_gaps or old.stride() == new.stride()
 
     def _results(self, node: torch.fx.Node) -> list[int]:
         """The loss and the gradients, in the order in which the step returns them; an input without a gradient has none here."""

@@ -99,7 +99,8 @@ def counted(program: Program, phase: str) -> int:
 def as_created(program: Program, planner: str = "store_all") -> Schedule:
     """Every instruction once, in order of creation; gradients are accumulated in place."""
     forward, backward = counted(program, FORWARD), counted(program, BACKWARD)
-    claims = Claims(forward=forward, recompute=0, backward=backward, held=forward)
+    held = sum(len(step.writes) for step in program.instructions if step.phase == FORWARD)
+    claims = Claims(forward=forward, recompute=0, backward=backward, held=held)
     order = np.arange(len(program.instructions))
     return Schedule(order, claims, planner, accumulated_in_place(program, order))
 

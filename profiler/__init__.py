@@ -4,10 +4,12 @@ from profiler.fold import Prediction
 from profiler.predict import predict, predict_formula, predict_grid
 from profiler.profile import Profile, profile, profile_schedule, program_of
 from profiler.pytorch import profile_step
+from profiler.savings import planner_savings, savings_text
 
 __all__ = [
     "Prediction",
     "Profile",
+    "planner_savings",
     "predict",
     "predict_formula",
     "predict_grid",
@@ -15,4 +17,5 @@ __all__ = [
     "profile_schedule",
     "profile_step",
     "program_of",
+    "savings_text",
 ]

@@ -30,6 +30,16 @@ def count_steps(program: Program, schedule: Schedule, lives: Lifetimes) -> dict[
     return totals
 
 
+def uncounted_ops(program: Program, schedule: Schedule) -> dict[str, int]:
+    """The ops that are run and have no known cost, with their number of calls, most first: these count nothing, and have to be named."""
+    works = program.flat.works
+    calls: dict[str, int] = {}
+    for work, times in zip(works, np.bincount(program.flat.work_of[schedule.order], minlength=len(works)).tolist(), strict=True):
+        if times and not getattr(work.op, "is_counted", True):
+            calls[work.op.name] = calls.get(work.op.name, 0) + times
+    return dict(sorted(calls.items(), key=lambda item: -item[1]))
+
+
 def _cost(op: Any, specs: tuple[Any, ...]) -> Cost:
     cost = op.cost(*specs)
     if not isinstance(cost, Cost):

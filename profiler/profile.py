@@ -27,7 +27,7 @@ from autodiff.node import ComputationNode
 from autodiff.program import BACKWARD, INPUT, PARAMETER, PHASES, Program, linearize
 from autodiff.recording import Recording, recording_from_specs
 from autodiff.schedule import Schedule, check_schedule
-from profiler.counter import count_operations
+from profiler.counter import count_operations, uncounted_ops
 from profiler.ledger import Ledger, ledger_of
 from profiler.table import html_table, text_table
 from profiler.trace import write_chrome_trace
@@ -184,6 +184,7 @@ def profile_schedule(program: Program, schedule: Schedule, *, execute: bool = Tr
         wall_ns=middle,
         wall_ns_spread=None if low is None or high is None else {phase: (high[phase] - low[phase]) / 2 for phase in PHASES},
         recording=recording,
+        uncounted=uncounted_ops(program, schedule),
     )
 
 

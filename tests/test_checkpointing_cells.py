@@ -12,6 +12,7 @@ from autodiff import (
     AddBias,
     Cells,
     ComputationNode,
+    Div,
     Leaf,
     Matsum,
     PlannerError,
@@ -20,6 +21,7 @@ from autodiff import (
     Revolve,
     Spec,
     Uniform,
+    check_schedule,
     find_cells,
     gradients,
     linearize,
@@ -151,14 +153,45 @@ def test_results_that_lead_past_layers_in_pairs_are_no_chain() -> None:
     no_chain(Matsum(own[5] @ x), own, "down_2 leads past down_3")
 
 
-def test_a_value_that_is_read_at_the_end_leaves_no_cut() -> None:
-    """What is computed of the targets before anything else leads past all layers, and is named."""
-    own = weights(3)
+def test_what_is_made_ready_beside_the_chain_breaks_nothing() -> None:
+    """A mask, shifted targets, a norm of a weight: computed before any layer, read in many or at the end, it is computed once and kept."""
+    own, scale = weights(4), named("scale", leaf("s", 3, 3).tanh())
     answer = named("halves", leaf("y", 3, 4, role="input") * 0.5)
+    mask = named("mask", leaf("m", 3, 4, role="input").exp())
     x: Any = leaf("x_1", 3, 4, role="input")
     for i, weight in enumerate(own, 2):
-        x = named(f"x_{i}", (weight @ x).tanh())
-    no_chain(squared_error(x, answer), own, "halves leads past x_2")
+        x = named(f"x_{i}", ((weight @ x).tanh() * mask) + scale @ mask)
+    program = program_of(squared_error(x, answer), own)
+    cells = find_cells(program)
+    assert starts(cells) == ["x_2", "x_3", "x_4"]
+    assert {program.label(value) for value in cells.shared} == {"halves", "mask", "scale"}
+    for planner in (RecomputeAll(), Uniform(2), Revolve(2), Revolve(max_ops_ratio=2)):
+        schedule = planner(program)
+        check_schedule(program, schedule)
+        for value in cells.shared:
+            assert [program.instructions[i].writes for i in schedule.order.tolist()].count((value,)) == 1
+
+
+def test_a_norm_that_is_written_out_starts_its_cell() -> None:
+    """A state that is first divided by what is computed of itself, and multiplied with a weight then, is where the cell starts."""
+    x: ComputationNode = leaf("x_1", 3, 4, role="input")
+    own = weights(4)
+    for i, weight in enumerate(own, 2):
+        x = named(f"x_{i}", x + (weight @ Div(x, (x * x + 1.0).exp())).tanh())
+    assert starts(find_cells(program_of(Matsum(x), own))) == ["x_2", "x_3", "x_4"]
+
+
+def test_a_stretch_without_a_product_is_no_cell() -> None:
+    """A scale on its own between two cuts joins the layer after it; a network of scales alone keeps every one of them."""
+    own, scales = weights(4), [leaf(f"s_{i}", 3, 4) for i in range(1, 5)]
+    x: Any = leaf("x_1", 3, 4, role="input")
+    for i in range(4):
+        x = named(f"y_{i + 2}", (named(f"x_{i + 2}", (own[i] @ x).tanh()) * scales[i]).tanh())
+    assert starts(find_cells(program_of(Matsum(x), [*own, *scales]))) == ["x_2", "x_3", "x_4", "x_5"]
+    x = leaf("x_1", 3, 4, role="input")
+    for i, scale in enumerate(scales):
+        x = named(f"x_{i + 2}", (x * scale).tanh())
+    assert starts(find_cells(program_of(Matsum(x), scales))) == ["x_2", "x_3", "x_4"]
 
 
 def test_branches_within_a_block_are_one_cell() -> None:

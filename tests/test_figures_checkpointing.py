@@ -12,11 +12,11 @@ import pytest
 from experiments import plots, report, theory
 from experiments.advice import advice_of, exchange, held_up_by
 from experiments.engines import engines_of
-from experiments.figures.growth import layers_run, theory_layers
+from experiments.figures.growth import layer_slope, layers_run
 from experiments.figures.schedules import bars_of, blocks_of
 from experiments.figures.style import Drawing, styled
 from experiments.fit import COMPLEXITY_COLUMNS
-from experiments.growth import formulas_of, growth_table, growths_of
+from experiments.growth import DISTANT, formulas_of, growth_table, growths_of, slope_of, theory_layers
 from experiments.lessons import lessons_of
 from experiments.plans import Plan, PlanGroup, plan_groups, planner_words
 from experiments.plots import FIGURES
@@ -209,8 +209,17 @@ def test_growth_is_measured_and_stands_beside_the_theory(results: Results, drawn
     assert list(table.columns) == list(COMPLEXITY_COLUMNS)
     assert not table["exact"].any()
     assert set(table["big_o"]) == {"n**(3/2)", "n*log2(n)", "n"}
-    slopes = table.loc[table["quantity"] == "ops_forward + ops_recompute", "formula"].str.removeprefix("n**")
-    assert all(slope in drawn["growth"].title for slope in slopes)
+    slopes = table.loc[table["quantity"] == "ops_forward + ops_recompute", "formula"].str.removeprefix("n**").astype(float)
+    for growth, slope in zip(growths, slopes, strict=True):  # operations have those of the loss beside them: a hundredth at most
+        assert abs(layer_slope(growth, again=False) - slope) < 0.015
+        assert layer_slope(growth, again=False) == pytest.approx(growth.counted_slope("ops_forward + ops_recompute"), abs=1e-12)
+        assert f"{layer_slope(growth, again=False):.2f} with {growth.rule.name}" in drawn["growth"].title
+    legend = [text.get_text() for one in drawn["growth"].figure.legends for text in one.get_texts()]
+    assert [", as the theory counts; " in text for text in legend] == [True] * 3
+    for growth in growths:  # and the exact count's slope nears the curve's as depths grow: from afar, to a twentieth
+        curve = slope_of(DISTANT, [growth.rule.curve(n) for n in DISTANT])
+        assert abs(growth.counted_slope("ops_forward + ops_recompute", DISTANT) - curve) < 0.05
+    assert table["reason"].str.contains("the theory's count has").all()
     assert len(results.complexity) > len(table)
     assert results.complexity.tail(len(table)).reset_index(drop=True).equals(table)
 

@@ -140,6 +140,36 @@ def test_a_random_op_is_never_run_again() -> None:
     check_schedule(program, StoreAll()(program))
 
 
+def written_parts(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """A value whose parts are written over in several ways."""
+    h = x @ weight
+    h[:, 0].mul_(2)
+    h[1:] += 1
+    h[:, 1:3] = x[:, :2].double()
+    h[:, ::2].clamp_(max=1.5)
+    h.t().add_(1)
+    h[0] = 0
+    return h.relu_()
+
+
+def test_writing_over_parts_takes_what_the_allocator_sees() -> None:
+    """In-place ops on views give the step's own numbers; the storages that are tracked agree with the ledger and with the prediction."""
+    weight = torch.randn(4, 4, requires_grad=True)
+
+    def step(x: torch.Tensor) -> Any:
+        loss = (written_parts(x, weight) @ weight).sum()
+        return loss, torch.autograd.grad(loss, [weight])
+
+    x = torch.randn(3, 4)
+    program = from_pytorch(step, x)
+    loss, (gradient,) = step(x)
+    found = profile(program)
+    assert torch.equal(found.loss, loss)
+    assert torch.equal(found.gradients[0], gradient)
+    assert profile(program, execute=False).peak_bytes == found.peak_bytes
+    audit_storages(program, StoreAll()(program)).raise_if_wrong()
+
+
 def branching(x: torch.Tensor) -> Any:
     """A step whose control flow depends on a value."""
     loss = x.sum()
@@ -160,9 +190,15 @@ def test_what_cannot_be_traced_is_told_with_its_line() -> None:
     def fails(x: torch.Tensor) -> Any:
         return weight @ x.reshape(2, -1)
 
+    def asks_for_a_number(x: torch.Tensor) -> Any:
+        return (weight @ x).sum() * x.max().item()
+
+    def chooses_rows(x: torch.Tensor) -> Any:
+        return (weight @ x)[x[:, 0] > 0].sum()
+
     x = torch.randn(3, 2)
     told = {}
-    for step in (branching, calls_backward, fails, lambda x: weight @ x, lambda x: None):
+    for step in (branching, calls_backward, fails, asks_for_a_number, chooses_rows, lambda x: weight @ x, lambda x: None):
         with pytest.raises(GraphError) as caught:
             from_pytorch(step, x)
         told[step.__name__] = str(caught.value)
@@ -171,7 +207,26 @@ def test_what_cannot_be_traced_is_told_with_its_line() -> None:
     assert "test_from_pytorch.py" in told["branching"]
     assert "if loss > 0" in told["branching"]
     assert "torch.where" in told["branching"]
+    assert "x.max().item()" in told["asks_for_a_number"]
+    assert "a number in it, depends on values" in told["asks_for_a_number"]
+    assert "x[:, 0] > 0" in told["chooses_rows"]
+    assert "a shape in it depends on values" in told["chooses_rows"]
     assert "loss.backward()" in told["calls_backward"]
     assert "torch.autograd.grad" in told["calls_backward"]
     assert "x.reshape(2, -1)" in told["fails"]
     assert weight.grad is None
+
+
+def test_what_has_no_known_cost_is_listed() -> None:
+    """An op that the table lacks is named with its calls, run again or not, and a program of known ops lists none."""
+
+    def step(x: torch.Tensor) -> Any:
+        loss = (torch.special.bessel_j1(x.detach()) * torch.special.bessel_j1(x.detach()) * weight).sum()
+        return loss, torch.autograd.grad(loss, [weight])
+
+    weight = torch.ones(3, requires_grad=True)
+    found = profile(from_pytorch(step, torch.ones(3)))
+    assert found.uncounted == {"special_bessel_j1": 2}
+    assert "special_bessel_j1, 2 calls" in str(found)
+    model = nn.Linear(2, 2)
+    assert profile(from_pytorch(training_step(model, lambda m, x: m(x).sum()), torch.ones(1, 2))).uncounted == {}

@@ -49,7 +49,18 @@ class AtenOp:
     @property
     def repeatable(self) -> bool:
         """Whether it gives the same again: no random numbers, nothing written into its inputs."""
-        return torch.Tag.nondeterministic_seeded not in self.overload.tags and not self.overload._schema.is_mutable
+        return not (self._is_random or self.overload._schema.is_mutable)
+
+    @property
+    def _is_random(self) -> bool:
+        """Whether it draws numbers; attention, which may, draws none where its probability of dropout is 0."""
+        if torch.Tag.nondeterministic_seeded not in self.overload.tags:
+            return False
+        for place, argument in enumerate(self.overload._schema.arguments):
+            if argument.name == "dropout_p":
+                given = self.args[place] if place < len(self.args) else self.kwargs.get(argument.name, argument.default_value)
+                return bool(given != 0)
+        return True
 
     @property
     def is_counted(self) -> bool:

@@ -2,7 +2,7 @@
 
 A run is instructions in order of creation, each with the buffers that nothing later in the run reads. Buffers are named by the value
 that owns them. What is **pinned** is never dropped and so never run again: targets of the forward part, results that would be
-others the next time (random ops), and views of what the caller holds.
+others the next time (random ops), views of what the caller holds, and what cells share beside the chain.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Runs:
         self.writes = [step.writes for step in program.instructions]
         self.writer = {write: i for i, step in enumerate(program.instructions) if step.phase == FORWARD for write in step.writes}
         self.given = frozenset(program.given)
-        self.pinned = {self.buffer[target] for target in program.targets if target in self.writer}
+        self.pinned = {self.buffer[target] for target in program.targets if target in self.writer} | cells.shared
         for value, i in self.writer.items():
             if self.buffer[value] in self.given or not program.instructions[i].op.repeatable:
                 self.pinned.add(self.buffer[value])
