@@ -51,11 +51,12 @@ FOLDER = "figures"
 
 
 def drawings(results: Results) -> dict[str, Drawing]:
-    """Every figure that the results have data for."""
+    """Every figure that the results have data for; figures of seconds leave out rows that did not run alone, unless the results count them."""
+    shown = results.shown()
     made = {}
     for name, draw in FIGURES.items():
         with styled(name):
-            drawing = draw(results)
+            drawing = draw(shown)
         if drawing is not None:
             made[name] = drawing
     return made
