@@ -112,9 +112,9 @@ def _close_sweep() -> None:
 
     try:
         outcome.exit_codes.append(publish_sweep(directory))
+        print("the sweep did not come to its end; what there is, is reported", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"interrupted again; the rows are kept: {report_command(directory)}", file=sys.stderr)
-    print("the sweep did not come to its end; what there is, is reported", file=sys.stderr)
 
 
 if __name__ == "__main__":
