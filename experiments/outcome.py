@@ -73,7 +73,7 @@ def resume_command(directory: Path, is_multirun: bool) -> str:
     arguments = [argument for argument in sys.argv[1:] if not argument.lstrip("+").startswith(_DIRECTORIES)]
     where = "hydra.sweep.dir" if is_multirun else "hydra.run.dir"
     path = str(directory.absolute())
-    if not re.fullmatch(r"[\w./-]+", path):  # what Hydra's grammar would take apart is quoted for it, and all of it for the shell
+    if not re.fullmatch(r"[\w./-]+", path, re.ASCII):  # what Hydra's grammar would take apart is quoted for it, and all of it for the shell
         # In its quotes a backslash stands for itself, but before a quote or at the end.
         path = "'" + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), path) + "'"
     # Beside the other overrides: behind a flag, argparse would not take it for one.

@@ -24,7 +24,7 @@ from experiments.expected import POINTS, expected_below
 from experiments.journal import JOURNAL, Journal, read_journal
 from experiments.points import points_of
 from experiments.publish import COMPLEXITY, MANIFEST, RESULTS, TIMELINES, publish_again, read_results
-from experiments.report import write_report
+from experiments.report import missing_points, write_report
 from experiments.rows import COLUMNS, STATUSES, frame_of, problem_of, read_rows, row_of
 from tests.command_line import run_main
 
@@ -211,7 +211,7 @@ def test_a_damaged_table_loses_no_valid_row(finished: Path, here: Path, data: st
 
 
 @SLOW
-@given(data=st.data(), name=st.sampled_from([MANIFEST, TIMELINES, COMPLEXITY, RESULTS, JOURNAL]), has_journal=st.booleans())
+@given(data=st.data(), name=st.sampled_from([MANIFEST, TIMELINES, COMPLEXITY, RESULTS, JOURNAL, POINTS]), has_journal=st.booleans())
 def test_a_directory_with_any_damage_is_reported_or_told(
     finished: Path, here: Path, monkeypatch: pytest.MonkeyPatch, data: st.DataObject, name: str, has_journal: bool
 ) -> None:
@@ -237,9 +237,11 @@ def test_a_directory_with_any_damage_is_reported_or_told(
 @given(data=st.data())
 def test_damaged_expectations_are_none(finished: Path, here: Path, data: st.DataObject) -> None:
     """A points.json with any damage is either a set of keys still, or counts as none."""
-    damaged = data.draw(damages((finished / POINTS).read_bytes()))
+    damaged = data.draw(damages((finished / POINTS).read_bytes()) | anything.map(lambda value: json.dumps(value).encode()))
     (here / POINTS).write_bytes(damaged)
-    assert all(isinstance(key, str) for key in expected_below(here))
+    expected = expected_below(here)
+    assert all(isinstance(key, str) for key in expected)
+    assert missing_points(here, frame_of([])) == len(expected)
 
 
 @SLOW
