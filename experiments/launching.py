@@ -159,7 +159,7 @@ def _jobs(config: Any) -> list[dict[str, Any]] | None:
             plain: Any = OmegaConf.to_container(job, resolve=True)
             jobs.append(plain)
     except (HydraException, OmegaConfBaseException) as error:
-        _leave("\n".join(str(said) for said in (error, error.__cause__) if said is not None), SOME_FAILED)
+        _leave("\n".join(str(said) for said in (error, error.__cause__) if said is not None), WRONG_INPUT)
     return jobs
 
 

@@ -17,7 +17,7 @@ import hydra
 from hydra.errors import CompactHydraException
 
 from experiments.interrupts import ending_quietly, listen
-from experiments.outcome import INTERRUPTED, SOME_FAILED, one_line, outcome, report_command
+from experiments.outcome import INTERRUPTED, SOME_FAILED, WRONG_INPUT, one_line, outcome, report_command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -67,7 +67,7 @@ def main() -> None:
         outcome.exit_codes.append(INTERRUPTED)
         print("interrupted; every row that was measured is kept", file=sys.stderr)
     except Exception as error:
-        outcome.exit_codes.append(SOME_FAILED)
+        outcome.exit_codes.append(WRONG_INPUT if isinstance(error, CompactHydraException) else SOME_FAILED)
         if asked_for_all:
             raise
         if isinstance(error, CompactHydraException):
