@@ -124,6 +124,8 @@ def _run(
             if sweep_directory is not None:
                 raise
             code = INTERRUPTED
+            # It may have come between a row's writing and its counting: what the journal holds is what is kept.
+            rows = [row for row in rows_below(directory) if row["key"] in keys]
         frame = frame_of(rows)
         if frame["status"].isin([FAILED, TIMEOUT]).any():
             code = max(code, SOME_FAILED)

@@ -137,6 +137,39 @@ def test_ctrl_c_ends_with_the_rows_so_far_reported(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "report.html").exists()
 
 
+def test_ctrl_c_right_after_a_row_was_written_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A row that was written when Ctrl-C came is counted, merged and reported, though the sweep had not gone on to the next."""
+    append = Journal.append
+
+    def interrupted(journal: Journal, row: dict[str, Any]) -> None:
+        append(journal, row)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Journal, "append", interrupted)
+    code, _ = job.run_job(TINY, tmp_path)
+    assert code == 130
+    assert "interrupted; 1 of 2 points are kept" in caplog.text
+    assert len(read_results(tmp_path).results) == 1
+
+
+def test_ctrl_c_while_the_report_is_made_says_how_to_make_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ctrl-C while the report is made ends with code 130, every row kept, and the commands that make it and go on."""
+
+    def interrupted(*given: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "publish", interrupted)
+    code, _ = job.run_job(TINY, tmp_path)
+    assert code == 130
+    assert f"the report was not made; to make it: python -m experiments.report {tmp_path}" in caplog.text
+    assert "interrupted; 2 of 2 points are kept. To go on: python -m experiments.sweep" in caplog.text
+    assert lines_of(tmp_path) == 2
+
+
 def test_ctrl_c_ends_a_multirun_with_the_rows_so_far_reported(tmp_path: Path) -> None:
     """Ctrl-C ends all jobs of a multirun, and what the first ones measured is merged, reported, and said to be less than expected."""
     process = start(tmp_path, "--multirun", *SMALL, "grid.n=1,2,3", "planners=['tests.deadly:endless_from_two']", "hydra.sweep.dir=all")
