@@ -7,6 +7,8 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 
+from experiments.interrupts import ending_quietly
+
 
 class MergedReport(Callback):
     """Checks a multirun before anything is launched, and in the end merges the jobs' rows and makes one report of them.
@@ -17,8 +19,10 @@ class MergedReport(Callback):
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
         """Refuse what cannot be run, and note what is expected. Raises SystemExit where there is nothing to launch."""
-        from experiments.launching import begin
         from experiments.outcome import outcome
+
+        with ending_quietly():  # with it comes PyTorch, and half loaded it could not even report
+            from experiments.launching import begin
 
         outcome.open_sweep = begin(config)
 

@@ -105,7 +105,7 @@ def _row(point: Point, memory: int, guess: int) -> dict[str, Any]:
         needs, near = _search(point, memory, guess)
         most = largest(_within(needs, memory), GREATEST_DIMENSION, near)
         need = needs(most or 1)
-    except Exception as error:  # a planner may be the user's own
+    except (Exception, SystemExit) as error:  # a planner may be the user's own
         return {**row, "reason": one_line(error)}
     return {**row, **vars(need)} if most and need is not None else {**row, "reason": _why_not_one(need, memory)}
 

@@ -18,6 +18,7 @@ from experiments.figures.machine import with_seconds
 from experiments.files import write_csv, write_text
 from experiments.page import render
 from experiments.publish import manifest_in, rows_in
+from experiments.seconds import left_out_of, seconds_that_count
 from experiments.words import counted
 
 MATCH = ("network", "activation", "loss", "dtype", "n", "d", "b", "mode", "wrt", "planner", "engine", "micro_batches")
@@ -31,7 +32,7 @@ class Comparison:
     """What two sweeps have in common: a row a point that both measured, and how many only one did.
 
     Of `table` the columns are MATCH, then each quantity as `…`, `…_other`, `…_difference` (the first minus the other), `seconds`,
-    `seconds_other` and `time_ratio` (the first over the other).
+    `seconds_other` and `time_ratio` (the first over the other). `untimed` rows of both had seconds that do not count: they did not run alone.
     """
 
     here: str
@@ -39,6 +40,7 @@ class Comparison:
     table: pd.DataFrame
     only_here: int
     only_there: int
+    untimed: int = 0
 
     @property
     def differing(self) -> pd.DataFrame:
@@ -56,9 +58,24 @@ class Comparison:
             return f"{matched} measured in both: operations and peak bytes are the same in all of them."
         return f"{matched} measured in both: operations or peak bytes DIFFER in {len(self.differing):,} of them."
 
+    @property
+    def times(self) -> str:
+        """What is to be known of the times, in a sentence; empty where all count."""
+        if not self.untimed:
+            return ""
+        return (
+            f"Times leave out {counted(self.untimed, 'row')} measured while other jobs ran on the same machine; --concurrent counts them."
+        )
 
-def compare_rows(here: pd.DataFrame, there: pd.DataFrame, names: tuple[str, str] = ("first", "other")) -> Comparison:
-    """Compare two tables of rows; a point that both measured twice, in two parts, counts twice."""
+
+def compare_rows(
+    here: pd.DataFrame, there: pd.DataFrame, names: tuple[str, str] = ("first", "other"), concurrent: bool = False
+) -> Comparison:
+    """Compare two tables of rows; a point that both measured twice, in two parts, counts twice.
+
+    Times are those of rows that ran alone in both, unless `concurrent` asks for all.
+    """
+    here, there = seconds_that_count(here, concurrent), seconds_that_count(there, concurrent)
     ours, theirs = _measured(here), _measured(there)
     both = ours.merge(theirs, on=[*MATCH, "part"], suffixes=("", "_other"))
     # What one sweep has in its grid the other may have among its larger shapes.
@@ -71,8 +88,9 @@ def compare_rows(here: pd.DataFrame, there: pd.DataFrame, names: tuple[str, str]
     for quantity in EXACT:
         columns += [quantity, f"{quantity}_other", f"{quantity}_difference"]
     columns += ["seconds", "seconds_other", "time_ratio"]
-    alone = [len(set(_labels(mine)) - set(_labels(both))) for mine in (ours, theirs)]
-    return Comparison(names[0], names[1], both[columns], *alone)
+    only_here, only_there = (len(set(_labels(mine)) - set(_labels(both))) for mine in (ours, theirs))
+    untimed = left_out_of(here) + left_out_of(there)
+    return Comparison(names[0], names[1], both[columns], only_here, only_there, untimed)
 
 
 def _measured(rows: pd.DataFrame) -> pd.DataFrame:
@@ -112,12 +130,12 @@ def summary_of(comparison: Comparison) -> list[dict[str, str]]:
     return lines
 
 
-def compare_directories(directory: Path, other: Path) -> Comparison:
+def compare_directories(directory: Path, other: Path, concurrent: bool = False) -> Comparison:
     """Compare two sweeps' directories: a table on the terminal, comparison.csv and comparison.html in the first.
 
     Raises ResultsError where one of them holds no rows.
     """
-    comparison = compare_rows(rows_in(directory), rows_in(other), (str(directory), str(other)))
+    comparison = compare_rows(rows_in(directory), rows_in(other), (str(directory), str(other)), concurrent)
     write_csv(directory / COMPARISON, comparison.table)
     write_text(directory / PAGE, _page(comparison, manifest_in(directory), manifest_in(other)))
     _say(comparison)
@@ -153,4 +171,6 @@ def _say(comparison: Comparison) -> None:
             name if line["engine"] == "autodiff" else f"{line['engine']} {name}", line["points"], *apart, line["time"], line["spread"]
         )
     Console().print(table)
+    if comparison.times:
+        print(comparison.times)
     print(f"only in {comparison.here}: {comparison.only_here}; only in {comparison.there}: {comparison.only_there}")

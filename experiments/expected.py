@@ -28,7 +28,7 @@ def forget_expected(directory: Path) -> None:
 def expected_below(directory: Path) -> set[str]:
     """The keys of all points that a directory, or else the jobs below it, were asked for; a file that is damaged counts as none."""
     whole = _read(directory / POINTS)
-    return whole if whole else {key for path in directory.rglob(POINTS) for key in _read(path)}
+    return whole if whole else {key for path in directory.rglob(POINTS) if path.parent != directory for key in _read(path)}
 
 
 def _read(path: Path) -> set[str]:
@@ -36,7 +36,7 @@ def _read(path: Path) -> set[str]:
         found = json.loads(path.read_bytes())
     except FileNotFoundError:
         return set()
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, OSError):
         found = None
     if isinstance(found, list) and all(isinstance(key, str) for key in found):
         return set(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
-import traceback
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,14 +22,25 @@ from experiments.capacity import capacity_of
 from experiments.capacity_table import CAPACITY
 from experiments.config import SweepConfig, sweep_config
 from experiments.expected import expected_below, write_expected
-from experiments.files import clear_partials, write_csv, write_json, write_text
+from experiments.files import clear_partials, write_csv, write_json
 from experiments.journal import Journal, rows_below
 from experiments.manifest import manifest_of
 from experiments.measure import measure
-from experiments.outcome import FINE, INTERRUPTED, SOME_FAILED, WRONG_INPUT, is_the_launchers, one_line, resume_command
+from experiments.outcome import (
+    FINE,
+    INTERRUPTED,
+    SOME_FAILED,
+    WRONG_INPUT,
+    is_the_launchers,
+    one_line,
+    report_command,
+    resume_command,
+    say_fault,
+)
 from experiments.points import Point, points_of
 from experiments.publish import MANIFEST, TIMELINES, publish
 from experiments.rows import FAILED, OK, SKIPPED, TIMEOUT, frame_of
+from experiments.seconds import seconds_that_count, seconds_words
 from experiments.shapes import needed_bytes, rows_from_shapes, serves_shapes
 from experiments.timelines import timelines_of
 from profiler.process import available_bytes
@@ -37,7 +48,7 @@ from profiler.units import human_bytes
 
 log = logging.getLogger("tapemeasure")
 
-FAULT = "fault.txt"
+SAY_EVERY_S = 10.0
 
 
 def run_job(given: dict[str, Any], directory: Path, sweep_directory: Path | None = None, concurrent: bool = False) -> tuple[int, float]:
@@ -60,6 +71,12 @@ def run_job(given: dict[str, Any], directory: Path, sweep_directory: Path | None
         print(f"error: {one_line(error)}", file=sys.stderr)
         _leave_no_trace(directory)
         return WRONG_INPUT, float("nan")
+    except BrokenPipeError:
+        print(
+            f"error: nobody reads the output any more; rows are kept; to go on: {resume_command(directory, is_multirun=False)}",
+            file=sys.stderr,
+        )
+        return SOME_FAILED, float("nan")
     except OSError as error:
         print(f"error: {one_line(error)}; {_how_to_go_on(directory, sweep_directory)}", file=sys.stderr)
         return SOME_FAILED, float("nan")
@@ -73,25 +90,16 @@ def run_job(given: dict[str, Any], directory: Path, sweep_directory: Path | None
 def publish_sweep(directory: Path) -> int:
     """Merge and publish what the jobs of a multirun left in its directory; returns the exit code, and says in one line what is wrong."""
     try:
-        expected = expected_below(directory)
-        if not expected and not rows_below(directory):
+        expected, rows = expected_below(directory), rows_below(directory)
+        if not expected and not rows:
             return FINE  # a dry run, or jobs that were refused at the door and have said so
-        return _publish(directory, expected, is_multirun=True)
+        return _publish(directory, rows, expected, is_multirun=True)
     except (TapemeasureError, OSError) as error:
-        print(f"error: {one_line(error)}; the rows are kept: python -m experiments.report {directory}", file=sys.stderr)
+        print(f"error: {one_line(error)}; the rows are kept: {report_command(directory)}", file=sys.stderr)
         return SOME_FAILED
     except Exception as error:
         say_fault(error, directory)
         return SOME_FAILED
-
-
-def say_fault(error: Exception, directory: Path) -> None:
-    """One line about a fault of ours; where it happened goes to a file, so that it can be reported."""
-    print(
-        f"error: {one_line(error)}; a fault of this program, please report it with {directory / FAULT}; the rows are kept", file=sys.stderr
-    )
-    with suppress(OSError):
-        write_text(directory / FAULT, "".join(traceback.format_exception(error)))
 
 
 def _run(
@@ -121,11 +129,17 @@ def _run(
             if sweep_directory is not None:
                 raise
             code = INTERRUPTED
+            # It may have come between a row's writing and its counting: what the journal holds is what is kept.
+            rows = [row for row in rows_below(directory) if row["key"] in keys]
         frame = frame_of(rows)
         if frame["status"].isin([FAILED, TIMEOUT]).any():
             code = max(code, SOME_FAILED)
         if sweep_directory is None and len(frame):
-            code = max(code, _publish(directory, keys if code != INTERRUPTED else set()))
+            try:
+                code = max(code, _publish(directory, rows_below(directory), keys if code != INTERRUPTED else set()))
+            except KeyboardInterrupt:
+                code = INTERRUPTED
+                log.warning("the report was not made; to make it: %s", report_command(directory))
     if code == INTERRUPTED:
         log.warning(
             "interrupted; %d of %d points are kept. To go on: %s", len(frame), len(points), resume_command(directory, is_multirun=False)
@@ -133,15 +147,15 @@ def _run(
     return code, _objective(frame, config.objective)
 
 
-def _publish(directory: Path, expected: set[str], is_multirun: bool = False) -> int:
-    """Make the tables and the report of a directory and say what came of it; returns the exit code."""
+def _publish(directory: Path, rows: list[dict[str, Any]], expected: set[str], is_multirun: bool = False) -> int:
+    """Make the tables and the report of a directory's rows and say what came of it; returns the exit code."""
     keys: set[str] = set()
     lost = False
-    if rows_below(directory):
-        results = publish(directory)
-        rows = pd.concat([results.results, results.scale], ignore_index=True)
-        _say_closing(rows, directory)
-        keys, lost = set(rows["key"]), bool(rows["status"].isin([FAILED, TIMEOUT]).any())
+    if rows:
+        results = publish(directory, rows)
+        table = pd.concat([results.results, results.scale], ignore_index=True)
+        _say_closing(table, directory)
+        keys, lost = set(table["key"]), bool(table["status"].isin([FAILED, TIMEOUT]).any())
     missing = len(expected - keys)
     if missing:
         say = "%d OF %d POINTS ARE MISSING: they were not measured. To go on: %s"
@@ -163,9 +177,10 @@ def _objective(rows: pd.DataFrame, column: str) -> float:
 
 
 def _measured(points: list[Point], timeout_s: float | None, show_progress: bool) -> Iterator[dict[str, Any]]:
-    """The row of each point, measured when it is asked for; a bar on a terminal, else a line now and then."""
+    """The row of each point, measured when it is asked for; a bar on a terminal, else a line every hundred points or ten seconds."""
     on_terminal = show_progress and sys.stderr.isatty()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    said = time.monotonic()
     with Progress(*columns, console=Console(stderr=True), disable=not on_terminal) as progress:
         bar = progress.add_task("measuring", total=len(points))
         # A planner of the user's own that never ends is stopped by the time limit alone, in a process of its own.
@@ -177,19 +192,20 @@ def _measured(points: list[Point], timeout_s: float | None, show_progress: bool)
             progress.update(bar, advance=1)
             if row["status"] in (FAILED, TIMEOUT):
                 log.error("%s: %s: %s", point, row["status"], row["reason"])
-            elif not on_terminal and (done % 100 == 0 or done == len(points) or point.part == "scale"):
+            elif not on_terminal and (done % 100 == 0 or done == len(points) or time.monotonic() - said >= SAY_EVERY_S):
                 log.info("%d of %d: %s", done, len(points), point)
+                said = time.monotonic()
 
 
 def say_plan(points: list[Point]) -> None:
     """What a sweep would measure: how many points, how many of them would not fit or have no plan, and the greatest predicted peak."""
     available = available_bytes()
-    needed = needed_bytes(points)
+    needed, failing = needed_bytes(points)
     skipped = sum(point.execute and whole > available for point, (_, whole) in needed.items())
     print(f"{len(points)} points, {skipped} of which would be skipped: {human_bytes(available)} are available")
-    if len(needed) < len(points):
-        lost = next(point for point in points if point not in needed)
-        print(f"{len(points) - len(needed)} of them would fail, since their planner cannot serve them: the first is {lost}")
+    if failing:
+        point, reason = next(iter(failing.items()))
+        print(f"{len(failing)} would fail: the first is {point}: {reason}")
     if needed:
         greatest = max(needed, key=lambda point: needed[point][0])
         peak = needed[greatest][0]
@@ -212,6 +228,9 @@ def _say_closing(rows: pd.DataFrame, directory: Path) -> None:
         print("; ".join(f"{count} {status}" for status, count in sorted(statuses.items())))
         for row in rows[rows["status"].isin([FAILED, TIMEOUT])].head(5).itertuples():
             print(f"  {row.status} n={row.n} d={row.d} b={row.b} {row.mode}: {row.reason}")
+    seconds = seconds_words(seconds_that_count(rows), concurrent=False)
+    if seconds:
+        print(seconds.replace("python -m experiments.report DIR", report_command(directory)))
     print(f"report: {directory / 'report.html'}")
 
 

@@ -4,7 +4,7 @@ A journal is a file of one JSON object a line, appended a whole line at a time. 
 torn; reading passes over a line that is no valid row, and `Journal` mends the end before it appends. One process at a time writes a
 journal: a lock that the system releases when that process ends, however it ends, refuses a second one.
 
-Bound: SIGKILL loses nothing that was appended; when the whole machine loses power, rows of the last second may be gone. On a
+Bound: SIGKILL loses nothing that was appended; when the whole machine loses power, the rows of one second may be gone. On a
 file system without locks (or a system without `fcntl`) nothing refuses the second writer.
 """
 
@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from experiments.errors import ResultsError
+from experiments.files import lock
 from experiments.rows import COLUMNS, problem_of
 
 log = logging.getLogger("tapemeasure")
@@ -60,6 +61,13 @@ def _row_of_line(line: bytes) -> dict[str, Any] | None:
     return None if problem_of(row) else row
 
 
+def taken(directory: Path) -> ResultsError:
+    """The error for a directory that another sweep is writing."""
+    return ResultsError(
+        f"{directory} is being written by another sweep; expected to be alone in it; wait for the other or take another directory"
+    )
+
+
 class Journal:
     """Appends rows to a directory's journal, each whole before the next point is run.
 
@@ -80,17 +88,12 @@ class Journal:
 
     def _lock(self) -> None:
         try:
-            import fcntl
-        except ImportError:
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ResultsError(
-                f"{self.path.parent} is being written by another sweep; expected to be alone in it; wait for the other or take another directory"
-            ) from None
+            alone = lock(self._file)
         except OSError:
             log.warning("%s: this file system has no locks; let no two sweeps write the same directory", self.path)
+            return
+        if not alone:
+            raise taken(self.path.parent)
 
     def _mend(self) -> None:
         """End the last line if it is a whole row, else cut it off."""

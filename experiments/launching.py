@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -70,22 +71,24 @@ def begin(config: Any) -> Path:
 
 def _noted(config: Any, directory: Path) -> Path:
     """Count and note the points of all jobs."""
+    from experiments.job import say_plan
+
     jobs = _jobs(config)
     from experiments.config import sweep_config
     from experiments.expected import forget_expected, write_expected
-    from experiments.job import say_plan
     from experiments.journal import rows_below
     from experiments.points import points_of
     from experiments.rows import OK, SKIPPED
 
-    forget_expected(directory)
-    if jobs is None:
-        return directory
-    configs = [sweep_config(job) for job in jobs]
+    configs = [sweep_config(job) for job in jobs or []]
     points = {point.key: point for config in configs for point in points_of(config)}
     if any(config.dry_run for config in configs):
         say_plan(list(points.values()))
         _leave("", FINE)
+    _take(directory)
+    forget_expected(directory)
+    if jobs is None:
+        return directory
     write_expected(directory, points)
     found = points.keys() & {row["key"] for row in rows_below(directory) if row["status"] in (OK, SKIPPED)}
     say = f"{len(points)} points: {len(found)} found, {len(points) - len(found)} to measure, in {len(configs)} jobs"
@@ -95,6 +98,24 @@ def _noted(config: Any, directory: Path) -> Path:
     with (directory / "sweep.log").open("a") as file:
         file.write(f"{say}\n{go_on}\n")
     return directory
+
+
+def _take(directory: Path) -> None:
+    """Keep another multirun out of a directory until this command line ends; a lock on the directory itself leaves nothing behind.
+
+    Raises ResultsError where another one has it.
+    """
+    from experiments.files import lock
+    from experiments.journal import taken
+    from experiments.outcome import outcome
+
+    directory.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # a system that opens no directories, a file system without locks: there the jobs' own journals refuse
+        file = os.open(directory, os.O_RDONLY)
+        if not lock(file):
+            os.close(file)
+            raise taken(directory)
+        outcome.lock = file
 
 
 def _refuse(launcher: Mapping[str, Any], directory: Path) -> None:
@@ -138,7 +159,7 @@ def _jobs(config: Any) -> list[dict[str, Any]] | None:
             plain: Any = OmegaConf.to_container(job, resolve=True)
             jobs.append(plain)
     except (HydraException, OmegaConfBaseException) as error:
-        _leave("\n".join(str(said) for said in (error, error.__cause__) if said is not None), SOME_FAILED)
+        _leave("\n".join(str(said) for said in (error, error.__cause__) if said is not None), WRONG_INPUT)
     return jobs
 
 

@@ -67,7 +67,7 @@ def measure(point: Point, timeout_s: float | None = None) -> dict[str, Any]:
     Larger shapes, and every point under a time limit, run in a child process of their own.
     """
     try:
-        if point.part == "scale" or timeout_s is not None or (point.execute and _least_bytes(point) >= LARGE_BYTES):
+        if has_own_process(point, timeout_s):
             outcome = run_in_child(_measured, point, timeout_s=timeout_s, threads=point.threads)
             if outcome.status != OK:
                 return row_of(point, status=outcome.status, reason=outcome.reason)
@@ -78,13 +78,13 @@ def measure(point: Point, timeout_s: float | None = None) -> dict[str, Any]:
         if measured["status"] == OK and point.execute and point.measure_process:
             measured.update(_process_memory(point, measured["peak_bytes"], timeout_s))
         row = row_of(point, **measured)
-    except Exception as error:  # a planner may be the user's own, and PyTorch raises what it likes: it is this point's failure alone
+    except (Exception, SystemExit) as error:  # a planner may be the user's own, and PyTorch raises what it likes: it costs this point alone
         return failed_row(point, error)
     problem = problem_of(row)
     return row if problem is None else row_of(point, status=FAILED, reason=problem)
 
 
-def failed_row(point: Point, error: Exception) -> dict[str, Any]:
+def failed_row(point: Point, error: BaseException) -> dict[str, Any]:
     """The row of a point that raised; a launcher's word to the whole job is passed on."""
     if is_the_launchers(error):
         raise error
@@ -96,12 +96,18 @@ def columns_beside(point: Point) -> dict[str, Any]:
     return {**_theory(point), **parameters_of(point.planner)}
 
 
-def _least_bytes(point: Point) -> int:
-    """Less than a run of the point needs: its weights, and two values of a layer."""
-    return int(getattr(torch, point.dtype).itemsize) * point.d * (point.n * point.d + 2 * point.b)
+def has_own_process(point: Point, timeout_s: float | None) -> bool:
+    """Whether a point is measured in a process of its own: a larger shape, one that may hold LARGE_BYTES, any under a time limit."""
+    return point.part == "scale" or timeout_s is not None or (point.execute and _most_bytes(point) >= LARGE_BYTES)
 
 
-def _one_line(error: Exception) -> str:
+def _most_bytes(point: Point) -> int:
+    """About the most that a run of the point holds, whatever its mode: weights, their gradients, two values of each layer and a few more."""
+    layer, batch = point.d**2, point.b * point.d
+    return int(getattr(torch, point.dtype).itemsize) * (2 * point.n * layer + 2 * (point.n + 3) * batch)
+
+
+def _one_line(error: BaseException) -> str:
     """The first line of what an error says, with its type where it is none of ours."""
     said = (str(error).strip().splitlines() or [""])[0]
     if isinstance(error, TapemeasureError | theory.TheoryError | RuntimeError) and said:

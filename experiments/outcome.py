@@ -9,19 +9,23 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+import traceback
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 FINE, SOME_FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+FAULT = "fault.txt"
 _DIRECTORIES = ("hydra.run.dir=", "hydra.sweep.dir=")
 
 
 @dataclass
 class Outcome:
-    """The exit codes that jobs came to in this process, and the directory of a multirun that was begun and not yet ended."""
+    """The exit codes that jobs came to in this process; of a multirun its directory until it has ended, and the open file that locks it."""
 
     exit_codes: list[int] = field(default_factory=list)
     open_sweep: Path | None = None
+    lock: int | None = None
 
     def exit_code(self) -> int:
         """The worst of what was noted."""
@@ -41,9 +45,25 @@ def one_line(error: BaseException) -> str:
     return said if isinstance(error, TapemeasureError) else f"{type(error).__name__}: {said}".rstrip(": ")
 
 
+def say_fault(error: Exception, directory: Path) -> None:
+    """One line about a fault of ours; where it happened goes to a file, so that it can be reported."""
+    print(
+        f"error: {one_line(error)}; a fault of this program, please report it with {directory / FAULT}; the rows are kept", file=sys.stderr
+    )
+    from experiments.files import write_text
+
+    with suppress(OSError):
+        write_text(directory / FAULT, "".join(traceback.format_exception(error)))
+
+
 def is_the_launchers(error: BaseException) -> bool:
     """Whether an error is a launcher's word to the whole job, raised in the middle of whatever runs: submitit's, when a job's time is over."""
     return type(error).__module__.split(".")[0] == "submitit"
+
+
+def report_command(directory: Path) -> str:
+    """The command line that makes a directory's report again."""
+    return shlex.join(["python", "-m", "experiments.report", str(directory.absolute())])
 
 
 def resume_command(directory: Path, is_multirun: bool) -> str:
@@ -53,8 +73,9 @@ def resume_command(directory: Path, is_multirun: bool) -> str:
     arguments = [argument for argument in sys.argv[1:] if not argument.lstrip("+").startswith(_DIRECTORIES)]
     where = "hydra.sweep.dir" if is_multirun else "hydra.run.dir"
     path = str(directory.absolute())
-    if not re.fullmatch(r"[\w./-]+", path):  # what Hydra's grammar would take apart is quoted for it, and all of it for the shell
-        path = "'" + path.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    if not re.fullmatch(r"[\w./-]+", path, re.ASCII):  # what Hydra's grammar would take apart is quoted for it, and all of it for the shell
+        # In its quotes a backslash stands for itself, but before a quote or at the end.
+        path = "'" + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), path) + "'"
     # Beside the other overrides: behind a flag, argparse would not take it for one.
     overrides = [place for place, argument in enumerate(arguments) if "=" in argument and not argument.startswith("-")]
     arguments.insert(overrides[-1] + 1 if overrides else len(arguments), f"{where}={path}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -46,7 +47,11 @@ def indexed(text: str) -> Markup:
 
 def page_figures(folder: Path, names: Iterable[str]) -> list[PageFigure]:
     """The figures of a folder, of those names and in that order, as they go into a page; what is not there is left out."""
-    return [_page_figure(name, path.read_text()) for name in names if (path := folder / f"{name}.svg").exists()]
+    found = []
+    for name in names:
+        with suppress(FileNotFoundError):  # it may go while it is read: a running sweep makes its figures again
+            found.append(_page_figure(name, (folder / f"{name}.svg").read_text()))
+    return found
 
 
 def _page_figure(name: str, text: str) -> PageFigure:

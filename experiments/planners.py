@@ -10,6 +10,7 @@ from autodiff.checkpointing import Planner, parse_planner
 from autodiff.errors import TapemeasureError
 from experiments import theory
 from experiments.errors import ConfigError
+from experiments.outcome import one_line
 from experiments.theory_checkpointing import PLANNERS as WITH_A_FORMULA
 from experiments.theory_checkpointing import Checkpointed, checkpointed
 
@@ -24,6 +25,8 @@ def canonical_planner(key: str, value: Any) -> str:
         return str(parse_planner(value))
     except TapemeasureError as error:
         raise ConfigError(f"{key}={value!r}: {error}") from error
+    except (Exception, SystemExit) as error:  # a planner may be the user's own, and so may be what its module does
+        raise ConfigError(f"{key}={value!r}: making it failed ({one_line(error)}); expected a planner that can be made") from error
 
 
 def serves(planner: str, n: int) -> bool:

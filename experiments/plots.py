@@ -7,6 +7,7 @@ draws the one figure that the README shows.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,10 @@ from experiments.figures.schedules import draw_schedules
 from experiments.figures.style import Drawing, png_of, styled, svg_of
 from experiments.figures.timelines import draw_timelines
 from experiments.files import write_bytes, write_text
+from experiments.outcome import one_line
 from experiments.publish import Results, read_results
+
+log = logging.getLogger("tapemeasure")
 
 FIGURES: dict[str, Callable[[Results], Drawing | None]] = {
     "residuals": draw_residuals,
@@ -53,11 +57,19 @@ FOLDER = "figures"
 
 
 def drawings(results: Results) -> dict[str, Drawing]:
-    """Every figure that the results have data for."""
+    """Every figure that the results have data for; figures of seconds leave out rows that did not run alone, unless the results count them.
+
+    A figure that cannot be drawn costs no report: the log says which, and why.
+    """
+    shown = results.shown()
     made = {}
     for name, draw in FIGURES.items():
-        with styled(name):
-            drawing = draw(results)
+        try:
+            with styled(name):
+                drawing = draw(shown)
+        except Exception as error:  # rows may hold anything of their kind, from files that somebody may have changed
+            log.error("the figure %s is left out: %s; a fault of this program, please report it", name, one_line(error))
+            continue
         if drawing is not None:
             made[name] = drawing
     return made

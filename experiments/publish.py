@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from experiments.files import clear_partials, write_csv, write_json
 from experiments.journal import JOURNAL, rows_below
 from experiments.manifest import sound
 from experiments.rows import GREATEST_WHOLE, frame_of, read_rows
+from experiments.seconds import seconds_that_count
 from experiments.timelines import GROUP
 
 log = logging.getLogger("tapemeasure")
@@ -28,7 +29,7 @@ EVENT = ("step", "event", "node", "phase", "live_bytes")
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What a report is made of: the tables of a sweep and its manifest."""
+    """What a report is made of: the tables of a sweep and its manifest; `concurrent`, whether seconds of rows that did not run alone count."""
 
     directory: Path
     results: pd.DataFrame
@@ -37,18 +38,25 @@ class Results:
     timelines: pd.DataFrame
     manifest: dict[str, Any]
     capacity: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CAPACITY_COLUMNS)))
+    concurrent: bool = False
+
+    def shown(self) -> Results:
+        """The same results with the seconds that count: what figures and report are made of."""
+        parts = {name: seconds_that_count(frame, self.concurrent) for name, frame in (("results", self.results), ("scale", self.scale))}
+        return replace(self, **parts)
 
 
-def publish(directory: Path) -> Results:
+def publish(directory: Path, rows: list[dict[str, Any]] | None = None, concurrent: bool = False) -> Results:
     """Merge the journals below a directory into its tables, and make its figures and its report.
 
-    Raises ResultsError where there are no rows.
+    `rows` are those of the journals, where they were read already; `concurrent` counts seconds of rows that did not run alone. Raises
+    ResultsError where there are no rows.
     """
     from experiments.growth import formulas_of
     from experiments.plots import draw_figures
     from experiments.report import write_report
 
-    frame = frame_of(rows_below(directory))
+    frame = frame_of(rows_below(directory) if rows is None else rows)
     if frame.empty:
         raise ResultsError(f"{directory} holds no rows; expected a directory that a sweep wrote ({JOURNAL} in it or below it)")
     clear_partials(directory)
@@ -59,7 +67,7 @@ def publish(directory: Path) -> Results:
     timelines = _merged_timelines(sorted({path.parent for path in directory.rglob(TIMELINES)} | {directory}), can_do_without=True)
     manifest = manifest_in(directory, can_do_without=True)
     capacity = read_capacity(sorted({path.parent for path in directory.rglob(CAPACITY)} | {directory}))
-    results = Results(directory, exact, scale, complexity, timelines, manifest, capacity)
+    results = Results(directory, exact, scale, complexity, timelines, manifest, capacity, concurrent)
     write_csv(directory / RESULTS, exact)
     if len(scale):
         write_csv(directory / SCALE, scale)
@@ -73,7 +81,7 @@ def publish(directory: Path) -> Results:
     return results
 
 
-def publish_again(directory: Path) -> Results:
+def publish_again(directory: Path, concurrent: bool = False) -> Results:
     """Make a directory's report again: from its journals where it has any, else from the tables that lie in it.
 
     Raises ResultsError where there is neither.
@@ -81,9 +89,10 @@ def publish_again(directory: Path) -> Results:
     from experiments.plots import draw_figures
     from experiments.report import write_report
 
-    if rows_below(directory):
-        return publish(directory)
-    results = read_results(directory)
+    rows = rows_below(directory)
+    if rows:
+        return publish(directory, rows, concurrent)
+    results = replace(read_results(directory), concurrent=concurrent)
     draw_figures(results)
     write_report(results)
     return results

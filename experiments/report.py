@@ -18,12 +18,16 @@ from experiments.advice import advice_of
 from experiments.answers import CASE, DIFFERENCES, answers_of, held_against
 from experiments.capacity_table import capacities_of
 from experiments.engines import engines_of
+from experiments.expected import expected_below
 from experiments.files import write_text
 from experiments.fit import UNDECIDED
+from experiments.interrupts import listen
 from experiments.lessons import lessons_of
+from experiments.outcome import FINE, INTERRUPTED, SOME_FAILED, WRONG_INPUT, one_line, say_fault
 from experiments.page import page_figures, render
 from experiments.plots import FIGURES, FOLDER
 from experiments.publish import Results, publish_again
+from experiments.seconds import seconds_words
 from experiments.verdict import Verdict, verdict_of
 from experiments.words import counted, joined, order_words, pretty, short_bytes
 
@@ -33,7 +37,8 @@ MOST_LOST = 200
 
 def write_report(results: Results) -> Path:
     """Write the page of a sweep, with the figures that lie in its directory; returns its path."""
-    rows = pd.concat([frame for frame in (results.results, results.scale) if len(frame)] or [results.results], ignore_index=True)
+    shown = results.shown()
+    rows = pd.concat([frame for frame in (shown.results, shown.scale) if len(frame)] or [shown.results], ignore_index=True)
     verdict = verdict_of(rows)
     lost = rows[rows["status"] != "ok"]
     answers = answers_of(results.complexity)
@@ -43,6 +48,7 @@ def write_report(results: Results) -> Path:
         verdict=verdict,
         headline=headline(verdict, rows),
         alarms=alarms(verdict, missing_points(results.directory, rows)),
+        seconds=seconds_words(rows, results.concurrent),
         summary=_summary(rows),
         answers=[case for case in answers if case.decided],
         open_answers=[case for case in answers if not case.decided],
@@ -105,11 +111,8 @@ def alarms(verdict: Verdict, missing: int) -> list[str]:
 
 
 def missing_points(directory: Path, rows: pd.DataFrame) -> int:
-    """How many points of the sweep (its points.json, where there is one) have no row."""
-    expected: set[str] = set()
-    for path in directory.rglob("points.json"):
-        expected |= set(json.loads(path.read_text()))
-    return len(expected - set(rows["key"]))
+    """How many points of the sweep (its points.json, where there is one that can be read) have no row."""
+    return len(expected_below(directory) - set(rows["key"]))
 
 
 def _summary(rows: pd.DataFrame) -> list[dict[str, str]]:
@@ -196,6 +199,7 @@ def made_with(manifest: dict[str, Any]) -> list[tuple[str, str]]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
+    listen()
     parser = argparse.ArgumentParser(
         prog="python -m experiments.report",
         description="Make the tables, figures and report of a sweep again from what lies in its directory, or compare two sweeps.",
@@ -204,21 +208,30 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "other", type=Path, metavar="OTHER_DIR", nargs="?", help="another one: compare them; the comparison is put into DIR"
     )
+    parser.add_argument(
+        "--concurrent", action="store_true", help="count the seconds of rows that were measured while other jobs ran on the same machine"
+    )
     given = parser.parse_args(arguments)
     try:
         if given.other is not None:
             from experiments.compare import compare_directories
 
-            compare_directories(given.directory, given.other)
-            return 0
-        results = publish_again(given.directory)
+            compare_directories(given.directory, given.other, given.concurrent)
+            return FINE
+        results = publish_again(given.directory, given.concurrent)
     except (TapemeasureError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return WRONG_INPUT
+    except KeyboardInterrupt:
+        print("interrupted; the rows are kept, and the report can be made again", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        say_fault(error, given.directory)
+        return SOME_FAILED
     rows = pd.concat([results.results, results.scale], ignore_index=True)
     print(headline(verdict_of(rows), rows)["words"])
     print(f"report: {results.directory / REPORT}")
-    return 0
+    return FINE
 
 
 if __name__ == "__main__":

@@ -49,10 +49,10 @@ def predictions(points: Iterable[Point]) -> dict[Point, dict[str, int]]:
         return {point: _columns([point], fold(*plan_of(point, network_of(point))), {})[point] for point in points}
 
 
-def needed_bytes(points: Iterable[Point]) -> dict[Point, tuple[int, int]]:
-    """The predicted peak of each point, and the bytes that running it needs in all: peak, parameters and inputs.
+def needed_bytes(points: Iterable[Point]) -> tuple[dict[Point, tuple[int, int]], dict[Point, str]]:
+    """The predicted peak of each point, and the bytes that running it needs in all: peak, parameters and inputs; and why points would fail.
 
-    PyTorch's points stand as ours without a planner, a few activations less. Left out are points that their planner cannot serve.
+    PyTorch's points stand as ours without a planner, a few activations less.
     """
     alike: dict[Point, list[Point]] = {}
     for point in points:
@@ -64,12 +64,15 @@ def needed_bytes(points: Iterable[Point]) -> dict[Point, tuple[int, int]]:
     for point in alike:
         kinds.setdefault(_kind(point), []).append(point)
     needed: dict[Point, tuple[int, int]] = {}
+    failing: dict[Point, str] = {}
     for members in kinds.values():
         for point, row in _rows_of_a_kind(members).items():
             if row["status"] == OK:
                 given = row["parameter_bytes"] + row["input_bytes"]
                 needed.update(dict.fromkeys(alike[point], (row["peak_bytes"], row["peak_bytes"] + given)))
-    return needed
+            else:
+                failing.update(dict.fromkeys(alike[point], row["reason"]))
+    return needed, failing
 
 
 def _kind(point: Point) -> Point:
@@ -86,7 +89,7 @@ def _rows_of_a_kind(points: Sequence[Point]) -> dict[Point, dict[str, Any]]:
     """The rows of points of one kind; where they cannot be told together, each by itself, so that one failure is one row's."""
     try:
         found = predictions(points)
-    except Exception as error:  # a planner may be the user's own
+    except (Exception, SystemExit) as error:  # a planner may be the user's own
         if len(points) == 1:
             return {points[0]: failed_row(points[0], error)}
         return {point: row for one in points for point, row in _rows_of_a_kind([one]).items()}
@@ -96,7 +99,7 @@ def _rows_of_a_kind(points: Sequence[Point]) -> dict[Point, dict[str, Any]]:
 def _row(point: Point, columns: dict[str, int]) -> dict[str, Any]:
     try:
         beside = columns_beside(point)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return failed_row(point, error)
     measured = {name: value for name, value in columns.items() if not name.startswith("peak_") or name in (*PEAK_ROLES, "peak_bytes")}
     row = row_of(point, status=OK, reason="", audit="", predicted_peak_bytes=columns["peak_bytes"], **measured, **beside)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from hydra.errors import CompactHydraException
 
-from experiments.outcome import INTERRUPTED, SOME_FAILED, one_line, outcome
+from experiments.interrupts import ending_quietly, listen
+from experiments.outcome import INTERRUPTED, SOME_FAILED, WRONG_INPUT, one_line, outcome, report_command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -34,10 +35,12 @@ def task(cfg: DictConfig) -> float:
     from hydra.types import RunMode
     from omegaconf import OmegaConf
 
-    from experiments.job import run_job
+    with ending_quietly():
+        from experiments.job import run_job
     from experiments.launching import let_children_start, runs_side_by_side
 
     let_children_start()
+    logging.getLogger("torch").setLevel(logging.WARNING)  # it has something to say of its caches where a sweep is interrupted
     logging.raiseExceptions = False  # a log that cannot be written, on a full disk say, is not to bury the line that says so
     here = HydraConfig.get()
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
@@ -54,6 +57,7 @@ def task(cfg: DictConfig) -> float:
 
 def main() -> None:
     """The command line; exits non-zero where a point failed or is missing, a key is wrong, or a disk is."""
+    listen()
     _prefer_own_presets()
     asked_for_all = os.environ.get(_FULL_ERROR) == "1"
     os.environ[_FULL_ERROR] = "1"  # what Hydra would print as a traceback comes here and is told in a line
@@ -63,7 +67,7 @@ def main() -> None:
         outcome.exit_codes.append(INTERRUPTED)
         print("interrupted; every row that was measured is kept", file=sys.stderr)
     except Exception as error:
-        outcome.exit_codes.append(SOME_FAILED)
+        outcome.exit_codes.append(WRONG_INPUT if isinstance(error, CompactHydraException) else SOME_FAILED)
         if asked_for_all:
             raise
         if isinstance(error, CompactHydraException):
@@ -72,6 +76,8 @@ def main() -> None:
             print(f"error: {_cause(error)}; {_FULL_ERROR}=1 in the environment shows where", file=sys.stderr)
     finally:
         _close_sweep()
+        if outcome.lock is not None:
+            os.close(outcome.lock)
     sys.exit(outcome.exit_code())
 
 
@@ -106,9 +112,9 @@ def _close_sweep() -> None:
 
     try:
         outcome.exit_codes.append(publish_sweep(directory))
+        print("the sweep did not come to its end; what there is, is reported", file=sys.stderr)
     except KeyboardInterrupt:
-        print(f"interrupted again; the rows are kept: python -m experiments.report {directory}", file=sys.stderr)
-    print("the sweep did not come to its end; what there is, is reported", file=sys.stderr)
+        print(f"interrupted again; the rows are kept: {report_command(directory)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sys
 import time
 
 import psutil
@@ -37,6 +38,11 @@ def endless(program: Program) -> Schedule:
     """Never comes back."""
     while True:
         time.sleep(60)
+
+
+def leaving(program: Program) -> Schedule:
+    """Leaves, as a script does that has seen enough."""
+    sys.exit(3)
 
 
 def faulty(program: Program) -> Schedule:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pandas as pd
 import pytest
@@ -24,7 +25,7 @@ from experiments.expected import POINTS, expected_below
 from experiments.journal import JOURNAL, Journal, read_journal
 from experiments.points import points_of
 from experiments.publish import COMPLEXITY, MANIFEST, RESULTS, TIMELINES, publish_again, read_results
-from experiments.report import write_report
+from experiments.report import main, missing_points, write_report
 from experiments.rows import COLUMNS, STATUSES, frame_of, problem_of, read_rows, row_of
 from tests.command_line import run_main
 
@@ -191,6 +192,63 @@ def test_a_row_of_any_values_is_valid_or_passed_over(finished: Path, here: Path,
     pd.testing.assert_frame_equal(read_rows(here / RESULTS), frame)
 
 
+@FEW
+@given(
+    changes=st.dictionaries(
+        st.sampled_from(COLUMNS[1:]), values | st.text("\x00\x01\x1b\ufffe$<&\n'\"\\", max_size=3), min_size=1, max_size=5
+    ),
+    several=st.integers(1, 3),
+)
+def test_rows_of_any_values_make_a_report(
+    finished: Path, here: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], several: int
+) -> None:
+    """Whatever valid rows hold, absurd numbers and odd letters too, the command makes its report: exit 0, and not a word of an error."""
+    directory = here / "run"
+    shutil.rmtree(directory, ignore_errors=True)
+    shutil.copytree(finished, directory)
+    rows = read_journal(directory / JOURNAL)
+    rows = [{**row, **changes} if place < several else row for place, row in enumerate(rows)]
+    (directory / JOURNAL).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with mock.patch("experiments.plots.draw_figures", return_value={}):
+        assert main([str(directory)]) == 0
+    assert "error" not in capsys.readouterr().err
+    assert len(read_results(directory).results) + len(read_results(directory).scale) == sum(problem_of(row) is None for row in rows)
+
+
+@SLOW
+@given(
+    data=st.data(),
+    grid=st.fixed_dictionaries({axis: st.lists(st.integers(1, 3), min_size=1, max_size=2) for axis in "ndb"}),
+    modes=st.lists(st.sampled_from(["no_grad", "full", "w1_only", "only", "checkpointed"]), min_size=1, max_size=2, unique=True),
+    names=st.sets(st.sampled_from([JOURNAL, POINTS, MANIFEST, TIMELINES, COMPLEXITY, RESULTS]), max_size=3),
+)
+def test_a_sweep_goes_on_in_a_damaged_directory(
+    finished: Path,
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+    data: st.DataObject,
+    grid: dict[str, list[int]],
+    modes: list[str],
+    names: set[str],
+) -> None:
+    """Any grid into a directory whose files have any damage: no row that is whole is lost, each point has its row, nothing is a fault."""
+    directory = here / "run"
+    shutil.rmtree(directory, ignore_errors=True)
+    shutil.copytree(finished, directory)
+    for name in names:
+        (directory / name).write_bytes(data.draw(damages((finished / name).read_bytes())))
+    before = read_journal(directory / JOURNAL)
+    sweep = {**TINY, "grid": grid, "modes": modes}
+    with mock.patch("experiments.plots.draw_figures", return_value={}):
+        code, _ = job.run_job(sweep, directory)
+    assert (code, capsys.readouterr().err) == (0, "")
+    rows = read_journal(directory / JOURNAL)
+    assert rows[: len(before)] == before
+    table = frame_of(rows)
+    assert {point.key for point in points_of(sweep_config(sweep))} <= set(table.loc[table["status"] == "ok", "key"])
+    assert set(read_results(directory).results["key"]) | set(read_results(directory).scale["key"]) == set(table["key"])
+
+
 @MANY
 @given(data=st.data())
 def test_a_damaged_table_loses_no_valid_row(finished: Path, here: Path, data: st.DataObject) -> None:
@@ -211,7 +269,7 @@ def test_a_damaged_table_loses_no_valid_row(finished: Path, here: Path, data: st
 
 
 @SLOW
-@given(data=st.data(), name=st.sampled_from([MANIFEST, TIMELINES, COMPLEXITY, RESULTS, JOURNAL]), has_journal=st.booleans())
+@given(data=st.data(), name=st.sampled_from([MANIFEST, TIMELINES, COMPLEXITY, RESULTS, JOURNAL, POINTS]), has_journal=st.booleans())
 def test_a_directory_with_any_damage_is_reported_or_told(
     finished: Path, here: Path, monkeypatch: pytest.MonkeyPatch, data: st.DataObject, name: str, has_journal: bool
 ) -> None:
@@ -237,9 +295,11 @@ def test_a_directory_with_any_damage_is_reported_or_told(
 @given(data=st.data())
 def test_damaged_expectations_are_none(finished: Path, here: Path, data: st.DataObject) -> None:
     """A points.json with any damage is either a set of keys still, or counts as none."""
-    damaged = data.draw(damages((finished / POINTS).read_bytes()))
+    damaged = data.draw(damages((finished / POINTS).read_bytes()) | anything.map(lambda value: json.dumps(value).encode()))
     (here / POINTS).write_bytes(damaged)
-    assert all(isinstance(key, str) for key in expected_below(here))
+    expected = expected_below(here)
+    assert all(isinstance(key, str) for key in expected)
+    assert missing_points(here, frame_of([])) == len(expected)
 
 
 @SLOW

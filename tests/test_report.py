@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from experiments import plots, publish, report, theory
 from experiments.answers import DIFFERENCES, QUESTIONS, answers_of, held_against
 from experiments.compare import MATCH, compare_rows, summary_of
+from experiments.figures.style import Drawing, svg_of
 from experiments.files import write_csv, write_json
 from experiments.fit import COMPLEXITY_COLUMNS, UNDECIDED
 from experiments.page import indexed
@@ -70,6 +73,14 @@ def results(measured: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def page_of(results: Results) -> Page:
     """The report of results, read back."""
     return Page(write_report(results).read_text())
+
+
+def lines_of(results: Results, count: int) -> list[str]:
+    """The first rows as lines of a journal."""
+    rows = results.results.head(count).astype(object)
+    return [
+        json.dumps({name: None if value is pd.NA else value for name, value in row.items()}, default=int) for row in rows.to_dict("records")
+    ]
 
 
 def written(results: Results) -> Path:
@@ -239,12 +250,8 @@ def test_a_directory_without_a_journal_is_made_again(results: Results, capsys: p
 def test_a_journal_comes_before_the_tables(results: Results) -> None:
     """Where there are journals, the tables are made again from them."""
     directory = written(results)
-    rows = results.results.head(30).astype(object)
-    lines = [
-        json.dumps({name: None if value is pd.NA else value for name, value in row.items()}, default=int) for row in rows.to_dict("records")
-    ]
     (directory / "job").mkdir()
-    (directory / "job" / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    (directory / "job" / "rows.jsonl").write_text("\n".join(lines_of(results, 30)) + "\n")
     assert main([str(directory)]) == 0
     assert len(publish.read_results(directory).results) == 30
 
@@ -272,6 +279,90 @@ def test_damaged_files_are_one_line(results: Results, capsys: pytest.CaptureFixt
     assert said.startswith("error: ")
     assert said.count("\n") == 1
     assert name in said
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"null", b"-1", b"1e999", b'{"a": 1}', b"[" * 5000, b"\xff", b'["\\ud800"]'])
+def test_a_damaged_list_of_points_costs_no_row(
+    results: Results, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    """A points.json that is none is passed over in one line of the log, and the report has every row and says that nothing is missing."""
+    directory = written(results)
+    (directory / "points.json").write_bytes(content)
+    assert main([str(directory)]) == 0
+    assert f"{len(results.results) + len(results.scale)} points measured" in capsys.readouterr().out
+    said = [record.getMessage() for record in caplog.records]
+    if content != b'["\\ud800"]':  # which is a list of texts
+        assert said == [f"{directory / 'points.json'} is damaged and passed over: how many points were asked for is not known"]
+        assert "not measured yet" not in Page((directory / "report.html").read_text()).words
+
+
+def test_damage_of_a_journal_is_told_once(results: Results, caplog: pytest.LogCaptureFixture) -> None:
+    """Damaged lines are counted in one line of the log, however often the rows are needed; the rows around them are all there."""
+    (results.directory / "rows.jsonl").write_text("\n".join(["torn {", *lines_of(results, 30), "[1]"]) + "\n")
+    assert main([str(results.directory)]) == 0
+    assert [record.getMessage() for record in caplog.records] == [f"{results.directory / 'rows.jsonl'}: 2 damaged lines are passed over"]
+    assert len(publish.read_results(results.directory).results) == 30
+
+
+def test_rows_of_before_a_column_was_there_are_read(results: Results) -> None:
+    """A journal of a version without some columns, or with one that is no more, gives its rows; what it does not say is empty."""
+    older = [json.loads(line) for line in lines_of(results, 30)]
+    for row in older:
+        for column in ("concurrent", "load_average", "frequency_mhz", "process_reason", "segments"):
+            row.pop(column)
+        row["gone"] = 1
+    (results.directory / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in older))
+    assert main([str(results.directory)]) == 0
+    table = publish.read_results(results.directory).results
+    assert table["key"].tolist() == results.results["key"].head(30).tolist()
+    assert not table["concurrent"].any()
+    assert table["load_average"].isna().all()
+
+
+def test_a_figure_that_cannot_be_drawn_costs_no_report(
+    results: Results, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The others are drawn, the log names the one that is left out, and the exit code is 0."""
+
+    def broken(results: Results) -> None:
+        raise KeyError("a fault\nof two lines")
+
+    monkeypatch.setitem(plots.FIGURES, "residuals", broken)
+    directory = written(results)
+    assert main([str(directory)]) == 0
+    assert Page((directory / "report.html").read_text()).tags.count("svg") == 1
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("the figure residuals is left out: KeyError")
+    assert "\n" not in said
+
+
+def test_letters_that_xml_cannot_carry_are_replaced() -> None:
+    """A control character in a text of the rows does not make a figure that no page can hold."""
+    drawing = Drawing("title \x1b", "caption \x00 \ufffe &", Figure(figsize=(1, 1)))
+    (text,) = [element.text for element in ElementTree.fromstring(svg_of(drawing)).iter() if element.tag.endswith("}description")]
+    assert text == "caption \N{REPLACEMENT CHARACTER} \N{REPLACEMENT CHARACTER} &"
+
+
+def test_a_fault_of_ours_is_one_line(results: Results, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What nobody expected is told in one line, where it happened goes to a file, and the exit code is 1; Ctrl-C is 130."""
+
+    def broken(rows: pd.DataFrame) -> None:
+        raise KeyError("nobody expected this")
+
+    monkeypatch.setattr(report, "lessons_of", broken)
+    directory = written(results)
+    assert main([str(directory)]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert str(directory / "fault.txt") in said
+    assert "nobody expected this" in (directory / "fault.txt").read_text()
+
+    def interrupted(rows: pd.DataFrame) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(report, "lessons_of", interrupted)
+    assert main([str(directory)]) == 130
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_directory_without_a_sweep_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

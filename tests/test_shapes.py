@@ -123,14 +123,15 @@ def test_a_dry_run_tells_what_would_be_skipped_and_what_would_fail(tmp_path: Pat
     code, out, _ = run_main(*arguments, budget, "scale=null", "studies=null", "timeline=null", cwd=tmp_path)
     assert code == 0
     assert "10 points, 4 of which would be skipped" in out
-    assert "1 of them would fail, since their planner cannot serve them" in out
+    assert "1 would fail: the first is autodiff tanh+sum n=2 d=8 b=1000000000 checkpointed revolve(max_bytes=1KiB): max_bytes" in out
     assert "greatest predicted peak" in out
 
 
 def test_needed_bytes_are_those_of_a_run() -> None:
     """What a point is said to need is its peak, its parameters and its inputs, as measured."""
     asked = points(micro_batches=1, planners=["uniform"], execute=True, network={"activation": "tanh"}, audit="none", measure_process=False)
-    needed = shapes.needed_bytes(asked)
+    needed, failing = shapes.needed_bytes(asked)
+    assert failing == {}
     for point in asked[::7]:
         row = measure(point)
         assert needed[point] == (row["peak_bytes"], row["peak_bytes"] + row["parameter_bytes"] + row["input_bytes"])

@@ -16,10 +16,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
-from experiments import job, measure
+from experiments import files, job, measure, timelines
 from experiments.config import sweep_config
 from experiments.errors import ResultsError
 from experiments.expected import write_expected
@@ -29,6 +33,7 @@ from experiments.outcome import outcome, resume_command
 from experiments.points import points_of
 from experiments.publish import read_results
 from experiments.rows import row_of
+from experiments.shapes import needed_bytes
 from tests.command_line import run_main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -133,6 +138,39 @@ def test_ctrl_c_ends_with_the_rows_so_far_reported(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "report.html").exists()
 
 
+def test_ctrl_c_right_after_a_row_was_written_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A row that was written when Ctrl-C came is counted, merged and reported, though the sweep had not gone on to the next."""
+    append = Journal.append
+
+    def interrupted(journal: Journal, row: dict[str, Any]) -> None:
+        append(journal, row)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Journal, "append", interrupted)
+    code, _ = job.run_job(TINY, tmp_path)
+    assert code == 130
+    assert "interrupted; 1 of 2 points are kept" in caplog.text
+    assert len(read_results(tmp_path).results) == 1
+
+
+def test_ctrl_c_while_the_report_is_made_says_how_to_make_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ctrl-C while the report is made ends with code 130, every row kept, and the commands that make it and go on."""
+
+    def interrupted(*given: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "publish", interrupted)
+    code, _ = job.run_job(TINY, tmp_path)
+    assert code == 130
+    assert f"the report was not made; to make it: python -m experiments.report {tmp_path}" in caplog.text
+    assert "interrupted; 2 of 2 points are kept. To go on: python -m experiments.sweep" in caplog.text
+    assert lines_of(tmp_path) == 2
+
+
 def test_ctrl_c_ends_a_multirun_with_the_rows_so_far_reported(tmp_path: Path) -> None:
     """Ctrl-C ends all jobs of a multirun, and what the first ones measured is merged, reported, and said to be less than expected."""
     process = start(tmp_path, "--multirun", *SMALL, "grid.n=1,2,3", "planners=['tests.deadly:endless_from_two']", "hydra.sweep.dir=all")
@@ -177,6 +215,75 @@ def test_a_fault_in_the_same_process_is_a_row_too(tmp_path: Path) -> None:
     code, _ = job.run_job({**TINY, "planners": ["tests.deadly:faulty", "store_all"]}, tmp_path)
     assert code == 1
     assert [row["status"] for row in read_journal(tmp_path / JOURNAL)] == ["ok", "failed", "ok"]
+
+
+def test_a_planner_that_leaves_costs_its_point_alone(tmp_path: Path) -> None:
+    """sys.exit in a planner, which is no Exception, is its point's failure and not the end of the sweep."""
+    code, _ = job.run_job({**TINY, "planners": ["tests.deadly:leaving", "store_all"]}, tmp_path)
+    assert code == 1
+    assert [(row["status"], row["reason"]) for row in read_journal(tmp_path / JOURNAL)] == [
+        ("ok", ""),
+        ("failed", "SystemExit: 3"),
+        ("ok", ""),
+    ]
+
+
+def test_a_module_that_leaves_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A planner whose module ends the program when it is imported, or whose making fails, is refused at the door in one line that names it."""
+    (tmp_path / "leaving_module.py").write_text("import sys\nsys.exit(4)\n")
+    (tmp_path / "failing_module.py").write_text("class Plan:\n    def __init__(self):\n        raise KeyError('no')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for planner, said in (("leaving_module:plan", "SystemExit: 4"), ("failing_module:Plan()", "KeyError: 'no'")):
+        code, _ = job.run_job({**TINY, "planners": [planner]}, tmp_path / "run")
+        assert code == 2
+        assert capsys.readouterr().err == f"error: planners='{planner}': making it failed ({said}); expected a planner that can be made\n"
+
+
+def test_a_dry_run_counts_points_that_would_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A planner that fails is counted by a dry run as it would be by the sweep, and is no fault of this program."""
+    code, _ = job.run_job({**TINY, "planners": ["tests.deadly:faulty"], "dry_run": True}, tmp_path / "run")
+    assert code == 0
+    assert "1 would fail: the first is autodiff tanh+sum n=2 d=3 b=2 checkpointed tests.deadly:faulty: KeyError" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shape", [{"n": 1000, "d": 16, "b": 10_000}, {"n": 4, "d": 6000, "b": 1}, {"n": 2, "d": 64, "b": 800_000}])
+def test_what_may_hold_much_has_its_own_process(shape: dict[str, int]) -> None:
+    """A deep, a wide and a broad shape of which `full` holds 256 MiB have processes of their own in every mode; small ones do not."""
+    every = ["no_grad", "forward", "full", "w1_only"]
+    points = points_of(sweep_config({**TINY, "grid": shape, "modes": every}))
+    full = next(point for point in points if point.mode == "full")
+    assert needed_bytes([full])[0][full][1] >= measure.LARGE_BYTES
+    assert all(measure.has_own_process(point, None) for point in points)
+    small = points_of(sweep_config({**TINY, "modes": every}))
+    assert not any(measure.has_own_process(point, None) for point in small)
+    assert all(measure.has_own_process(point, 5.0) for point in small)
+
+
+# Timelines are steps too
+
+
+def test_a_timeline_that_never_ends_costs_itself_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Under timeout_s a planner that kills its process, never returns or fails costs its timeline; the others are there, and the exit is 0."""
+    planners = ["tests.deadly:killed", "tests.deadly:endless", "tests.deadly:leaving", "tests.deadly:faulty", "store_all"]
+    timeline = {"n": 2, "d": 3, "b": 2, "modes": ["full", "checkpointed"], "planners": planners}
+    code, _ = job.run_job({**TINY, "modes": ["full"], "timeline": timeline, "timeout_s": 2.0}, tmp_path)
+    assert code == 0
+    found = read_results(tmp_path).timelines
+    assert sorted(set(zip(found["mode"], found["planner"], strict=True))) == [("checkpointed", "store_all"), ("full", "store_all")]
+    said = [record.message for record in caplog.records if record.message.startswith("the timeline lacks")]
+    assert [planner for planner, words in zip(planners, said, strict=False) if planner in words] == planners[:4]
+    assert ["SIGKILL" in said[0], "timeout_s=2" in said[1], "SystemExit: 3" in said[2], "KeyError" in said[3]] == [True] * 4
+
+
+def test_a_timeline_that_does_not_fit_is_made_from_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of a timeline is held against the available memory like a point: the same bytes, told from shapes alone."""
+    config = sweep_config({**TINY, "timeline": {"n": 3, "d": 4, "b": 2, "modes": ["full"]}})
+    ran = timelines.timelines_of(config)
+    monkeypatch.setattr(timelines, "available_bytes", lambda: 100)
+    told = timelines.timelines_of(config)
+    assert ran["time_ns"].notna().all()
+    assert "time_ns" not in told or told["time_ns"].isna().all()
+    assert told["live_bytes"].tolist() == ran["live_bytes"].tolist()
 
 
 def test_numbers_that_no_table_holds_are_a_failed_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,6 +391,62 @@ def test_a_second_sweep_in_the_same_directory_is_refused(tmp_path: Path, capsys:
         assert len(read_journal(tmp_path / JOURNAL)) == 1
 
 
+def test_a_second_multirun_into_the_same_directory_is_refused(tmp_path: Path) -> None:
+    """While one multirun has a directory another one is refused in one line, exit 2, and leaves what the first expects; then it is free."""
+    go = tmp_path / "go"
+    arguments = ("--multirun", *SMALL, "planners=['tests.deadly:waiting']", "hydra.sweep.dir=all")
+    first = start(tmp_path, *arguments, "grid.n=2,3", DEADLY_GO=str(go))
+    until(lambda: lines_of(tmp_path / "all" / "0") == 1, first)
+    before = {path: path.read_bytes() for path in (tmp_path / "all").rglob("*") if path.is_file()}
+    code, _, err = run_main(*arguments, "grid.n=7", cwd=tmp_path)
+    assert code == 2
+    assert (
+        err
+        == f"error: {tmp_path / 'all'} is being written by another sweep; expected to be alone in it; wait for the other or take another directory\n"
+    )
+    assert {path: path.read_bytes() for path in (tmp_path / "all").rglob("*") if path.is_file()} == before
+    first.kill()
+    first.communicate()
+    code, out, _ = run_main("--multirun", *SMALL, "modes=[full]", "grid.n=2,3", "hydra.sweep.dir=all", cwd=tmp_path)
+    assert code == 0, out
+    assert "4 points: 1 found, 3 to measure" in out
+
+
+def test_what_a_dead_process_was_writing_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The part of a file that a process of this machine left is removed when it is dead; a living one's, and another machine's, stay."""
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda partial, path: names.append(Path(partial).name))
+        names: list[str] = []
+        files.write_text(tmp_path / "points.json", "x")
+    (mine,) = names
+    others = mine.replace(f".{os.getpid()}.", f".{dead}.")
+    assert others != mine
+    elsewhere = f".points.json.another-machine.{dead}.partial"
+    for name in (mine, others, elsewhere, ".x.partial"):
+        (tmp_path / name).write_text("a part")
+    files.clear_partials(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {mine, elsewhere, ".x.partial"}
+
+
+@pytest.mark.parametrize("program", ["sweep", "report"])
+def test_ctrl_c_while_it_is_loading_is_quiet(tmp_path: Path, program: str) -> None:
+    """Ctrl-C while PyTorch is being loaded ends a command as the system does, at once and without a traceback."""
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("import pathlib, time\npathlib.Path('loading').touch()\ntime.sleep(60)\n")
+    command = [sys.executable, "-m", f"experiments.{program}", *(("experiment=quick",) if program == "sweep" else (".",))]
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    until((tmp_path / "loading").exists, process)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate() == ("", "")
+    assert process.returncode == -signal.SIGINT
+
+
 # Expected and found
 
 
@@ -380,6 +543,18 @@ def test_the_resuming_command_survives_a_shell(monkeypatch: pytest.MonkeyPatch) 
     assert words == ["python", "-m", "experiments.sweep", *given[:3], r"hydra.sweep.dir='/x/it\'s y'"]
     monkeypatch.setattr(sys, "argv", ["bin/tapemeasure-sweep", "a=b", "--multirun"])
     assert resume_command(Path("/x/y"), is_multirun=True) == "tapemeasure-sweep a=b hydra.sweep.dir=/x/y --multirun"
+
+
+@settings(max_examples=200, deadline=None)
+@given(name=st.text(st.sampled_from("a1 '\"\\\n$%,=[]{}()#*?~:;&|<>!σ`"), min_size=1, max_size=8))
+def test_the_resuming_command_names_any_directory(name: str) -> None:
+    """Through the shell's and through Hydra's grammar the directory comes out as it went in, whatever its name; Hydra reads `${` itself."""
+    assume("${" not in name)
+    with mock.patch.object(sys, "argv", ["sweep.py", "--multirun"]):
+        words = shlex.split(resume_command(Path("/x") / f"{name}", is_multirun=True))
+    (override,) = OverridesParser.create().parse_overrides([words[-2] if words[-1] == "--multirun" else words[-1]])
+    value = override.value()
+    assert str(value) == str(Path("/x") / name)
 
 
 def test_the_worst_outcome_counts() -> None:

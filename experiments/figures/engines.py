@@ -14,6 +14,7 @@ from experiments.figures.machine import PHASES
 from experiments.figures.style import FAINT, INK, MODE_NAMES, Drawing, Look, finish, handle, marks, new_figure
 from experiments.plans import planner_words
 from experiments.publish import Results
+from experiments.seconds import left_out_words
 from experiments.words import counted, joined, short_bytes
 
 CAPTION = (
@@ -57,7 +58,7 @@ def draw_engines(results: Results) -> Drawing | None:
     grid[0].set_ylabel("what is run")
     shape = ", ".join(f"{name} = {chosen[name]}" for name in ("n", "d", "b"))
     title = _title(frame, shape)
-    note = f"{chosen['network']}, loss {chosen['loss']}, {chosen['dtype']}, {shape} · uniform is checkpoint_sequential in PyTorch"
+    note = f"{chosen['network']}, loss {chosen['loss']}, {chosen['dtype']}, {shape} · uniform is checkpoint_sequential in PyTorch{left_out_words(frame)}"
     handles = [handle("our engine", OURS, line=False), handle("PyTorch", THEIRS, line=False, hollow=True)]
     return Drawing(title, CAPTION, finish(figure, title, note, handles))
 

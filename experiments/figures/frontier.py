@@ -17,6 +17,7 @@ from experiments.figures.style import MODE_LOOKS, Drawing, Look, finish, handle,
 from experiments.planners import operations_of
 from experiments.plans import STORE_ALL, Plan, PlanGroup, plan_groups
 from experiments.publish import Results
+from experiments.seconds import left_out_words
 from experiments.theory_checkpointing import checkpointed
 from experiments.words import percent, short_bytes
 
@@ -55,6 +56,7 @@ def draw_frontier(results: Results) -> Drawing | None:
     case = groups[0].case
     drawn = {id(group): group for group, _ in panels}.values()
     note = f"{case['network']}, {case['activation']}, loss {case['loss']}, {case['dtype']} · lines theory, in seconds at the rate of full · {_meets(drawn)}"
+    note += left_out_words(frame)
     finish(figure, title, note, [legend[key] for key in sorted(legend, key=_rank)])
     for axes, (group, quantity) in zip(places, panels, strict=True):
         _label_plans(axes, group, quantity)

@@ -11,6 +11,7 @@ from experiments.figures import axes as scales
 from experiments.figures.data import HOME_ENGINE, all_rows, case_words, main_case, measured, series_of
 from experiments.figures.style import INK, Drawing, finish, handle, marks, new_figure
 from experiments.publish import Results
+from experiments.seconds import left_out_words
 from experiments.words import counted, short_bytes
 
 SECONDS_CAPTION = (
@@ -35,7 +36,9 @@ def with_seconds(frame: pd.DataFrame) -> pd.DataFrame:
 
 def draw_seconds(results: Results) -> Drawing | None:
     """Seconds of a step against its operations on the larger shapes; None where fewer than three were timed."""
-    frame = with_seconds(main_case(measured(results.scale))) if len(results.scale) else results.scale
+    frame = results.scale
+    left_out = left_out_words(frame)
+    frame = main_case(measured(with_seconds(frame))) if len(frame) else frame
     fitted = frame[frame["engine"] == HOME_ENGINE] if len(frame) else frame
     if len(fitted) < 3 or fitted["ops"].nunique() < 2:
         return None
@@ -64,7 +67,7 @@ def draw_seconds(results: Results) -> Drawing | None:
     )
     threads = int(frame["threads"].dropna().max()) if frame["threads"].notna().any() else 1
     runs = f"medians of {counted(int(frame['repeats'].max()), 'run')} on {counted(threads, 'thread')}"
-    note = f"{case_words(fitted)} · {runs}, bars: half the distance between the quartiles · line: least squares"
+    note = f"{case_words(fitted)} · {runs}, bars: half the distance between the quartiles · line: least squares{left_out}"
     return Drawing(title, SECONDS_CAPTION, finish(figure, title, note, handles))
 
 

@@ -30,6 +30,7 @@ TITLE_SIZE, TEXT_SIZE, NOTE_SIZE = 13.0, 10.0, 9.0
 ROOMY = 24
 """So many marks have room along a line."""
 
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TORN = re.compile(r"(?<=\d) (?=%|[KMGT]?i?B\b|layers?\b)|(?<=\b[ndbkj]) (?=[=>])|(?<=[=>]) (?=[\ddb]\b|\d)")
 
 _RC: dict[str, Any] = {
@@ -245,4 +246,6 @@ def svg_of(drawing: Drawing) -> str:
     drawing.figure.savefig(
         buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": drawing.title, "Description": drawing.caption}
     )
-    return re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", buffer.getvalue().decode())
+    # What XML cannot carry, matplotlib writes all the same, and a page with it in could not be made.
+    text = _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", buffer.getvalue().decode())
+    return re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text)
