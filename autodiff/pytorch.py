@@ -22,7 +22,7 @@ from unittest import mock
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from autodiff.aten.op import AtenOp, op_of
 from autodiff.aten.storage import spec_of_result
@@ -51,12 +51,24 @@ def from_pytorch(step: Callable[..., Any], *example_args: Any, model: torch.nn.M
     return _Builder(graph, example_args, model).program()
 
 
-def _traced(step: Callable[..., Any], args: Sequence[Any]) -> torch.fx.GraphModule:
+def _of_tensors(step: Callable[..., Any], args: Sequence[Any]) -> tuple[Callable[..., Any], list[torch.Tensor]]:
+    """A step as a function of the tensors in its arguments alone, wherever in lists and dicts these are; and the tensors."""
+    leaves, layout = tree_flatten(args)
+
+    def flat(*given: torch.Tensor) -> Any:
+        those = iter(given)
+        return step(*tree_unflatten([next(those) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves], layout))
+
+    return flat, [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+
+def _traced(step: Callable[..., Any], example_args: Sequence[Any]) -> torch.fx.GraphModule:
+    flat, args = _of_tensors(step, example_args)
     try:
         with _no_backward_calls():
-            graph = make_fx(step, tracing_mode="fake", _allow_non_fake_inputs=True)(*args)
+            graph = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*args)
             if any(_is_open(node.meta.get("val")) for node in graph.graph.nodes):
-                _run_without_values(step, args)  # raises at the line that asks for one
+                _run_without_values(flat, args)  # raises at the line that asks for one
         if any(_writes_in_place(node) for node in graph.graph.nodes):
             graph = make_fx(torch.func.functionalize(graph), tracing_mode="fake", _allow_non_fake_inputs=True)(*args)
     except GraphError:
@@ -81,10 +93,10 @@ def _is_open(value: Any) -> bool:
     return isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool)
 
 
-def _run_without_values(step: Callable[..., Any], args: Sequence[Any]) -> None:
+def _run_without_values(step: Callable[..., Any], args: Sequence[torch.Tensor]) -> None:
     """Run a step on tensors without memory that answer no question about their values."""
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
-        step(*tree_map_only(torch.Tensor, fake.from_tensor, tuple(args)))
+        step(*map(fake.from_tensor, args))
 
 
 def _leave_statistics_out(graph: torch.fx.GraphModule) -> None:

@@ -72,6 +72,7 @@ def measured(config: ModuleConfig) -> Result:
 
     from experiments.errors import FakeTensorError
     from experiments.modules.execute import execute
+    from experiments.modules.plans import plans_of
     from experiments.modules.predict import FakeModule, largest_batch
     from experiments.modules.summary import Result
 
@@ -90,7 +91,7 @@ def measured(config: ModuleConfig) -> Result:
             lambda size: known[size] if size in known else fake.steps(size).needed_bytes, config.memory_bytes, config.batch
         )
     executed = execute(config, predicted.needed_bytes) if config.execute else None
-    return Result(config, predicted, fake.how, search, executed)
+    return Result(config, predicted, fake.how, search, executed, plans=plans_of(fake, config))
 
 
 def main() -> None:

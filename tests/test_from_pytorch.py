@@ -90,6 +90,18 @@ def test_a_traced_step_gives_its_own_numbers(case: str) -> None:
     assert found.ops_by_phase["backward"].total > 0
 
 
+def test_arguments_may_lie_in_lists_and_dicts() -> None:
+    """Tensors are found wherever they lie in the arguments, beside what is no tensor; also where the step writes in place."""
+    model = nn.Linear(4, 3)
+    step = training_step(model, lambda model, parts, scale: in_place(model, scale * parts["x"][0] + parts["bias"]))
+    args = ({"x": [torch.randn(5, 4)], "bias": torch.ones(4), "name": "unread"}, 2.0)
+    program = from_pytorch(step, *args, model=model)
+    loss, gradients = step(*args)
+    found = profile(program)
+    assert torch.equal(found.loss, loss.detach())
+    assert all(torch.equal(one, other) for one, other in zip(found.gradients, gradients, strict=True))
+
+
 def test_the_chain_costs_what_the_engine_says() -> None:
     """A chain written in PyTorch has the engine's operations, phase by phase and kind by kind, and one element more of peak at most."""
     from autodiff import networks

@@ -27,6 +27,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from torch import nn
 
+from autodiff import parse_planner
+from autodiff.pytorch import from_pytorch
 from experiments import profile_module
 from experiments.errors import ConfigError, FakeTensorError, ModuleError
 from experiments.modules.build import imported, make_module
@@ -35,6 +37,7 @@ from experiments.modules.predict import LARGEST_BATCH, FakeModule, largest_batch
 from experiments.modules.step import Step, Steps, needed_bytes, profiled_steps
 from experiments.modules.summary import remarks
 from experiments.outcome import Outcome
+from profiler import profile
 
 ROOT = Path(__file__).parent.parent
 HERE = __name__
@@ -331,6 +334,56 @@ def test_a_real_model_from_the_command_line(model: str, tmp_path: Path) -> None:
     for buffer in buffers["node"][:5]:
         assert buffer in page
         assert buffer in out
+
+
+@pytest.mark.parametrize("model", ["gpt2", "bert", "vit", "resnet"])
+def test_what_planners_would_save_is_what_they_save(model: str, tmp_path: Path) -> None:
+    """The report's savings are those of executing each plan on a real module of the same config, and its gradients are the plain ones."""
+    asked = [f"model={model}", *TINY[model].split(), "batch=2"]
+    code, out, _ = run_main(*asked, "hydra.run.dir=run", cwd=tmp_path)
+    assert code == 0
+    told = pd.read_csv(tmp_path / "run" / "savings.csv").set_index("planner")
+    assert len(told) > 4
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert 'id="plans"' in page
+    assert "What checkpointing would save, as PyTorch's ops planned by this project's planners" in out
+    config = config_of(*asked)
+    torch.manual_seed(0)
+    module = make_module(config)
+    step, trained = Step(module, config), [parameter for parameter in module.parameters() if parameter.requires_grad]
+    batch = step.batch(2)
+    program = from_pytorch(lambda *tensors: (loss := step.loss(batch.of(tensors)), torch.autograd.grad(loss, trained)), *batch.tensors)
+    plain = None
+    for name in ("store_all", "uniform(segments=2)", "revolve(snapshots=1)"):
+        torch.manual_seed(1)  # what is drawn at random is drawn alike
+        measured = profile(program, planner=parse_planner(name))
+        assert (told.loc[name, "peak_bytes"], told.loc[name, "ops"]) == (measured.peak_bytes, measured.ops.total)
+        plain = measured.gradients if plain is None else plain
+        assert all(torch.equal(one, other) for one, other in zip(measured.gradients, plain, strict=True))
+    best = told[told["is_best"]]
+    for name in best.index:
+        assert f'<td class="keep">{name}</td>' in page
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (("plans=false",), ""),
+        (("mode=forward",), ""),
+        (("model=gpt2", *TINY["gpt2"].split(), 'checkpoint=["transformer.h.*"]'), "the step is checkpointed already"),
+    ],
+    ids=["false", "forward", "checkpointed"],
+)
+def test_what_is_not_planned_says_why(asked: tuple[str, ...], told: str, tmp_path: Path) -> None:
+    """Savings are left out where nobody asks or nothing is trained, and where they cannot be told the reason stands in their place."""
+    base = [] if any(one.startswith("model") for one in asked) else SMALL
+    code, out, err = run_main(*base, *asked, "hydra.run.dir=run", cwd=tmp_path)
+    assert code == 0, err
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert ('id="plans"' in page) == bool(told)
+    assert ("checkpointing would save" in out) == bool(told)
+    assert told in out
+    assert not (tmp_path / "run" / "savings.csv").exists()
 
 
 def test_executing_says_the_same(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ DTYPES = (*FLOATS, "int64", "int32", "uint8", "bool")
 OPTIMIZERS = {"adamw": "torch.optim.AdamW", "adam": "torch.optim.Adam", "sgd": "torch.optim.SGD"}
 KEYS = (
     "model", "batch", "input", "inputs", "loss", "mode", "optimizer", "optimizer_arguments", "dtype", "autocast", "checkpoint", "memory",
-    "execute", "repeats", "threads", "depth",
+    "execute", "repeats", "threads", "depth", "plans",
 )  # fmt: skip
 _PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 
@@ -54,6 +54,7 @@ class ModuleConfig:
     repeats: int
     threads: int
     depth: int | None
+    plans: bool = True
 
 
 def module_config(given: Mapping[str, Any]) -> ModuleConfig:
@@ -82,6 +83,7 @@ def module_config(given: Mapping[str, Any]) -> ModuleConfig:
         repeats=_positive("repeats", given.get("repeats", 3)),
         threads=_positive("threads", given.get("threads", 1), MOST_THREADS),
         depth=None if given.get("depth") is None else _positive("depth", given["depth"]),
+        plans=_boolean("plans", given.get("plans", True)),
     )
 
 

@@ -22,7 +22,7 @@ from autodiff.errors import TapemeasureError
 from experiments.errors import FakeTensorError, ModuleError
 from experiments.modules.build import fake_module
 from experiments.modules.config import ModuleConfig
-from experiments.modules.step import Step, Steps, profiled_steps
+from experiments.modules.step import Batch, Step, Steps, profiled_steps
 from experiments.outcome import one_line
 
 LARGEST_BATCH = 2**20
@@ -63,6 +63,12 @@ class FakeModule:
         """
         with telling(self._config, size), _told_once(), self._mode:
             return profiled_steps(Step(self.module, self._config), size)
+
+    def step_and_batch(self, size: int) -> tuple[Step, Batch]:
+        """A step that has not been run, and a batch of so many examples for it."""
+        with telling(self._config, size), self._mode:
+            step = Step(self.module, self._config)
+            return step, step.batch(size)
 
 
 @contextmanager

@@ -1,10 +1,11 @@
-"""The report of a module's step: a table on the terminal, and in a directory one page, two figures, three tables, a summary.
+"""The report of a module's step: a table on the terminal, and in a directory one page, two figures, tables, a summary.
 
 report.html    the page, which opens offline
 modules.csv    one row a module
 buffers.csv    one row a buffer that is alive at the peak
 timeline.csv   one row an event of the step
 batches.csv    the batches that were tried, where a memory was given
+savings.csv    what each planner would save
 summary.json   the numbers of the verdict, and with what they were made
 """
 
@@ -29,6 +30,8 @@ from experiments.modules.summary import (
     blame,
     columns_of,
     module_cells,
+    plan_rows,
+    plans_words,
     remarks,
     shown_modules,
     sum_rows,
@@ -75,6 +78,8 @@ def say(result: Result, console: Console | None = None) -> None:
         out.print(f"  {row['buffer']}, {row['bytes']}, {row['role']}: because {row['why']}", highlight=False, markup=False, soft_wrap=True)
     for line in remarks(result):
         out.print(line, highlight=False, markup=False, soft_wrap=True)
+    if plans_words(result.plans):
+        out.print(plans_words(result.plans), highlight=False, markup=False, soft_wrap=True)
     out.print(verdict(result), style="bold", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -94,6 +99,8 @@ def write_report(result: Result, directory: Path, config: dict[str, Any]) -> Pat
     batches = _batches(result)
     if batches:
         write_csv(directory / "batches.csv", pd.DataFrame(batches)[["batch", "needed_bytes", "fits"]])
+    if result.plans is not None and result.plans.savings is not None:
+        write_csv(directory / "savings.csv", result.plans.savings)
     manifest = manifest_of(config)
     write_json(directory / "summary.json", {**_numbers(result), "made": manifest})
     shown = shown_modules(frame, result.config.depth)
@@ -113,6 +120,8 @@ def write_report(result: Result, directory: Path, config: dict[str, Any]) -> Pat
         columns=list(columns.values()),
         rows=[module_cells(row, list(columns), short_count) for row in shown.to_dict("records")],
         batches=batches,
+        plans=plan_rows(result.plans),
+        plans_words=plans_words(result.plans, 0).split("\n")[0],
         made=_made(manifest, config),
     )
     write_text(directory / PAGE, page)

@@ -8,7 +8,7 @@ consists of, so that one is reported and both must fit.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +29,17 @@ class Batch:
     first: tuple[torch.Tensor, ...]
     named: dict[str, torch.Tensor]
     labels: torch.Tensor | None
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """All of them, in that order."""
+        return [*self.first, *self.named.values(), *([self.labels] if self.labels is not None else [])]
+
+    def of(self, tensors: Sequence[torch.Tensor]) -> Batch:
+        """The same batch with other tensors in their places."""
+        given = iter(tensors)
+        first, named = tuple(next(given) for _ in self.first), {name: next(given) for name in self.named}
+        return Batch(first, named, None if self.labels is None else next(given))
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +92,7 @@ class Step:
         if self._config.mode == "forward":
             with torch.no_grad():
                 return self._forward(batch)
-        loss = self._loss(batch)
+        loss = self.loss(batch)
         if not loss.requires_grad:
             raise ModuleError(
                 "the loss depends on no parameter that requires a gradient; mode=forward measures a module that is not trained"
@@ -97,7 +108,8 @@ class Step:
         with torch.autocast("cpu", getattr(torch, dtype)) if dtype is not None else nullcontext():
             return self.module(*batch.first, **batch.named)
 
-    def _loss(self, batch: Batch) -> torch.Tensor:
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """The loss of a batch, by the rule of the config."""
         output, rule = self._forward(batch), self._config.loss
         if rule in ("auto", "own"):
             own = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
@@ -118,12 +130,11 @@ class Step:
 def profiled_steps(step: Step, size: int) -> Steps:
     """The profiles of a first and of a later step of a `Step` that has not been run, on one batch of so many examples."""
     batch = step.batch(size)
-    given = [*batch.first, *batch.named.values(), *([batch.labels] if batch.labels is not None else [])]
 
     def run(*_: torch.Tensor) -> Any:
         return step(batch)
 
-    return Steps(profile_step(run, *given, model=step.module), profile_step(run, *given, model=step.module))
+    return Steps(profile_step(run, *batch.tensors, model=step.module), profile_step(run, *batch.tensors, model=step.module))
 
 
 def _tensor_of(output: Any) -> torch.Tensor:

@@ -10,10 +10,11 @@ import pandas as pd
 
 from experiments.modules.config import ModuleConfig
 from experiments.modules.execute import Execution
+from experiments.modules.plans import Plans
 from experiments.modules.predict import Search
 from experiments.modules.step import Steps, needed_bytes
-from experiments.words import counted
-from profiler import Profile
+from experiments.words import counted, percent
+from profiler import Profile, savings_text
 from profiler.units import human_bytes, human_count, human_ns
 
 GIVEN_WORDS = {
@@ -56,6 +57,7 @@ class Result:
     search: Search | None
     executed: Execution | None
     not_predicted: str = ""
+    plans: Plans | None = None
 
     @property
     def steps(self) -> Steps:
@@ -206,6 +208,35 @@ COLUMNS = {
 def columns_of(frame: pd.DataFrame) -> dict[str, str]:
     """The columns that have something to say, and their headings."""
     return {column: words for column, words in COLUMNS.items() if column in frame and int(frame[column].sum())}
+
+
+def plans_words(plans: Plans | None, most: int = 6) -> str:
+    """What checkpointing would save, in a few lines of text; empty where nobody asked."""
+    if plans is None:
+        return ""
+    if plans.savings is None:
+        return f"What checkpointing would save is not told: {plans.reason}"
+    return f"What checkpointing would save, as PyTorch's ops planned by this project's planners: {savings_text(plans.savings, most)}"
+
+
+def plan_rows(plans: Plans | None) -> list[dict[str, str]]:
+    """Keeping everything, and each plan that nothing beats, as the lines of a table."""
+    if plans is None or plans.savings is None:
+        return []
+    rows = []
+    for at, row in enumerate(plans.savings.to_dict("records")):
+        if at and not row["is_best"]:
+            continue
+        rows.append(
+            {
+                "plan": str(row["planner"]),
+                "peak": human_bytes(row["peak_bytes"]),
+                "saved": percent(row["saved_share"], 1) if at else "–",
+                "more": percent(row["more_share"], 1) if at else "–",
+                "why": str(row["why"]),
+            }
+        )
+    return rows
 
 
 def blame(profile: Profile) -> list[dict[str, str]]:

@@ -1,0 +1,48 @@
+"""What checkpointing would save on a module's step: the step as one program of PyTorch's own ops, under every planner.
+
+The program is forward, loss and backward; the gradients are its results, and the optimiser's update is no part of it. So its peak is not to
+the byte that of the step as PyTorch runs it, which frees at other moments; what a plan saves is told beside the same program without one.
+
+Bound: as that of `from_pytorch` and of the planners: one fixed sequence of ops, whose forward part is a chain of cells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+
+from autodiff.errors import TapemeasureError
+from autodiff.pytorch import from_pytorch
+from experiments.modules.config import ModuleConfig
+from experiments.modules.predict import FakeModule
+from experiments.outcome import one_line
+from profiler import planner_savings
+
+
+@dataclass(frozen=True, eq=False)
+class Plans:
+    """The table of `planner_savings`, or None and why there is none."""
+
+    savings: pd.DataFrame | None
+    reason: str = ""
+
+
+def plans_of(fake: FakeModule, config: ModuleConfig) -> Plans | None:
+    """What each planner would save on a module's step at its batch; None where nothing is trained, or nobody asks."""
+    if config.mode != "train" or not config.plans:
+        return None
+    if config.checkpoint:
+        return Plans(None, "the step is checkpointed already")
+    step, batch = fake.step_and_batch(config.batch)
+    trained = [parameter for parameter in fake.module.parameters() if parameter.requires_grad]
+
+    def loss_and_gradients(*tensors: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        loss = step.loss(batch.of(tensors))
+        return loss, torch.autograd.grad(loss, trained, allow_unused=True)
+
+    try:
+        return Plans(planner_savings(from_pytorch(loss_and_gradients, *batch.tensors, model=fake.module)))
+    except TapemeasureError as error:
+        return Plans(None, one_line(error))
