@@ -25,6 +25,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -46,6 +47,8 @@ _M_MMAP_THRESHOLD = -3
 _LARGE_BLOCK_BYTES = 65536
 _LONGEST_VALUE = 4096
 _LONGEST_REASON = 300
+# How often a child that can no longer hear of its parent's end looks whether it is there.
+_LOOK_EVERY_S = 0.2
 # A child that has handed over its value only has to exit; one that takes longer than this is killed.
 _EXIT_PATIENCE_S = 5.0
 
@@ -246,9 +249,20 @@ def _die_with_parent() -> None:
     """Ends this child, and all that it started, when its parent is gone: a killed sweep leaves nobody behind."""
     parent = multiprocessing.parent_process()
     if parent is not None:
-        wait([parent.sentinel])
+        with suppress(OSError, ValueError):
+            wait([parent.sentinel])
+        # A function that closed every file closed the sentinel too: that is no word about the parent.
+        while _is_running(parent.pid):
+            time.sleep(_LOOK_EVERY_S)
         _kill_session(os.getpid())
         os._exit(1)
+
+
+def _is_running(pid: int | None) -> bool:
+    try:
+        return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _measure_step(
