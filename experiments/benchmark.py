@@ -64,7 +64,7 @@ def print_table(frame: pd.DataFrame) -> None:
 
 
 def draw(frame: pd.DataFrame, path: Path) -> None:
-    """Draw the ratios as bars, one panel a comparison, the baseline's 1 as a line."""
+    """Draw the ratios as bars, one panel a comparison, the baseline's 1 as a line; what is compared with nothing is left out."""
     import io
 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -73,6 +73,7 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
     from experiments.files import write_bytes
 
     groups = list(frame.groupby(["benchmark", "shape"], sort=False))
+    groups = [(key, group) for key, group in groups if len(group) > 1] or groups  # what stands alone has its row in the table
     heights = [len(group) + 1.6 for _, group in groups]
     figure = Figure(figsize=(10, 0.42 * sum(heights) + 0.6), layout="constrained")
     FigureCanvasAgg(figure)
