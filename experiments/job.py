@@ -43,7 +43,7 @@ from experiments.rows import FAILED, OK, SKIPPED, TIMEOUT, frame_of
 from experiments.seconds import seconds_that_count, seconds_words
 from experiments.shapes import needed_bytes, rows_from_shapes, serves_shapes
 from experiments.timelines import timelines_of
-from profiler.process import available_bytes
+from profiler.available import available_bytes
 from profiler.units import human_bytes
 
 log = logging.getLogger("tapemeasure")

@@ -29,8 +29,9 @@ from experiments.points import Point
 from experiments.rows import FAILED, OK, PEAK_ROLES, SKIPPED, problem_of, row_of
 from profiler import profile_schedule, program_of
 from profiler.audit import SCALAR_LIMIT, audit_scalars, audit_storages
+from profiler.available import available_bytes
 from profiler.ledger import ledger_of
-from profiler.process import available_bytes, measure_process_memory, process_memory_reason, run_in_child
+from profiler.process import measure_process_memory, process_memory_reason, run_in_child
 from profiler.profile import Profile
 from profiler.units import human_bytes
 

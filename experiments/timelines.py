@@ -21,7 +21,8 @@ from experiments.outcome import is_the_launchers, one_line
 from experiments.points import Point
 from experiments.shapes import needed_bytes
 from profiler import profile_schedule
-from profiler.process import available_bytes, run_in_child
+from profiler.available import available_bytes
+from profiler.process import run_in_child
 
 log = logging.getLogger("tapemeasure")
 

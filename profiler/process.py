@@ -132,36 +132,6 @@ def process_memory_reason(predicted_peak_bytes: int) -> str | None:
     return _system_reason()
 
 
-def available_bytes() -> int:
-    """Bytes that can be allocated before the system, or a control group that holds this process, runs out of memory."""
-    rooms = [int(psutil.virtual_memory().available)]
-    with suppress(OSError):  # a system without control groups
-        rooms += cgroup_rooms(Path("/proc/self/cgroup").read_text(), Path("/sys/fs/cgroup"))
-    return max(0, min(rooms))
-
-
-def cgroup_rooms(membership: str, mount: Path) -> list[int]:
-    """Bytes left below each memory limit of a process's control groups, its own and all that contain it.
-
-    `membership` is the text of /proc/PID/cgroup, `mount` where the groups are mounted; both versions of control groups are read. The cached
-    pages of files that the kernel gives back first do not count as used.
-    """
-    second = ("memory.max", "memory.current", "inactive_file")
-    first = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-    kinds = [("", mount, second), ("", mount / "unified", second), ("memory", mount / "memory", first)]
-    rooms = []
-    for line in membership.splitlines():
-        _, controllers, path = line.split(":", 2)
-        # In a container the path may be the host's, which is not mounted here: then only the root of the mount has files.
-        parts = [part for part in path.split("/") if part not in ("", "..")]
-        for root, (limit, usage, cache) in [(root, names) for kind, root, names in kinds if kind in controllers.split(",")]:
-            for folder in (root.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)):
-                with suppress(OSError, ValueError):  # no such file, or the word "max": no limit here
-                    cached = dict(row.split() for row in (folder / "memory.stat").read_text().splitlines()).get(cache, 0)
-                    rooms.append(int((folder / limit).read_text()) - int((folder / usage).read_text()) + int(cached))
-    return rooms
-
-
 def _hear(reader: Connection, process: BaseProcess, timeout_s: float | None) -> ChildOutcome:
     """Waits for the child's message, its end, or the end of patience, whichever is first."""
     if not wait([reader, process.sentinel], timeout_s):

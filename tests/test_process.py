@@ -26,11 +26,10 @@ import torch
 
 from autodiff.errors import TapemeasureError
 from profiler import process
+from profiler.available import available_bytes, cgroup_rooms
 from profiler.process import (
     LEAST_MEASURABLE_BYTES,
     ChildOutcome,
-    available_bytes,
-    cgroup_rooms,
     measure_process_memory,
     process_memory_reason,
     run_in_child,

@@ -15,7 +15,8 @@ from experiments.modules.build import make_module
 from experiments.modules.config import ModuleConfig
 from experiments.modules.predict import telling
 from experiments.modules.step import Step, Steps, profiled_steps
-from profiler.process import available_bytes, measure_process_memory, process_memory_reason
+from profiler.available import available_bytes
+from profiler.process import measure_process_memory, process_memory_reason
 from profiler.units import human_bytes
 
 
