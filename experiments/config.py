@@ -238,7 +238,7 @@ def _size(key: str, value: Any) -> int:
 
     nbytes = bytes_of(value) if isinstance(value, str) else value
     if isinstance(nbytes, bool) or not isinstance(nbytes, int) or nbytes < 1:
-        raise ConfigError(f"{key}={value!r}; expected a number of bytes, such as 24GiB")
+        raise ConfigError(f"{key}={value!r}; expected bytes with a unit such as 24GiB, 512MiB or 16GB")
     return nbytes
 
 

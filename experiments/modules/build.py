@@ -85,8 +85,8 @@ def _refuse_unknown(config_class: Any, arguments: dict[str, Any]) -> None:
     """Refuse a key that a config class would swallow though it knows nothing of it."""
     try:
         example = config_class()
-    except Exception:
-        return  # a config without defaults tells no keys
+    except Exception:  # whatever a config class without defaults raises: it tells no keys
+        return
     for key in arguments:
         if not hasattr(example, key):
             near = difflib.get_close_matches(key, vars(example), n=1)
@@ -131,7 +131,7 @@ def fake_module(config: ModuleConfig, mode: FakeTensorMode) -> tuple[torch.nn.Mo
         try:
             with torch.device("meta"):
                 module, how = make_module(config), "meta"
-        except Exception:
+        except Exception:  # the module's constructor is the user's own and raises what it likes: one way is left
             try:
                 module, how = make_module(config), "real"
             except Exception as error:

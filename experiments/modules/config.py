@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autodiff.checkpointing.units import bytes_of
-from experiments.config import MOST_THREADS, _boolean, _choice, _known, _mapping, _positive
+from experiments.config import MOST_THREADS, _boolean, _choice, _known, _mapping, _positive, _size
 from experiments.errors import ConfigError
 
 MODES = ("train", "forward")
@@ -78,7 +77,7 @@ def module_config(given: Mapping[str, Any]) -> ModuleConfig:
         dtype=_choice("dtype", given.get("dtype", "float32"), FLOATS),
         autocast=None if given.get("autocast") is None else _choice("autocast", given["autocast"], ("bfloat16", "float16")),
         checkpoint=_patterns(given.get("checkpoint")),
-        memory_bytes=None if given.get("memory") is None else _memory(given["memory"]),
+        memory_bytes=None if given.get("memory") is None else _size("memory", given["memory"]),
         execute=_boolean("execute", given.get("execute", False)),
         repeats=_positive("repeats", given.get("repeats", 3)),
         threads=_positive("threads", given.get("threads", 1), MOST_THREADS),
@@ -109,13 +108,6 @@ def _optimizer(value: Any) -> str | None:
             f"optimizer={value!r}; expected one of {', '.join(OPTIMIZERS)}, none, or an import path such as torch.optim.RMSprop"
         )
     return OPTIMIZERS[value]
-
-
-def _memory(value: Any) -> int:
-    nbytes = bytes_of(str(value)) if not isinstance(value, int) or isinstance(value, bool) else value
-    if nbytes is None or nbytes < 1:
-        raise ConfigError(f"memory={value!r}; expected bytes with a unit such as 24GiB, 512MiB or 16GB")
-    return nbytes
 
 
 def _patterns(value: Any) -> tuple[str, ...]:
