@@ -18,7 +18,14 @@ import torch
 
 from autodiff.collector import paused_collector
 from autodiff.errors import GraphError
-from autodiff.node import ComputationNode, Leaf, build_graph, creation, in_order_of_creation, is_building_graph
+from autodiff.node import (
+    ComputationNode,
+    Leaf,
+    build_graph,
+    creation,
+    in_order_of_creation,
+    is_building_graph,
+)
 from autodiff.ops.reductions import Fill
 from autodiff.spec import NUMBER, Spec, spec_of
 
@@ -44,7 +51,9 @@ def backward_algorithm(graph: ComputationNode, one: Any = 1.0) -> ComputationNod
     if not building:
         unfilled = next((node for node in nodes if node.result is None), None)
         if unfilled is not None:
-            raise GraphError(f"{unfilled.label} has no result yet; run forward_algorithm(graph) before backward_algorithm(graph)")
+            raise GraphError(
+                f"{unfilled.label} has no result yet; run forward_algorithm(graph) before backward_algorithm(graph)"
+            )
     for node in nodes:
         node.gradient = None
     nodes.sort(key=creation)
@@ -61,7 +70,9 @@ def backward_algorithm(graph: ComputationNode, one: Any = 1.0) -> ComputationNod
 
 @paused_collector()
 def gradients(
-    loss: ComputationNode, wrt: Sequence[ComputationNode], onto: Mapping[ComputationNode, ComputationNode] | None = None
+    loss: ComputationNode,
+    wrt: Sequence[ComputationNode],
+    onto: Mapping[ComputationNode, ComputationNode] | None = None,
 ) -> list[ComputationNode]:
     """Nodes that compute the gradient of `loss` with respect to each node of `wrt`; the graph itself is left as it was.
 
@@ -69,16 +80,22 @@ def gradients(
     Raises GraphError for a `wrt` on which the loss does not depend.
     """
     if loss.spec is not None and loss.spec.shape:
-        raise GraphError(f"the loss {loss.label} has shape {loss.spec}; expected one element; take its .sum()")
+        raise GraphError(
+            f"the loss {loss.label} has shape {loss.spec}; expected one element; take its .sum()"
+        )
     if loss.gradient_nodes is not None and all(node in loss.gradient_nodes for node in wrt):
         return [loss.gradient_nodes[node] for node in wrt]
     nodes = in_order_of_creation([loss])
     reached = set(nodes)
     for node in wrt:
         if not isinstance(node, ComputationNode):
-            raise GraphError(f"wrt holds a {type(node).__name__}; expected nodes of the loss's graph; give the Leaf that holds the value")
+            raise GraphError(
+                f"wrt holds a {type(node).__name__}; expected nodes of the loss's graph; give the Leaf that holds the value"
+            )
         if node not in reached:
-            raise GraphError(f"the loss {loss.label} does not depend on {node.label}; expected a node of its graph; leave it out of wrt")
+            raise GraphError(
+                f"the loss {loss.label} does not depend on {node.label}; expected a node of its graph; leave it out of wrt"
+            )
     leading = set(wrt)
     for node in nodes:
         if not leading.isdisjoint(node.input_nodes):
@@ -147,7 +164,9 @@ def _differentiate(
                 earlier = found.get(below)
                 if earlier is not None:
                     downstream = earlier + downstream
-                    downstream.accumulates = earlier.gradient_of is below  # it was finished, by a slice before
+                    downstream.accumulates = (
+                        earlier.gradient_of is below
+                    )  # it was finished, by a slice before
                 found[below] = downstream
     return found
 
@@ -164,7 +183,9 @@ def _downstream(node: ComputationNode, upstream: ComputationNode, eager: bool) -
     return _one_for_each_input(node, downstream)
 
 
-def _downstream_by_the_book(node: ComputationNode, upstream: ComputationNode, eager: bool) -> list[Any]:
+def _downstream_by_the_book(
+    node: ComputationNode, upstream: ComputationNode, eager: bool
+) -> list[Any]:
     """The same for a class with `forward` and `backward` alone, whose result, too, is a node while gradients are built as nodes."""
     if eager:
         together = _EagerGradients(node, upstream)

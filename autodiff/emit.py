@@ -43,7 +43,9 @@ class Emitted:
     the end of its dead.
     """
 
-    def __init__(self, program: Program, schedule: Schedule, lives: Lifetimes, watched: bool) -> None:
+    def __init__(
+        self, program: Program, schedule: Schedule, lives: Lifetimes, watched: bool
+    ) -> None:
         self.names: dict[str, Any] = {}
         self.unmeasured: set[int] = set()
         self._name_of: dict[Any, str] = {}
@@ -56,7 +58,9 @@ class Emitted:
         self._born = self._births(lives)
         order = schedule.order.tolist()
         starts = range(0, max(len(order), 1), STEPS_A_FUNCTION)
-        self.functions = [self._function(start, order[start : start + STEPS_A_FUNCTION]) for start in starts]
+        self.functions = [
+            self._function(start, order[start : start + STEPS_A_FUNCTION]) for start in starts
+        ]
 
     def _function(self, start: int, order: Sequence[int]) -> str:
         """The function of the steps from `start` on."""
@@ -66,7 +70,13 @@ class Emitted:
         for at, i in enumerate(order, start):
             _, reads, writes, _ = self._program.instructions[i]
             # What is computed anew replaces what an earlier function left, so that is taken over as well.
-            taken.update(dict.fromkeys(value for value in (*reads, *writes) if value not in here and value in self._held))
+            taken.update(
+                dict.fromkeys(
+                    value
+                    for value in (*reads, *writes)
+                    if value not in here and value in self._held
+                )
+            )
             here.update(reads, writes)
             lines.append(self._line(at, i))
             if at in self._cleared:
@@ -80,14 +90,23 @@ class Emitted:
         computed = sorted(value for value in taken if value not in self._given)
         left = sorted(here - self._given)
         self._held = self._held.difference(taken).union(left, self._given)
-        head = [_moved(map(_local, taken), map(_held, taken)), *([f"    {' = '.join(map(_held, computed))} = None"] if computed else [])]
-        body = [*(head if taken else []), *lines, *([_moved(map(_held, left), map(_local, left))] if left else [])]
+        head = [
+            _moved(map(_local, taken), map(_held, taken)),
+            *([f"    {' = '.join(map(_held, computed))} = None"] if computed else []),
+        ]
+        body = [
+            *(head if taken else []),
+            *lines,
+            *([_moved(map(_held, left), map(_local, left))] if left else []),
+        ]
         return "\n".join(["def steps(v, s, c):", *(body or ["    pass"])])
 
     def _births(self, lives: Lifetimes) -> dict[int, list[int]]:
         """The values, step by step, whose buffers' bytes are to be noted."""
         births: dict[int, list[int]] = {}
-        for buffer, (owner, born) in enumerate(zip(lives.owner.tolist(), lives.born.tolist(), strict=True)):
+        for buffer, (owner, born) in enumerate(
+            zip(lives.owner.tolist(), lives.born.tolist(), strict=True)
+        ):
             if self._is_tensor(owner):
                 births.setdefault(born, []).append(owner)
             else:
@@ -105,7 +124,11 @@ class Emitted:
             part = "into"
             arguments.append(f"out={_local(reads[overwrites])}")
         else:
-            part = "kernel" if op.kernel is not None and all(map(self._is_tensor, reads)) else "compute"
+            part = (
+                "kernel"
+                if op.kernel is not None and all(map(self._is_tensor, reads))
+                else "compute"
+            )
         results = ", ".join(map(_local, writes))
         line = f"    {results} = {self._name(op, part)}({', '.join(arguments)})"
         line += "".join(f"; s({_local(owner)}{OF_STORAGE})" for owner in self._born.get(at, ()))

@@ -42,7 +42,13 @@ class Executable:
     `watch`, where given, is called with the step, `computed` or `dropped`, and the step's values, after each.
     """
 
-    def __init__(self, program: Program, schedule: Schedule, lifetimes: Lifetimes | None = None, watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        schedule: Schedule,
+        lifetimes: Lifetimes | None = None,
+        watch: Watch | None = None,
+    ) -> None:
         self.program = program
         self.schedule = schedule
         self.lifetimes = check_schedule(program, schedule) if lifetimes is None else lifetimes
@@ -63,7 +69,9 @@ class Executable:
     def _function(self, chunk: str) -> Callable[..., None]:
         namespace: dict[str, Any] = dict(self._names, t=perf_counter_ns, w=self._watch)
         exec(_compiled(chunk), namespace)  # the code was made here, from names that were made here
-        function: Callable[..., None] = namespace.pop("steps")  # left there, function and namespace would hold each other
+        function: Callable[..., None] = namespace.pop(
+            "steps"
+        )  # left there, function and namespace would hold each other
         return function
 
     def run(self, given: Mapping[int, Any] | None = None) -> tuple[list[Any], Recording]:
@@ -83,9 +91,16 @@ class Executable:
             for function in self._functions:
                 function(held, sizes.append, clocks.append)
         results = [held[target] for target in self.program.targets]
-        recording = Recording(self.program, self.schedule, self.lifetimes, self._sizes(sizes), clocks)
+        recording = Recording(
+            self.program, self.schedule, self.lifetimes, self._sizes(sizes), clocks
+        )
         self._runs += 1
-        if self._runs == 1 and self._watch is None and not self._unmeasured and len(self._chunks) == 1:
+        if (
+            self._runs == 1
+            and self._watch is None
+            and not self._unmeasured
+            and len(self._chunks) == 1
+        ):
             self._ask_tensors(recording)
         return results, recording
 
@@ -109,9 +124,13 @@ class Executable:
             )
         found = spec_of(held)
         if found is None or found.shape != expected.shape or found.dtype != expected.dtype:
-            raise ShapeError(f"{label} holds {found or type(held).__name__}; the program was made for {expected}; make the program again")
+            raise ShapeError(
+                f"{label} holds {found or type(held).__name__}; the program was made for {expected}; make the program again"
+            )
         if isinstance(held, torch.Tensor):
-            self._known_to_fit[value] = weakref.ref(held)  # so that a step run again and again is checked once
+            self._known_to_fit[value] = weakref.ref(
+                held
+            )  # so that a step run again and again is checked once
         return held
 
     def _sizes(self, noted: list[int]) -> list[int]:
@@ -119,11 +138,17 @@ class Executable:
         if not self._unmeasured:
             return noted
         sizes = iter(noted)
-        return [NUMBER.itemsize if i in self._unmeasured else next(sizes) for i in range(len(self.lifetimes.owner))]
+        return [
+            NUMBER.itemsize if i in self._unmeasured else next(sizes)
+            for i in range(len(self.lifetimes.owner))
+        ]
 
 
 def execute(
-    program: Program, schedule: Schedule, given: Mapping[int, Any] | None = None, watch: Watch | None = None
+    program: Program,
+    schedule: Schedule,
+    given: Mapping[int, Any] | None = None,
+    watch: Watch | None = None,
 ) -> tuple[list[Any], Recording]:
     """Check a schedule and run it once; returns the targets' values, the loss first, and the recording.
 

@@ -58,7 +58,9 @@ class Work(NamedTuple):
 class Flat:
     """The arrays of a program, each made when it is first asked for."""
 
-    def __init__(self, values: Sequence[Value], instructions: Sequence[Instruction], targets: Sequence[int]) -> None:
+    def __init__(
+        self, values: Sequence[Value], instructions: Sequence[Instruction], targets: Sequence[int]
+    ) -> None:
         self._values, self._instructions, self._targets = values, instructions, targets
 
     def _of_values(self, field: int) -> list[Any]:
@@ -127,7 +129,8 @@ class Flat:
         states, state_of = _numbered(list(map(attrgetter("parameters"), ops)))
         silent = [one.__init__ is not ComputationNode.__init__ for one in classes]
         undeclared = np.flatnonzero(
-            np.array(silent, dtype=bool)[class_of] & np.array([state == () for state in states], dtype=bool)[state_of]
+            np.array(silent, dtype=bool)[class_of]
+            & np.array([state == () for state in states], dtype=bool)[state_of]
         )
         state_of[undeclared] = len(states) + np.arange(len(undeclared))
         what = _joined(_joined(class_of, state_of), _numbered_lists(self.reads, self.spec_of))
@@ -155,7 +158,10 @@ def _numbered(things: Sequence[Any]) -> tuple[list[Any], np.ndarray]:
     """The distinct ones of many things, and the number of each among them. Most are one and the same object, so few are compared."""
     ids = list(map(id, things))
     numbers: dict[Any, int] = {}
-    of_id = {known: numbers.setdefault(thing, len(numbers)) for known, thing in dict(zip(ids, things, strict=True)).items()}
+    of_id = {
+        known: numbers.setdefault(thing, len(numbers))
+        for known, thing in dict(zip(ids, things, strict=True)).items()
+    }
     return list(numbers), np.fromiter(map(of_id.__getitem__, ids), np.int64, len(ids))
 
 
@@ -174,7 +180,9 @@ def _joined(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def _coded(words: Sequence[str], codes: Sequence[str]) -> np.ndarray:
     """The place of each word among `codes`."""
-    return np.fromiter(map({word: i for i, word in enumerate(codes)}.__getitem__, words), np.int64, len(words))
+    return np.fromiter(
+        map({word: i for i, word in enumerate(codes)}.__getitem__, words), np.int64, len(words)
+    )
 
 
 def _numbered_lists(lists: Ragged, label: np.ndarray) -> np.ndarray:
@@ -184,4 +192,6 @@ def _numbered_lists(lists: Ragged, label: np.ndarray) -> np.ndarray:
     for place in range(int(lengths.max(initial=0))):
         long = np.flatnonzero(lengths > place)
         number[long] = _joined(number[long], label[lists.flat[lists.starts[long] + place]])
-    return _joined(number, lengths)  # what a longer list begins with may have a shorter one's number
+    return _joined(
+        number, lengths
+    )  # what a longer list begins with may have a shorter one's number

@@ -80,20 +80,28 @@ class _Steps:
     def __init__(self, program: Program, schedule: Schedule) -> None:
         self.program = program
         self.order = order = np.asarray(schedule.order, dtype=np.int64)
-        self.overwrites = sorted((at, read) for at, read in schedule.overwrites.items() if at < len(order))
+        self.overwrites = sorted(
+            (at, read) for at, read in schedule.overwrites.items() if at < len(order)
+        )
         unknown = np.flatnonzero((order < 0) | (order >= len(program.instructions)))
         if len(unknown):
             at = int(unknown[0])
-            raise ScheduleError(f"step {at} runs instruction {int(order[at])}; expected one of 0 to {len(program.instructions) - 1}")
+            raise ScheduleError(
+                f"step {at} runs instruction {int(order[at])}; expected one of 0 to {len(program.instructions) - 1}"
+            )
         self.reads, self.writes = program.flat.reads.take(order), program.flat.writes.take(order)
         self.value = self.writes.flat  # of each definition
         self.step = self.writes.owners()
         self.step_of_read = self.reads.owners()
         # Definitions sorted by value, then in order; before them one of no value.
         self.count = len(self.value) + 1
-        self.sorted = np.concatenate([[-1], np.sort(self.value * self.count + np.arange(len(self.value)))])
+        self.sorted = np.concatenate(
+            [[-1], np.sort(self.value * self.count + np.arange(len(self.value)))]
+        )
         first = np.zeros(len(program.instructions), dtype=np.int64)
-        first[order[::-1]] = np.arange(len(order))[::-1]  # the last that is written stays: the first step
+        first[order[::-1]] = np.arange(len(order))[
+            ::-1
+        ]  # the last that is written stays: the first step
         self.repeated = first[order] < np.arange(len(order))
 
     def lifetimes(self) -> Lifetimes:
@@ -112,7 +120,9 @@ class _Steps:
         targets = np.array(self.program.targets, dtype=np.int64)
         last = _chosen(buffers, self._latest(targets, np.full(len(targets), len(self.value))))
         for target in targets[last == _NOT_COMPUTED].tolist():
-            raise ScheduleError(f"the target {self.program.label(target)} is never computed; expected a step that computes it")
+            raise ScheduleError(
+                f"the target {self.program.label(target)} is never computed; expected a step that computes it"
+            )
         dies[last[last >= 0]] = steps
         cleared = _Cleared(self.value, _chosen(dies, buffers), self._replaced(), steps)
         inherits = np.zeros(len(owners), dtype=bool)
@@ -120,7 +130,9 @@ class _Steps:
             buffer = of_read[self.reads.starts[at] + place]
             if dies[buffer] != at:
                 label = self.program.label(int(owner[buffer]))
-                raise ScheduleError(f"step {at} writes over {label}, which is needed after it; expected a buffer that dies there")
+                raise ScheduleError(
+                    f"step {at} writes over {label}, which is needed after it; expected a buffer that dies there"
+                )
             dies[buffer] = at - 1  # from this step on its bytes are the result's
             inherits[np.searchsorted(born, at) : np.searchsorted(born, at + 1)] = True
         phase = self.program.flat.phases[self.order]
@@ -131,7 +143,11 @@ class _Steps:
         """The latest definition of each value among those numbered below `before`."""
         found = self.sorted[np.searchsorted(self.sorted, values * self.count + before) - 1]
         value, definition = np.divmod(found, self.count)
-        return np.where(value == values, definition, np.where(self.program.flat.given[values], _GIVEN, _NOT_COMPUTED))
+        return np.where(
+            value == values,
+            definition,
+            np.where(self.program.flat.given[values], _GIVEN, _NOT_COMPUTED),
+        )
 
     def _homes(self, owning: np.ndarray, read: np.ndarray) -> np.ndarray:
         """For each definition the one whose buffer it lives in; `read` is the definition of each read."""
@@ -163,7 +179,11 @@ class _Steps:
 
     def _check(self, of_read: np.ndarray) -> None:
         """Raise ScheduleError at the first step that is illegal, for the first reason that it has."""
-        faults = [*self._not_repeatable(), *self._not_computed(of_read), *self._no_takeover(of_read)]
+        faults = [
+            *self._not_repeatable(),
+            *self._not_computed(of_read),
+            *self._no_takeover(of_read),
+        ]
         if faults:
             raise ScheduleError(min(faults, key=lambda fault: fault[0])[1])
 
@@ -172,21 +192,34 @@ class _Steps:
 
     def _not_repeatable(self) -> Iterator[tuple[int, str]]:
         instructions = self.program.instructions
-        random = [i for i in np.unique(self.order[self.repeated]).tolist() if not instructions[i].op.repeatable]
+        random = [
+            i
+            for i in np.unique(self.order[self.repeated]).tolist()
+            if not instructions[i].op.repeatable
+        ]
         for at in np.flatnonzero(self.repeated & np.isin(self.order, random))[:1].tolist():
-            yield at, f"step {at} computes {self._written(at)} again, which would give other numbers; keep it instead"
+            yield (
+                at,
+                f"step {at} computes {self._written(at)} again, which would give other numbers; keep it instead",
+            )
 
     def _not_computed(self, of_read: np.ndarray) -> Iterator[tuple[int, str]]:
         for read in np.flatnonzero(of_read == _NOT_COMPUTED)[:1].tolist():
             at, label = int(self.step_of_read[read]), self.program.label(int(self.reads.flat[read]))
-            yield at, f"step {at} computes {self._written(at)} from {label}, which is not computed yet; compute that before it"
+            yield (
+                at,
+                f"step {at} computes {self._written(at)} from {label}, which is not computed yet; compute that before it",
+            )
 
     def _no_takeover(self, of_read: np.ndarray) -> Iterator[tuple[int, str]]:
         for at, place in self.overwrites:
             i = int(self.order[at])
             reads = self.program.instructions[i].reads
             if not 0 <= place < len(reads):
-                yield at, f"step {at} writes {self._written(at)} over read {place}; expected one of its {len(reads)} reads"
+                yield (
+                    at,
+                    f"step {at} writes {self._written(at)} over read {place}; expected one of its {len(reads)} reads",
+                )
             elif of_read[self.reads.starts[at] + place] < 0 or not fits(self.program, i, place):
                 yield (
                     at,
@@ -211,7 +244,9 @@ def fits(program: Program, instruction: int, read: int) -> bool:
         op.into is not None
         and program.values[source.buffer].spec.numel == source.spec.numel == result.spec.numel
         and (source.spec.dtype, source.spec.layout) == (result.spec.dtype, result.spec.layout)
-        and all(other == reads[read] or program.values[other].buffer != source.buffer for other in reads)
+        and all(
+            other == reads[read] or program.values[other].buffer != source.buffer for other in reads
+        )
     )
 
 
@@ -221,7 +256,9 @@ class _Cleared(Mapping[int, Sequence[int]]):
     `value`, `dies` and `replaced` have an entry each definition; `dies` is negative where it lives with the caller.
     """
 
-    def __init__(self, value: np.ndarray, dies: np.ndarray, replaced: np.ndarray, steps: int) -> None:
+    def __init__(
+        self, value: np.ndarray, dies: np.ndarray, replaced: np.ndarray, steps: int
+    ) -> None:
         self._arrays = value, dies, replaced, steps
 
     @cached_property

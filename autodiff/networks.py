@@ -51,7 +51,9 @@ class Network:
             assert leaf.spec is not None
             shape, dtype = leaf.spec.shape, leaf.spec.dtype
             if not all(isinstance(size, int) for size in shape):
-                raise ShapeError(f"{leaf.label} has the shape {shape}; expected integers to draw values for; leave symbols to values=False")
+                raise ShapeError(
+                    f"{leaf.label} has the shape {shape}; expected integers to draw values for; leave symbols to values=False"
+                )
             if dtype == torch.int64:
                 drawn = torch.randint(self.input.shape[0], shape, generator=generator)
             else:
@@ -81,17 +83,25 @@ def chain(
     activation or loss, ShapeError for a dimension that is no positive integer.
     """
     if activation not in ACTIVATIONS:
-        raise TapemeasureError(f"activation {activation!r}; expected one of {', '.join(ACTIVATIONS)}")
+        raise TapemeasureError(
+            f"activation {activation!r}; expected one of {', '.join(ACTIVATIONS)}"
+        )
     if loss not in LOSSES:
         raise TapemeasureError(f"loss {loss!r}; expected one of {', '.join(LOSSES)}")
     if not isinstance(dtype, torch.dtype):
-        raise TapemeasureError(f"dtype {dtype!r}; expected a dtype of PyTorch, such as torch.float32")
+        raise TapemeasureError(
+            f"dtype {dtype!r}; expected a dtype of PyTorch, such as torch.float32"
+        )
     for name, size in (("n", n), ("micro_batches", micro_batches), ("d", d), ("b", b)):
         may_be_symbol = not values and name in "db" and not isinstance(size, (bool, float, str))
-        if (not isinstance(size, int) or isinstance(size, bool) or size < 1) and not (may_be_symbol and not isinstance(size, int)):
+        if (not isinstance(size, int) or isinstance(size, bool) or size < 1) and not (
+            may_be_symbol and not isinstance(size, int)
+        ):
             raise ShapeError(f"{name} = {size!r}; expected an integer of at least 1")
     if values and micro_batches > b:
-        raise ShapeError(f"micro_batches = {micro_batches} with a batch of {b}; expected at most one micro-batch for each example")
+        raise ShapeError(
+            f"micro_batches = {micro_batches} with a batch of {b}; expected at most one micro-batch for each example"
+        )
     square = Spec((d, d), dtype)
     weights = [Leaf(None, f"W_{i}", "parameter", spec=square) for i in range(1, n + 1)]
     data = Leaf(None, "x_1", "input", spec=Spec((d, b), dtype))
@@ -111,7 +121,9 @@ def chain(
     return network
 
 
-def _forward(x: Any, target: Any, weights: list[Leaf], activation: str, loss: str, mark: str) -> ComputationNode:
+def _forward(
+    x: Any, target: Any, weights: list[Leaf], activation: str, loss: str, mark: str
+) -> ComputationNode:
     apply = ACTIVATIONS[activation]
     for i, weight in enumerate(weights, 1):
         x = weight @ x
@@ -125,7 +137,13 @@ def _forward(x: Any, target: Any, weights: list[Leaf], activation: str, loss: st
 
 
 def _accumulated(
-    data: Leaf, target: Leaf | None, weights: list[Leaf], activation: str, loss: str, b: Dim, micro_batches: int
+    data: Leaf,
+    target: Leaf | None,
+    weights: list[Leaf],
+    activation: str,
+    loss: str,
+    b: Dim,
+    micro_batches: int,
 ) -> ComputationNode:
     """The loss over all slices, which brings its gradients along: each slice's are built before the next slice's forward part."""
     total: ComputationNode | None = None

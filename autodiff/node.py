@@ -70,7 +70,10 @@ class ComputationNode:
         asked: list[Any] = [type(self)]
         for node in input_nodes:
             if not isinstance(node, ComputationNode):
-                nodes = [node if isinstance(node, ComputationNode) else Leaf(node) for node in input_nodes]
+                nodes = [
+                    node if isinstance(node, ComputationNode) else Leaf(node)
+                    for node in input_nodes
+                ]
                 ComputationNode.__init__(self, *nodes, name=name)
                 return
             asked.append(id(node.spec))
@@ -114,7 +117,9 @@ class ComputationNode:
 
     def compute(self, *values: Any) -> Any:
         """The arithmetic, on numbers, tensors and arrays of self-counting scalars alike."""
-        raise GraphError(f"{type(self).__name__} has neither forward() nor compute(), so it cannot be run; give it one of them")
+        raise GraphError(
+            f"{type(self).__name__} has neither forward() nor compute(), so it cannot be run; give it one of them"
+        )
 
     def result_spec(self, *specs: Any) -> Spec | None:
         """The spec of the result from those of the inputs; None where a subclass does not say."""
@@ -122,7 +127,9 @@ class ComputationNode:
 
     def cost(self, *specs: Any) -> Cost:
         """The scalar operations from the specs of the inputs."""
-        raise GraphError(f"{type(self).__name__} has no cost(), so its operations cannot be counted; give it one that returns a Cost")
+        raise GraphError(
+            f"{type(self).__name__} has no cost(), so its operations cannot be counted; give it one that returns a Cost"
+        )
 
     def workspace(self, *specs: Any) -> Any:
         """The bytes that it holds beside its result while it runs."""
@@ -140,11 +147,15 @@ class ComputationNode:
 
     def backward(self) -> list[Any]:
         """The downstream gradient of each input, from the upstream `gradient`."""
-        raise GraphError(f"{type(self).__name__} has no backward(), so it has no gradient; give it one, or leave its inputs out of wrt")
+        raise GraphError(
+            f"{type(self).__name__} has no backward(), so it has no gradient; give it one, or leave its inputs out of wrt"
+        )
 
     def accumulate_gradient(self, upstream_gradient: Any) -> None:
         """Add a downstream gradient of a reader to this node's upstream gradient."""
-        self.gradient = upstream_gradient if self.gradient is None else self.gradient + upstream_gradient
+        self.gradient = (
+            upstream_gradient if self.gradient is None else self.gradient + upstream_gradient
+        )
 
     def sorted_nodes(self, seen: set[ComputationNode] | None = None) -> list[ComputationNode]:
         """All nodes of the graph that ends here, inputs before what reads them, this node last."""
@@ -153,7 +164,9 @@ class ComputationNode:
         if self in seen:
             return nodes
         seen.add(self)
-        stack: list[tuple[ComputationNode, Iterator[ComputationNode]]] = [(self, iter(self.input_nodes))]
+        stack: list[tuple[ComputationNode, Iterator[ComputationNode]]] = [
+            (self, iter(self.input_nodes))
+        ]
         while stack:
             node, inputs = stack[-1]
             for below in inputs:
@@ -176,8 +189,12 @@ class ComputationNode:
         if len(found) == 1:
             return found[0]
         if found:
-            raise GraphError(f"{len(found)} nodes are named {name!r}; expected one; give each node that you look up a name of its own")
-        names = ", ".join(sorted({node.name for node in nodes if node.name})[:20]) or "none has a name"
+            raise GraphError(
+                f"{len(found)} nodes are named {name!r}; expected one; give each node that you look up a name of its own"
+            )
+        names = (
+            ", ".join(sorted({node.name for node in nodes if node.name})[:20]) or "none has a name"
+        )
         raise GraphError(f"no node is named {name!r}; expected one of the graph's names: {names}")
 
     def input(self, i: int) -> Any:
@@ -187,7 +204,9 @@ class ComputationNode:
     @property
     def shape(self) -> tuple[Any, ...]:
         """The shape of the result, known before it is computed where the op says so."""
-        return self.spec.shape if self.spec is not None else tuple(getattr(self.result, "shape", ()))
+        return (
+            self.spec.shape if self.spec is not None else tuple(getattr(self.result, "shape", ()))
+        )
 
     @property
     def label(self) -> str:
@@ -227,7 +246,9 @@ creation: Callable[[ComputationNode], int] = attrgetter("serial")
 """The key by which nodes sort in order of creation."""
 
 
-def reached(targets: Iterable[ComputationNode], known: Mapping[int, ComputationNode] | None = None) -> dict[int, ComputationNode]:
+def reached(
+    targets: Iterable[ComputationNode], known: Mapping[int, ComputationNode] | None = None
+) -> dict[int, ComputationNode]:
     """All nodes that the targets depend on, and these, by serial number; beside them those that are known, beyond which nothing is looked for."""
     found = {} if known is None else dict(known)
     stack = [target for target in targets if target.serial not in found]
@@ -255,12 +276,18 @@ class Leaf(ComputationNode):
     A leaf with a `spec` and no value stands for a shape alone. A numpy array is held as a tensor that shares its memory.
     """
 
-    def __init__(self, value: Any, name: str | None = None, role: str | None = None, spec: Spec | None = None) -> None:
+    def __init__(
+        self, value: Any, name: str | None = None, role: str | None = None, spec: Spec | None = None
+    ) -> None:
         super().__init__(name=name)
         if role not in (None, "parameter", "input"):
-            raise GraphError(f"role {role!r} of leaf {name or '(no name)'}; expected 'parameter' or 'input'")
+            raise GraphError(
+                f"role {role!r} of leaf {name or '(no name)'}; expected 'parameter' or 'input'"
+            )
         if isinstance(value, ComputationNode):
-            raise GraphError(f"a leaf was given the node {value.label} as its value; expected a number or a tensor: use the node itself")
+            raise GraphError(
+                f"a leaf was given the node {value.label} as its value; expected a number or a tensor: use the node itself"
+            )
         if isinstance(value, np.ndarray) and value.dtype != object:
             value = torch.from_numpy(value)
         elif isinstance(value, np.number):

@@ -83,7 +83,9 @@ class Program:
         """The forward pass alone, which keeps the loss and every value that the backward part would read."""
         forward = tuple(step for step in self.instructions if step.phase == FORWARD)
         computed = {value for step in forward for value in step.writes}
-        read_later = {value for step in self.instructions if step.phase == BACKWARD for value in step.reads}
+        read_later = {
+            value for step in self.instructions if step.phase == BACKWARD for value in step.reads
+        }
         kept = sorted(computed & read_later - {self.targets[0]})
         return replace(self, instructions=forward, targets=(self.targets[0], *kept))
 
@@ -97,13 +99,19 @@ def linearize(targets: Sequence[ComputationNode], wrt: Iterable[ComputationNode]
     too little of itself to be measured.
     """
     if not targets:
-        raise GraphError("no targets were given; expected the loss, and the gradients that are wanted")
+        raise GraphError(
+            "no targets were given; expected the loss, and the gradients that are wanted"
+        )
     forward = reached(targets[:1])
     needed = reached(targets, forward)
     serials = sorted(needed)
     place = dict(zip(serials, range(len(serials)), strict=True)).__getitem__
     differentiated = {*wrt, *(target.gradient_of for target in targets[1:])}
-    asked = set(targets[1:]) if any(isinstance(node, Leaf) and node.role != INPUT for node in wrt) else set()
+    asked = (
+        set(targets[1:])
+        if any(isinstance(node, Leaf) and node.role != INPUT for node in wrt)
+        else set()
+    )
 
     specs: list[Spec] = []
     buffers = list(range(len(serials)))
@@ -132,10 +140,16 @@ def linearize(targets: Sequence[ComputationNode], wrt: Iterable[ComputationNode]
             roles.append(ACTIVATION)
         else:
             phases.append(BACKWARD)
-            roles.append(TEMPORARY if node.gradient_of is None else _role_of_gradient(node, node.gradient_of, differentiated, asked))
+            roles.append(
+                TEMPORARY
+                if node.gradient_of is None
+                else _role_of_gradient(node, node.gradient_of, differentiated, asked)
+            )
     values = _all(Value, specs, buffers, roles, map(needed.__getitem__, serials))
     instructions = _all(Instruction, ops, reads, writes, phases)
-    return Program(tuple(values), tuple(instructions), tuple([place(target.serial) for target in targets]))
+    return Program(
+        tuple(values), tuple(instructions), tuple([place(target.serial) for target in targets])
+    )
 
 
 def _all(record: Any, *columns: Iterable[Any]) -> Iterable[Any]:
@@ -144,11 +158,20 @@ def _all(record: Any, *columns: Iterable[Any]) -> Iterable[Any]:
 
 
 def _role_of_gradient(
-    node: ComputationNode, of: ComputationNode, differentiated: set[ComputationNode | None], asked: set[ComputationNode]
+    node: ComputationNode,
+    of: ComputationNode,
+    differentiated: set[ComputationNode | None],
+    asked: set[ComputationNode],
 ) -> str:
     if isinstance(of, Leaf):
-        return PARAMETER_GRADIENT if of.role == PARAMETER or (of.role is None and of in differentiated) else GRADIENT
-    return PARAMETER_GRADIENT if node in asked else GRADIENT  # the gradient of a sum is that of its parts as well
+        return (
+            PARAMETER_GRADIENT
+            if of.role == PARAMETER or (of.role is None and of in differentiated)
+            else GRADIENT
+        )
+    return (
+        PARAMETER_GRADIENT if node in asked else GRADIENT
+    )  # the gradient of a sum is that of its parts as well
 
 
 def _what_it_lacks(node: ComputationNode) -> str:
@@ -158,7 +181,9 @@ def _what_it_lacks(node: ComputationNode) -> str:
         return f"leaf {node.label} holds a {type(node.value).__name__}; expected a number, a tensor or a numpy array, which can be measured"
     kind = type(node)
     parts = ("compute", "result_spec", "cost")
-    missing = [f"{part}()" for part in parts if getattr(kind, part) is getattr(ComputationNode, part)]
+    missing = [
+        f"{part}()" for part in parts if getattr(kind, part) is getattr(ComputationNode, part)
+    ]
     if missing:
         return f"{kind.__name__} cannot be measured: it lacks {', '.join(missing)}; give the class these parts (forward() and backward() alone can only be run)"
     below = next((below for below in node.input_nodes if below.spec is None), node)

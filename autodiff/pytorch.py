@@ -27,7 +27,18 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from autodiff.aten.op import AtenOp, op_of
 from autodiff.aten.storage import spec_of_result
 from autodiff.errors import GraphError
-from autodiff.program import ACTIVATION, BACKWARD, FORWARD, GRADIENT, INPUT, PARAMETER, PARAMETER_GRADIENT, Instruction, Program, Value
+from autodiff.program import (
+    ACTIVATION,
+    BACKWARD,
+    FORWARD,
+    GRADIENT,
+    INPUT,
+    PARAMETER,
+    PARAMETER_GRADIENT,
+    Instruction,
+    Program,
+    Value,
+)
 from autodiff.spec import Spec, spec_of
 
 _SAME = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)
@@ -42,7 +53,9 @@ class Source:
     value: Any = None
 
 
-def from_pytorch(step: Callable[..., Any], *example_args: Any, model: torch.nn.Module | None = None) -> Program:
+def from_pytorch(
+    step: Callable[..., Any], *example_args: Any, model: torch.nn.Module | None = None
+) -> Program:
     """The program of `step(*example_args)`, which returns the loss and the gradients that `torch.autograd.grad` gave.
 
     `model` gives the parameters their names. Raises GraphError, naming the line of the step, where it cannot be traced.
@@ -51,13 +64,19 @@ def from_pytorch(step: Callable[..., Any], *example_args: Any, model: torch.nn.M
     return _Builder(graph, example_args, model).program()
 
 
-def _of_tensors(step: Callable[..., Any], args: Sequence[Any]) -> tuple[Callable[..., Any], list[torch.Tensor]]:
+def _of_tensors(
+    step: Callable[..., Any], args: Sequence[Any]
+) -> tuple[Callable[..., Any], list[torch.Tensor]]:
     """A step as a function of the tensors in its arguments alone, wherever in lists and dicts these are; and the tensors."""
     leaves, layout = tree_flatten(args)
 
     def flat(*given: torch.Tensor) -> Any:
         those = iter(given)
-        return step(*tree_unflatten([next(those) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves], layout))
+        return step(
+            *tree_unflatten(
+                [next(those) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves], layout
+            )
+        )
 
     return flat, [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
 
@@ -70,7 +89,9 @@ def _traced(step: Callable[..., Any], example_args: Sequence[Any]) -> torch.fx.G
             if any(_is_open(node.meta.get("val")) for node in graph.graph.nodes):
                 _run_without_values(flat, args)  # raises at the line that asks for one
         if any(_writes_in_place(node) for node in graph.graph.nodes):
-            graph = make_fx(torch.func.functionalize(graph), tracing_mode="fake", _allow_non_fake_inputs=True)(*args)
+            graph = make_fx(
+                torch.func.functionalize(graph), tracing_mode="fake", _allow_non_fake_inputs=True
+            )(*args)
     except GraphError:
         raise
     except Exception as error:  # whatever a caller's step, or the tracing of it, raises
@@ -117,7 +138,15 @@ def _what_depends_on_data(error: BaseException) -> str:
         "DataDependent": "its control flow, or a number in it, depends on values",
         "DynamicOutputShape": "a shape in it depends on values",
     }
-    return next((why for kind in type(error).__mro__ for name, why in kinds.items() if name in kind.__name__), "")
+    return next(
+        (
+            why
+            for kind in type(error).__mro__
+            for name, why in kinds.items()
+            if name in kind.__name__
+        ),
+        "",
+    )
 
 
 def _first_line(error: BaseException) -> str:
@@ -126,7 +155,9 @@ def _first_line(error: BaseException) -> str:
 
 def _line_of(error: BaseException, step: Callable[..., Any]) -> str:
     """The file and line, innermost in the step's own file, at which an error arose."""
-    code = getattr(step, "__code__", None) or getattr(getattr(step, "forward", None), "__code__", None)
+    code = getattr(step, "__code__", None) or getattr(
+        getattr(step, "forward", None), "__code__", None
+    )
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if code is not None and frame.filename == code.co_filename]
     frame = (own or frames)[-1]
@@ -138,24 +169,35 @@ def _no_backward_calls() -> Iterator[None]:
     """Refuse `.backward()` while a step is traced: it would leave tensors without memory in the caller's `.grad`."""
 
     def refuse(*args: Any, **kwargs: Any) -> None:
-        stack = [frame for frame in traceback.extract_stack()[:-1] if "/torch/" not in frame.filename and "unittest" not in frame.filename]
+        stack = [
+            frame
+            for frame in traceback.extract_stack()[:-1]
+            if "/torch/" not in frame.filename and "unittest" not in frame.filename
+        ]
         where = stack[-1]
         raise GraphError(
             f"the step calls .backward() at {where.filename.rpartition('/')[2]}:{where.lineno} ({(where.line or '').strip()}); expected the "
             "gradients as its result; return loss, torch.autograd.grad(loss, parameters)"
         )
 
-    with mock.patch.object(torch.Tensor, "backward", refuse), mock.patch.object(torch.autograd, "backward", refuse):
+    with (
+        mock.patch.object(torch.Tensor, "backward", refuse),
+        mock.patch.object(torch.autograd, "backward", refuse),
+    ):
         yield
 
 
 class _Builder:
     """Walks a traced graph once and writes down values and instructions."""
 
-    def __init__(self, graph: torch.fx.GraphModule, args: Sequence[Any], model: torch.nn.Module | None) -> None:
+    def __init__(
+        self, graph: torch.fx.GraphModule, args: Sequence[Any], model: torch.nn.Module | None
+    ) -> None:
         self._graph = graph
         self._args = iter([leaf for leaf in tree_leaves(args) if isinstance(leaf, torch.Tensor)])
-        self._names = {} if model is None else {id(value): name for name, value in model.named_parameters()}
+        self._names = (
+            {} if model is None else {id(value): name for name, value in model.named_parameters()}
+        )
         self._specs: list[Spec] = []
         self._buffers: list[int] = []
         self._sources: list[Source] = []
@@ -173,7 +215,9 @@ class _Builder:
                 if node.op == "placeholder":
                     self._value_of[node] = self._give(fake, next(self._args), node.name)
                 elif node.op == "get_attr":
-                    self._value_of[node] = self._give(fake, getattr(self._graph, node.target), node.name)
+                    self._value_of[node] = self._give(
+                        fake, getattr(self._graph, node.target), node.name
+                    )
                 elif node.op == "call_function" and node.target is not torch.ops.aten.sym_size.int:
                     self._call(node)
                 elif node.op == "output":
@@ -198,11 +242,15 @@ class _Builder:
         self._specs.append(spec)
         self._sources.append(source)
         self._fake_of[value] = fake
-        self._buffers.append(self._owner_of_storage.setdefault(fake.untyped_storage()._cdata, value))
+        self._buffers.append(
+            self._owner_of_storage.setdefault(fake.untyped_storage()._cdata, value)
+        )
         return value
 
     def _call(self, node: torch.fx.Node) -> None:
-        if node.target.__module__ == "_operator":  # getitem: one of several results, which are values already
+        if (
+            node.target.__module__ == "_operator"
+        ):  # getitem: one of several results, which are values already
             whole, index = node.args
             self._value_of[node] = self._value_of[whole][index]  # type: ignore[index]
             return
@@ -225,22 +273,34 @@ class _Builder:
         parts = list(result) if several else [result]
         kept = [i for i, part in enumerate(parts) if isinstance(part, torch.Tensor)]
         label = node.name
-        written = {i: self._add(parts[i], Source(label if len(kept) == 1 else f"{label}.{i}")) for i in kept}
+        written = {
+            i: self._add(parts[i], Source(label if len(kept) == 1 else f"{label}.{i}"))
+            for i in kept
+        }
         for i, value in written.items():
             if self._buffers[value] == value:
-                self._specs[value] = spec_of_result(self._specs[value], node.target, fake_args, parts[i])
+                self._specs[value] = spec_of_result(
+                    self._specs[value], node.target, fake_args, parts[i]
+                )
         reads, op = op_of(
-            node, read_of, kept if several else None, [tuple(part.shape) if i in written else None for i, part in enumerate(parts)]
+            node,
+            read_of,
+            kept if several else None,
+            [tuple(part.shape) if i in written else None for i, part in enumerate(parts)],
         )
         self._instructions.append((op, reads, tuple(written.values())))
-        self._value_of[node] = [written.get(i) for i in range(len(parts))] if several else written[0]
+        self._value_of[node] = (
+            [written.get(i) for i in range(len(parts))] if several else written[0]
+        )
 
     def _is_whole_copy(self, to: Any, source: Any) -> bool:
         """Whether what is written over a value is as large and of one dtype with it: then it takes its place, as it is."""
         old, new = (self._fake_of[self._value_of[node]] for node in (to, source))
         if old.shape != new.shape or old.dtype != new.dtype:
             return False
-        has_gaps = old.untyped_storage().nbytes() > old.numel() * old.itemsize  # a part of a buffer: where it lies is forgotten anyway
+        has_gaps = (
+            old.untyped_storage().nbytes() > old.numel() * old.itemsize
+        )  # a part of a buffer: where it lies is forgotten anyway
         return has_gaps or old.stride() == new.stride()
 
     def _results(self, node: torch.fx.Node) -> list[int]:
@@ -265,13 +325,24 @@ class _Builder:
                 phase = FORWARD if i in forward else BACKWARD
                 instructions.append(Instruction(op, reads, writes, phase))
                 for write in writes:
-                    self._roles.setdefault(write, ACTIVATION if phase == FORWARD else PARAMETER_GRADIENT if write in targets else GRADIENT)
-        for target in targets:  # a gradient that is returned as a view is a parameter's gradient in its buffer too
+                    self._roles.setdefault(
+                        write,
+                        ACTIVATION
+                        if phase == FORWARD
+                        else PARAMETER_GRADIENT
+                        if write in targets
+                        else GRADIENT,
+                    )
+        for target in (
+            targets
+        ):  # a gradient that is returned as a view is a parameter's gradient in its buffer too
             if self._roles.get(self._buffers[target]) == GRADIENT:
                 self._roles[self._buffers[target]] = PARAMETER_GRADIENT
         values = [
             Value(spec, buffer, self._roles.get(i, GRADIENT), source)
-            for i, (spec, buffer, source) in enumerate(zip(self._specs, self._buffers, self._sources, strict=True))
+            for i, (spec, buffer, source) in enumerate(
+                zip(self._specs, self._buffers, self._sources, strict=True)
+            )
         ]
         return Program(tuple(values), tuple(instructions), tuple(results))
 

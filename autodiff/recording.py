@@ -54,14 +54,25 @@ class Recording:
         lives, order = self.lifetimes, self.schedule.order
         births: dict[int, list[int]] = {}
         deaths: dict[int, list[int]] = {}
-        for buffer, (born, dies) in enumerate(zip(lives.born.tolist(), lives.dies.tolist(), strict=True)):
+        for buffer, (born, dies) in enumerate(
+            zip(lives.born.tolist(), lives.dies.tolist(), strict=True)
+        ):
             births.setdefault(born, []).append(buffer)
             deaths.setdefault(dies, []).append(buffer)
         events: list[Event] = []
         for step, instruction in enumerate(order.tolist()):
-            events.extend(Event("computed", step, value, 0) for value in self.program.instructions[instruction].writes)
-            events.extend(Event("allocated", step, int(lives.owner[buffer]), int(self.sizes[buffer])) for buffer in births.get(step, ()))
-            events.extend(Event("freed", step, int(lives.owner[buffer]), int(self.sizes[buffer])) for buffer in deaths.get(step, ()))
+            events.extend(
+                Event("computed", step, value, 0)
+                for value in self.program.instructions[instruction].writes
+            )
+            events.extend(
+                Event("allocated", step, int(lives.owner[buffer]), int(self.sizes[buffer]))
+                for buffer in births.get(step, ())
+            )
+            events.extend(
+                Event("freed", step, int(lives.owner[buffer]), int(self.sizes[buffer]))
+                for buffer in deaths.get(step, ())
+            )
         return events
 
 

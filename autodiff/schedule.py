@@ -58,7 +58,9 @@ class Schedule:
     @property
     def steps(self) -> Iterator[Step]:
         """The steps one by one."""
-        return (Step(Kind.COMPUTE, int(i), self.overwrites.get(at)) for at, i in enumerate(self.order))
+        return (
+            Step(Kind.COMPUTE, int(i), self.overwrites.get(at)) for at, i in enumerate(self.order)
+        )
 
     def __len__(self) -> int:
         return len(self.order)
@@ -72,9 +74,13 @@ def check_schedule(program: Program, schedule: Schedule) -> Lifetimes:
     lives = lifetimes(program, schedule)
     claims = schedule.claims
     counts = np.bincount(lives.phase, minlength=len(PHASES)).tolist()
-    for phase, found, claimed in zip(PHASES, counts, (claims.forward, claims.recompute, claims.backward), strict=True):
+    for phase, found, claimed in zip(
+        PHASES, counts, (claims.forward, claims.recompute, claims.backward), strict=True
+    ):
         if found != claimed:
-            raise ScheduleError(f"{schedule.planner} claims {claimed} {phase} steps; its schedule has {found}; mend the planner")
+            raise ScheduleError(
+                f"{schedule.planner} claims {claimed} {phase} steps; its schedule has {found}; mend the planner"
+            )
     if claims.held is not None:
         held = held_activations(program, lives)
         most = int(held.max(initial=0))
@@ -107,17 +113,27 @@ def as_created(program: Program, planner: str = "store_all") -> Schedule:
 
 def accumulated_in_place(program: Program, order: np.ndarray) -> dict[int, int]:
     """The steps that add a gradient to an earlier slice's, each with the read that it writes over, where that may be and is not needed later."""
-    accumulating = [i for i, (op, _, _, _) in enumerate(program.instructions) if getattr(op, "accumulates", False)]
+    accumulating = [
+        i
+        for i, (op, _, _, _) in enumerate(program.instructions)
+        if getattr(op, "accumulates", False)
+    ]
     if not accumulating:
         return {}
     given = set(program.given)
-    fitting = {i: buffer for i in accumulating if (buffer := _buffer_of_first_read(program, i)) not in given and fits(program, i, 0)}
+    fitting = {
+        i: buffer
+        for i in accumulating
+        if (buffer := _buffer_of_first_read(program, i)) not in given and fits(program, i, 0)
+    }
     last_read = {program.values[target].buffer: len(order) for target in program.targets}
     for at, i in enumerate(order.tolist()):
         for read in program.instructions[i].reads:
             buffer = program.values[read].buffer
             last_read[buffer] = max(last_read.get(buffer, 0), at)
-    return {at: 0 for at, i in enumerate(order.tolist()) if i in fitting and last_read[fitting[i]] == at}
+    return {
+        at: 0 for at, i in enumerate(order.tolist()) if i in fitting and last_read[fitting[i]] == at
+    }
 
 
 def _buffer_of_first_read(program: Program, instruction: int) -> int:

@@ -66,7 +66,9 @@ class Spec:
         return Spec(tuple(_substitute(dim, values) for dim in self.shape), self.dtype, self.layout)
 
     def __str__(self) -> str:
-        return f"{'×'.join(map(str, self.shape)) or 'scalar'} {str(self.dtype).removeprefix('torch.')}"
+        return (
+            f"{'×'.join(map(str, self.shape)) or 'scalar'} {str(self.dtype).removeprefix('torch.')}"
+        )
 
 
 def _substitute(dim: Dim, values: dict[Any, Any]) -> Dim:
@@ -94,7 +96,11 @@ def _layout_of(tensor: torch.Tensor) -> str:
         return CONTIGUOUS
     if 0 in tensor.stride():
         return EXPANDED
-    strides = [(stride, size) for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size != 1]
+    strides = [
+        (stride, size)
+        for stride, size in zip(tensor.stride(), tensor.shape, strict=True)
+        if size != 1
+    ]
     expected = 1
     for stride, size in sorted(strides):
         if stride != expected:
@@ -142,11 +148,15 @@ def elementwise(*specs: Spec) -> Spec:
         if not result.shape:
             result = spec
         elif not same_shape(spec.shape, result.shape):
-            raise ShapeError(f"{specs[0]} and {spec} differ; expected equal shapes, or a number (broadcasting is declared: AddBias)")
+            raise ShapeError(
+                f"{specs[0]} and {spec} differ; expected equal shapes, or a number (broadcasting is declared: AddBias)"
+            )
     if plain:
         return result
     # The result is packed, in the order of the first input that has one; repeated elements and numbers have none.
-    ordered = next((spec.layout for spec in specs if spec.shape and spec.layout != EXPANDED), CONTIGUOUS)
+    ordered = next(
+        (spec.layout for spec in specs if spec.shape and spec.layout != EXPANDED), CONTIGUOUS
+    )
     layout = DENSE if ordered in (DENSE, TURNED) else CONTIGUOUS
     return Spec(result.shape, common_dtype(*(spec.dtype for spec in specs)), layout)
 

@@ -53,7 +53,9 @@ def advice_of(rows: pd.DataFrame) -> list[Advice]:
 
 def _advice(group: PlanGroup) -> Advice:
     best = group.best
-    sentences = [_not_at_all(group)] if not best else [_least(group, best[0]), *_exchange(group, best)]
+    sentences = (
+        [_not_at_all(group)] if not best else [_least(group, best[0]), *_exchange(group, best)]
+    )
     idle = [plan.words for plan in group.plans if plan not in best]
     if best and idle:
         named = idle if len(idle) <= 5 else [*idle[:4], f"{len(idle) - 4} more"]
@@ -88,20 +90,33 @@ def _exchange(group: PlanGroup, best: tuple[Plan, ...]) -> list[str]:
         return []
     full = group.full
     saved = percent(full.peak_bytes - plan.peak_bytes, full.peak_bytes)
-    return [f"Best exchange, by the product of peak and operations: {plan.words} saves {saved} for {_cost(full, plan)}."]
+    return [
+        f"Best exchange, by the product of peak and operations: {plan.words} saves {saved} for {_cost(full, plan)}."
+    ]
 
 
 def exchange(group: PlanGroup) -> Plan | None:
     """The plan of the least product of peak and operations; None where no plan lowers the peak, or none lowers the product."""
     found = min(group.best, key=lambda plan: plan.peak_bytes * plan.ops, default=None)
-    return None if found is None or found.peak_bytes * found.ops >= group.full.peak_bytes * group.full.ops else found
+    return (
+        None
+        if found is None or found.peak_bytes * found.ops >= group.full.peak_bytes * group.full.ops
+        else found
+    )
 
 
 def _not_at_all(group: PlanGroup) -> str:
     """That nothing falls, what it costs all the same, and why: what the lowest of the plans is held up by."""
     full, one = group.full, len(group.plans) == 1
-    low, high = (percent(function(plan.ops for plan in group.plans) - full.ops, full.ops) for function in (min, max))
-    cost = f"{low.removesuffix(' %')} to {high} more operations" if high != low else f"{high} more operations"
+    low, high = (
+        percent(function(plan.ops for plan in group.plans) - full.ops, full.ops)
+        for function in (min, max)
+    )
+    cost = (
+        f"{low.removesuffix(' %')} to {high} more operations"
+        if high != low
+        else f"{high} more operations"
+    )
     lowest = _lowest(group)
     many = "the one plan" if one else f"all {len(group.plans)} plans"
     if lowest.peak_bytes == full.peak_bytes:
@@ -126,24 +141,40 @@ def weights_rule(group: PlanGroup) -> bool:
 
 
 def _cost(full: Plan, plan: Plan) -> str:
-    words = "not one operation more" if plan.ops == full.ops else f"{percent(plan.ops - full.ops, full.ops)} more operations"
+    words = (
+        "not one operation more"
+        if plan.ops == full.ops
+        else f"{percent(plan.ops - full.ops, full.ops)} more operations"
+    )
     times = slower(full, plan)
     return words if times is None else f"{words} ({times:.2f} times the seconds)"
 
 
 def slower(full: Plan, plan: Plan) -> float | None:
     """How many times as long a plan takes; None where a step is too short for its seconds to mean anything."""
-    return plan.seconds / full.seconds if full.seconds and plan.seconds and full.seconds >= LEAST_SECONDS else None
+    return (
+        plan.seconds / full.seconds
+        if full.seconds and plan.seconds and full.seconds >= LEAST_SECONDS
+        else None
+    )
 
 
 def held_up_by(group: PlanGroup, plan: Plan, brief: bool = False) -> str:
     """What a peak consists of, from the roles that make it: the gradients, the last segment, or the working set."""
-    held, made, weights = (plan.roles[role] for role in ("activation", "gradient", "parameter_gradient"))
+    held, made, weights = (
+        plan.roles[role] for role in ("activation", "gradient", "parameter_gradient")
+    )
     alive = round(weights / group.weight_bytes)
     share = percent(weights, plan.peak_bytes)
     if alive == group.n or 2 * weights > plan.peak_bytes:
-        which = f"all {group.n} weight gradients" if alive == group.n else f"{alive} of {counted(group.n, 'weight gradient')}"
-        return f"the gradients: {which} are {share} of it ({short_bytes(weights)})" + ("" if brief else ", and no plan drops those")
+        which = (
+            f"all {group.n} weight gradients"
+            if alive == group.n
+            else f"{alive} of {counted(group.n, 'weight gradient')}"
+        )
+        return f"the gradients: {which} are {share} of it ({short_bytes(weights)})" + (
+            "" if brief else ", and no plan drops those"
+        )
     last = _last_segment(plan.planner, group.n)
     if last and alive <= last:
         name = (
@@ -184,5 +215,8 @@ def _line(group: PlanGroup, plan: Plan) -> AdviceLine:
     why, time = held_up_by(group, plan, brief=True), "–" if times is None else f"{times:.2f}"
     if plan is full:
         return AdviceLine("store all (full)", short_bytes(plan.peak_bytes), "–", "–", time, why)
-    saved, more = percent(full.peak_bytes - plan.peak_bytes, full.peak_bytes), percent(plan.ops - full.ops, full.ops)
+    saved, more = (
+        percent(full.peak_bytes - plan.peak_bytes, full.peak_bytes),
+        percent(plan.ops - full.ops, full.ops),
+    )
     return AdviceLine(plan.words, short_bytes(plan.peak_bytes), saved, more, time, why)

@@ -36,18 +36,78 @@ class Question:
 
 QUESTIONS = (
     Question("M", "net", "memory that holds the weights", "", "parameter_bytes", "", "n*d**2"),
-    Question("T", "run", "operations to compute L when no gradient is wanted", "no_grad", "ops", "n·(T_mm + T_σ)", "n*b*d**2"),
     Question(
-        "T", "forward", "operations of the forward pass when gradients may follow", "forward", "ops_forward", "T_run + T(L)", "n*b*d**2"
+        "T",
+        "run",
+        "operations to compute L when no gradient is wanted",
+        "no_grad",
+        "ops",
+        "n·(T_mm + T_σ)",
+        "n*b*d**2",
     ),
-    Question("T", "backward", "operations of the backward pass, all weights", "full", "ops_backward", "n·(2 T_mm + T_σ)", "n*b*d**2"),
     Question(
-        "T", "backward, W₁", "operations of the backward pass, W₁ alone", "w1_only", "ops_backward", "n·(T_mm + T_σ) + T_mm", "n*b*d**2"
+        "T",
+        "forward",
+        "operations of the forward pass when gradients may follow",
+        "forward",
+        "ops_forward",
+        "T_run + T(L)",
+        "n*b*d**2",
     ),
-    Question("M", "run", "memory to compute L when no gradient is wanted", "no_grad", "peak_bytes", "x + z + L", "b*d"),
-    Question("M", "forward", "memory of the forward pass when gradients may follow", "forward", "peak_bytes", "n·x + n·z + L", "n*b*d"),
-    Question("M", "backward", "memory of both passes, all weights", "full", "peak_bytes", "M_forward + n·d²", "n*b*d + n*d**2"),
-    Question("M", "backward, W₁", "memory of both passes, W₁ alone", "w1_only", "peak_bytes", "M_forward + d²", "n*b*d + d**2"),
+    Question(
+        "T",
+        "backward",
+        "operations of the backward pass, all weights",
+        "full",
+        "ops_backward",
+        "n·(2 T_mm + T_σ)",
+        "n*b*d**2",
+    ),
+    Question(
+        "T",
+        "backward, W₁",
+        "operations of the backward pass, W₁ alone",
+        "w1_only",
+        "ops_backward",
+        "n·(T_mm + T_σ) + T_mm",
+        "n*b*d**2",
+    ),
+    Question(
+        "M",
+        "run",
+        "memory to compute L when no gradient is wanted",
+        "no_grad",
+        "peak_bytes",
+        "x + z + L",
+        "b*d",
+    ),
+    Question(
+        "M",
+        "forward",
+        "memory of the forward pass when gradients may follow",
+        "forward",
+        "peak_bytes",
+        "n·x + n·z + L",
+        "n*b*d",
+    ),
+    Question(
+        "M",
+        "backward",
+        "memory of both passes, all weights",
+        "full",
+        "peak_bytes",
+        "M_forward + n·d²",
+        "n*b*d + n*d**2",
+    ),
+    Question(
+        "M",
+        "backward, W₁",
+        "memory of both passes, W₁ alone",
+        "w1_only",
+        "peak_bytes",
+        "M_forward + d²",
+        "n*b*d + d**2",
+    ),
 )
 
 
@@ -80,7 +140,9 @@ class CaseAnswers:
     def words(self) -> str:
         """The network in words."""
         return ", ".join(
-            f"loss {value}" if name == "loss" else value for name, value in self.case.items() if (name, value) != ("engine", "autodiff")
+            f"loss {value}" if name == "loss" else value
+            for name, value in self.case.items()
+            if (name, value) != ("engine", "autodiff")
         )
 
     @property
@@ -104,9 +166,15 @@ def answers_of(complexity: pd.DataFrame) -> list[CaseAnswers]:
 def _answer(question: Question, rows: pd.DataFrame) -> Answer:
     asked = rows[rows["quantity"] == question.quantity]
     # What is the same in every mode has no mode of its own: a decided one speaks for all.
-    asked = asked[asked["mode"] == question.mode] if question.mode else asked.sort_values("formula", key=lambda found: found == UNDECIDED)
+    asked = (
+        asked[asked["mode"] == question.mode]
+        if question.mode
+        else asked.sort_values("formula", key=lambda found: found == UNDECIDED)
+    )
     if asked.empty:
-        return Answer(question, "not measured", "–", None, 0, 0, f"no rows of mode {question.mode or 'any'}")
+        return Answer(
+            question, "not measured", "–", None, 0, 0, f"no rows of mode {question.mode or 'any'}"
+        )
     row = asked.iloc[0]
     if row["formula"] == UNDECIDED:
         return Answer(question, UNDECIDED, UNDECIDED, None, 0, int(row["rows"]), str(row["reason"]))
@@ -124,7 +192,9 @@ def _answer(question: Question, rows: pd.DataFrame) -> Answer:
 
 def _terms(order: str) -> frozenset[str]:
     """The terms of an order, each with its factors in one order."""
-    return frozenset("*".join(sorted(term.strip().replace("**", "^").split("*"))) for term in order.split("+"))
+    return frozenset(
+        "*".join(sorted(term.strip().replace("**", "^").split("*"))) for term in order.split("+")
+    )
 
 
 @dataclass(frozen=True)
@@ -222,7 +292,9 @@ def held_against(claim: Claim, rows: pd.DataFrame) -> tuple[int, int]:
     ].dropna(subset=[claim.column, "parameter_bytes"])
     true = 0
     columns = ("n", "d", "b", claim.column, "parameter_bytes")
-    for n, d, b, value, parameter_bytes in zip(*(spoken[column].astype(int) for column in columns), strict=True):
+    for n, d, b, value, parameter_bytes in zip(
+        *(spoken[column].astype(int) for column in columns), strict=True
+    ):
         unit = parameter_bytes // (n * d * d) if claim.column.endswith("_bytes") else 1
         true += value == unit * claim.formula(n, b * d, d * d, d)
     return true, len(spoken)

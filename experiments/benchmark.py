@@ -21,14 +21,22 @@ NAMES = ("step", "measuring", "checkpointing", "prediction", "schedules")
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.benchmark", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m experiments.benchmark",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", default=list(NAMES), metavar="NAME", help=f"any of {', '.join(NAMES)}")
-    parser.add_argument("--out", default=".", help="where benchmark.csv and benchmark.png are written")
+    parser.add_argument(
+        "names", nargs="*", default=list(NAMES), metavar="NAME", help=f"any of {', '.join(NAMES)}"
+    )
+    parser.add_argument(
+        "--out", default=".", help="where benchmark.csv and benchmark.png are written"
+    )
     given = parser.parse_args(arguments)
     unknown = [name for name in given.names if name not in NAMES]
     if unknown:
-        print(f"error: benchmark {unknown[0]!r}; expected any of {', '.join(NAMES)}", file=sys.stderr)
+        print(
+            f"error: benchmark {unknown[0]!r}; expected any of {', '.join(NAMES)}", file=sys.stderr
+        )
         sys.exit(2)
     import pandas as pd
 
@@ -54,12 +62,30 @@ def print_table(frame: pd.DataFrame) -> None:
     from profiler.units import human_bytes
 
     table = Table(title="medians of alternating runs, one thread")
-    for column in ("benchmark", "shape", "what", "median", "± half the quartiles' distance", "ratio to", "ratio", "peak"):
-        table.add_column(column, justify="left" if column in ("benchmark", "shape", "what", "ratio to") else "right")
+    for column in (
+        "benchmark",
+        "shape",
+        "what",
+        "median",
+        "± half the quartiles' distance",
+        "ratio to",
+        "ratio",
+        "peak",
+    ):
+        table.add_column(
+            column,
+            justify="left" if column in ("benchmark", "shape", "what", "ratio to") else "right",
+        )
     for row in frame.itertuples():
-        peak = "" if row.peak_bytes is None or row.peak_bytes != row.peak_bytes else human_bytes(row.peak_bytes)
+        peak = (
+            ""
+            if row.peak_bytes is None or row.peak_bytes != row.peak_bytes
+            else human_bytes(row.peak_bytes)
+        )
         times = (f"{row.median_ms:.3f} ms", f"{row.spread_ms:.3f} ms")
-        table.add_row(row.benchmark, row.shape, row.what, *times, row.baseline, f"{row.ratio:.3f}", peak)
+        table.add_row(
+            row.benchmark, row.shape, row.what, *times, row.baseline, f"{row.ratio:.3f}", peak
+        )
     Console(width=150).print(table)
 
 
@@ -73,18 +99,31 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
     from experiments.files import write_bytes
 
     groups = list(frame.groupby(["benchmark", "shape"], sort=False))
-    groups = [(key, group) for key, group in groups if len(group) > 1] or groups  # what stands alone has its row in the table
+    groups = [
+        (key, group) for key, group in groups if len(group) > 1
+    ] or groups  # what stands alone has its row in the table
     heights = [len(group) + 1.6 for _, group in groups]
     figure = Figure(figsize=(10, 0.42 * sum(heights) + 0.6), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(len(groups), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    panels = figure.subplots(len(groups), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[
+        :, 0
+    ]
     for panel, ((benchmark, shape), group) in zip(panels, groups, strict=True):
         bars = panel.barh(
-            group["what"], group["ratio"], color=["#12284c" if what != group["baseline"].iloc[0] else "#b9c4d6" for what in group["what"]]
+            group["what"],
+            group["ratio"],
+            color=[
+                "#12284c" if what != group["baseline"].iloc[0] else "#b9c4d6"
+                for what in group["what"]
+            ],
         )
         panel.bar_label(bars, labels=[f"{ratio:.2f}" for ratio in group["ratio"]], padding=3)
         panel.axvline(1, color="black", linewidth=0.8, linestyle=":")
-        panel.set_title(f"{benchmark} ({shape}): time as a multiple of {group['baseline'].iloc[0]}", loc="left", fontsize=10)
+        panel.set_title(
+            f"{benchmark} ({shape}): time as a multiple of {group['baseline'].iloc[0]}",
+            loc="left",
+            fontsize=10,
+        )
         panel.margins(x=0.12)
         panel.invert_yaxis()
         panel.spines[["top", "right"]].set_visible(False)

@@ -55,7 +55,11 @@ _TURNS = 2
 
 def capacity_of(config: SweepConfig) -> pd.DataFrame:
     """One row for each shape, mode, planner and memory; empty where the config names no memory."""
-    rows = [row for study in config.studies for row in _rows_of(config, study)] if config.memory else []
+    rows = (
+        [row for study in config.studies for row in _rows_of(config, study)]
+        if config.memory
+        else []
+    )
     return pd.DataFrame(rows, columns=list(CAPACITY_COLUMNS))
 
 
@@ -69,12 +73,21 @@ def _rows_of(config: SweepConfig, study: Study) -> Iterator[dict[str, Any]]:
     )
     points = points_of(replace(config, studies=(asked,)))
     # Of all plans the lowest are those that recompute most, so from there the search for whatever plan still fits sets out.
-    lowest = {replace(point, planner=ANY_PLAN): point for point in points if point.mode == "checkpointed"}
+    lowest = {
+        replace(point, planner=ANY_PLAN): point for point in points if point.mode == "checkpointed"
+    }
     found: dict[tuple[Point, int], int] = {}
     for point in (*points, *lowest):
         for memory in config.memory:
             with paused_collector():
-                guess = max((b for (other, held), b in found.items() if held == memory and _alike(other, point)), default=1)
+                guess = max(
+                    (
+                        b
+                        for (other, held), b in found.items()
+                        if held == memory and _alike(other, point)
+                    ),
+                    default=1,
+                )
                 row = _row(point, memory, guess)
             found[point, memory] = row["b"]
             yield row
@@ -93,21 +106,31 @@ def _search(point: Point, memory: int, guess: int) -> tuple[Needs, int]:
         return _needs_by_formula(point, 1), 1
     near = 1
     for _ in range(_TURNS):  # a plan that was made for one batch is a good one for batches nearby
-        near = max(largest(_within(_needs_by_formula(point, near), memory), GREATEST_DIMENSION, near), 1)
+        near = max(
+            largest(_within(_needs_by_formula(point, near), memory), GREATEST_DIMENSION, near), 1
+        )
         if near == 1:
             break
     return cache(lambda b: _need(b, fold(*plan_of(point, network_of(point, b=b))), {})), near
 
 
 def _row(point: Point, memory: int, guess: int) -> dict[str, Any]:
-    row = {name: getattr(point, name) for name in CAPACITY_COLUMNS if hasattr(point, name)} | {"memory_bytes": memory, "b": 0, "reason": ""}
+    row = {name: getattr(point, name) for name in CAPACITY_COLUMNS if hasattr(point, name)} | {
+        "memory_bytes": memory,
+        "b": 0,
+        "reason": "",
+    }
     try:
         needs, near = _search(point, memory, guess)
         most = largest(_within(needs, memory), GREATEST_DIMENSION, near)
         need = needs(most or 1)
     except (Exception, SystemExit) as error:  # a planner may be the user's own
         return {**row, "reason": one_line(error)}
-    return {**row, **vars(need)} if most and need is not None else {**row, "reason": _why_not_one(need, memory)}
+    return (
+        {**row, **vars(need)}
+        if most and need is not None
+        else {**row, "reason": _why_not_one(need, memory)}
+    )
 
 
 def _within(needs: Needs, memory: int) -> Callable[[int], bool]:
@@ -159,7 +182,9 @@ def _needs_of_any_plan(point: Point, memory: int) -> Needs:
         program = program_of_mode(network_of(point, b=b), point.mode)
         left = memory - sum(program.values[value].spec.nbytes for value in program.given)
         try:
-            return _need(b, fold(program, Revolve(max_bytes=left)(program)), {}) if left > 0 else None
+            return (
+                _need(b, fold(program, Revolve(max_bytes=left)(program)), {}) if left > 0 else None
+            )
         except PlannerError:
             return None
 

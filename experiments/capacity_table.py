@@ -22,7 +22,20 @@ ANY_PLAN = "revolve(max_bytes=…)"
 """The planner's name in the row of whatever plan still fits."""
 
 NUMBERS = ("b", "peak_bytes", "parameter_bytes", "input_bytes", "ops", "ops_recompute")
-CAPACITY_COLUMNS = ("part", "network", "activation", "loss", "dtype", "n", "d", "mode", "planner", "memory_bytes", *NUMBERS, "reason")
+CAPACITY_COLUMNS = (
+    "part",
+    "network",
+    "activation",
+    "loss",
+    "dtype",
+    "n",
+    "d",
+    "mode",
+    "planner",
+    "memory_bytes",
+    *NUMBERS,
+    "reason",
+)
 SHAPE = ["part", "network", "activation", "loss", "dtype", "n", "d"]
 _KEY = [*SHAPE, "mode", "planner", "memory_bytes"]
 _WHOLE = ("n", "d", "memory_bytes", *NUMBERS)
@@ -47,12 +60,16 @@ def _read(path: Path) -> pd.DataFrame:
         if lacking:
             raise ResultsError(f"it has no column {lacking[0]}")
     except (ValueError, ResultsError) as error:
-        log.warning("%s is damaged and passed over: %s", path, (str(error).strip().splitlines() or [""])[0])
+        log.warning(
+            "%s is damaged and passed over: %s", path, (str(error).strip().splitlines() or [""])[0]
+        )
         return none
     whole = read[list(CAPACITY_COLUMNS)].copy()
     for column in _WHOLE:
         numbers = pd.to_numeric(whole[column], errors="coerce")
-        whole[column] = numbers.where((numbers >= 0) & (numbers <= GREATEST_WHOLE) & (numbers % 1 == 0)).astype("Int64")
+        whole[column] = numbers.where(
+            (numbers >= 0) & (numbers <= GREATEST_WHOLE) & (numbers % 1 == 0)
+        ).astype("Int64")
     sound = whole[["n", "d", "memory_bytes", "b"]].notna().all(axis=1)
     sound &= (whole["b"].fillna(0) == 0) | whole[list(NUMBERS)].notna().all(axis=1)
     if not sound.all():
@@ -89,7 +106,9 @@ def name_of(row: Any) -> str:
 def way_of(row: Any) -> str:
     """Mode and planner in words."""
     if row["mode"] != "checkpointed":
-        return {"no_grad": "no-grad", "full": "store all (full)", "w1_only": "W₁ only"}.get(row["mode"], str(row["mode"]))
+        return {"no_grad": "no-grad", "full": "store all (full)", "w1_only": "W₁ only"}.get(
+            row["mode"], str(row["mode"])
+        )
     return "any plan of revolve" if row["planner"] == ANY_PLAN else planner_words(row["planner"])
 
 
@@ -104,7 +123,11 @@ def capacities_of(frame: pd.DataFrame) -> list[Capacity]:
         if not any(row["b"] for row in rows):
             told.append(Capacity(heading, (f"Nothing fits: {(full or rows[0])['reason']}.",), ()))
             continue
-        told.append(Capacity(heading, tuple(_sentences(full, trained)), tuple(_line(row, full) for row in rows)))
+        told.append(
+            Capacity(
+                heading, tuple(_sentences(full, trained)), tuple(_line(row, full) for row in rows)
+            )
+        )
     return told
 
 
@@ -114,11 +137,19 @@ def _sentences(full: dict[str, Any] | None, trained: list[dict[str, Any]]) -> li
     if most is None or full is None:
         return []
     if not most["b"]:
-        return [f"No step that trains every weight fits, however much is recomputed: {most['reason']}."]
+        return [
+            f"No step that trains every weight fits, however much is recomputed: {most['reason']}."
+        ]
     given = short_bytes(most["parameter_bytes"])
     if most["b"] == full["b"]:
-        return [f"No plan takes a larger batch than {full['b']:,}: what fills the memory beside weights of {given} is not activations."]
-    start = f"Keeping everything holds a batch of {full['b']:,}" if full["b"] else "Keeping everything does not fit"
+        return [
+            f"No plan takes a larger batch than {full['b']:,}: what fills the memory beside weights of {given} is not activations."
+        ]
+    start = (
+        f"Keeping everything holds a batch of {full['b']:,}"
+        if full["b"]
+        else "Keeping everything does not fit"
+    )
     gain = f" ({most['b'] / full['b']:.3g} times as many)" if full["b"] else ""
     cost = percent(most["ops_recompute"], most["ops"] - most["ops_recompute"])
     return [
@@ -134,6 +165,20 @@ def _line(row: dict[str, Any], full: dict[str, Any] | None) -> CapacityLine:
     if not row["b"]:
         return CapacityLine(way_of(row), "none", "–", "–", row["reason"])
     times = f"{row['b'] / full['b']:.3g}" if full is not None and full["b"] else "–"
-    more = percent(row["ops_recompute"], row["ops"] - row["ops_recompute"]) if row["mode"] == "checkpointed" else "–"
-    parts = [("peak", row["peak_bytes"]), ("weights", row["parameter_bytes"]), ("data", row["input_bytes"])]
-    return CapacityLine(way_of(row), f"{row['b']:,}", times, more, ", ".join(f"{name} {short_bytes(int(size))}" for name, size in parts))
+    more = (
+        percent(row["ops_recompute"], row["ops"] - row["ops_recompute"])
+        if row["mode"] == "checkpointed"
+        else "–"
+    )
+    parts = [
+        ("peak", row["peak_bytes"]),
+        ("weights", row["parameter_bytes"]),
+        ("data", row["input_bytes"]),
+    ]
+    return CapacityLine(
+        way_of(row),
+        f"{row['b']:,}",
+        times,
+        more,
+        ", ".join(f"{name} {short_bytes(int(size))}" for name, size in parts),
+    )

@@ -21,7 +21,20 @@ from experiments.publish import manifest_in, rows_in
 from experiments.seconds import left_out_of, seconds_that_count
 from experiments.words import counted
 
-MATCH = ("network", "activation", "loss", "dtype", "n", "d", "b", "mode", "wrt", "planner", "engine", "micro_batches")
+MATCH = (
+    "network",
+    "activation",
+    "loss",
+    "dtype",
+    "n",
+    "d",
+    "b",
+    "mode",
+    "wrt",
+    "planner",
+    "engine",
+    "micro_batches",
+)
 EXACT = ("ops", "peak_bytes")
 COMPARISON, PAGE = "comparison.csv", "comparison.html"
 MOST_SHOWN = 200
@@ -63,13 +76,14 @@ class Comparison:
         """What is to be known of the times, in a sentence; empty where all count."""
         if not self.untimed:
             return ""
-        return (
-            f"Times leave out {counted(self.untimed, 'row')} measured while other jobs ran on the same machine; --concurrent counts them."
-        )
+        return f"Times leave out {counted(self.untimed, 'row')} measured while other jobs ran on the same machine; --concurrent counts them."
 
 
 def compare_rows(
-    here: pd.DataFrame, there: pd.DataFrame, names: tuple[str, str] = ("first", "other"), concurrent: bool = False
+    here: pd.DataFrame,
+    there: pd.DataFrame,
+    names: tuple[str, str] = ("first", "other"),
+    concurrent: bool = False,
 ) -> Comparison:
     """Compare two tables of rows; a point that both measured twice, in two parts, counts twice.
 
@@ -80,7 +94,9 @@ def compare_rows(
     both = ours.merge(theirs, on=[*MATCH, "part"], suffixes=("", "_other"))
     # What one sweep has in its grid the other may have among its larger shapes.
     rest = [_once(rows[~_labels(rows).isin(set(_labels(both)))]) for rows in (ours, theirs)]
-    both = pd.concat([both, rest[0].merge(rest[1], on=list(MATCH), suffixes=("", "_other"))], ignore_index=True)
+    both = pd.concat(
+        [both, rest[0].merge(rest[1], on=list(MATCH), suffixes=("", "_other"))], ignore_index=True
+    )
     for quantity in EXACT:
         both[f"{quantity}_difference"] = both[quantity] - both[f"{quantity}_other"]
     both["time_ratio"] = both["seconds"] / both["seconds_other"]
@@ -88,7 +104,9 @@ def compare_rows(
     for quantity in EXACT:
         columns += [quantity, f"{quantity}_other", f"{quantity}_difference"]
     columns += ["seconds", "seconds_other", "time_ratio"]
-    only_here, only_there = (len(set(_labels(mine)) - set(_labels(both))) for mine in (ours, theirs))
+    only_here, only_there = (
+        len(set(_labels(mine)) - set(_labels(both))) for mine in (ours, theirs)
+    )
     untimed = left_out_of(here) + left_out_of(there)
     return Comparison(names[0], names[1], both[columns], only_here, only_there, untimed)
 
@@ -111,21 +129,32 @@ def _once(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _labels(rows: pd.DataFrame) -> pd.Series[Any]:
     """What makes two rows the same point."""
-    return pd.Series(list(rows[list(MATCH)].itertuples(index=False, name=None)), index=rows.index, dtype=object)
+    return pd.Series(
+        list(rows[list(MATCH)].itertuples(index=False, name=None)), index=rows.index, dtype=object
+    )
 
 
 def summary_of(comparison: Comparison) -> list[dict[str, str]]:
     """One line for each engine, mode and planner."""
     lines = []
-    for (engine, mode, planner), rows in comparison.table.groupby(["engine", "mode", "planner"], sort=False):
+    for (engine, mode, planner), rows in comparison.table.groupby(
+        ["engine", "mode", "planner"], sort=False
+    ):
         ratios = rows["time_ratio"].dropna().astype(float)
-        line = {"engine": str(engine), "mode": str(mode), "planner": str(planner), "points": f"{len(rows):,}"}
+        line = {
+            "engine": str(engine),
+            "mode": str(mode),
+            "planner": str(planner),
+            "points": f"{len(rows):,}",
+        }
         for quantity in EXACT:
             apart = rows[f"{quantity}_difference"].dropna()
             line[f"{quantity}_differing"] = f"{int((apart != 0).sum()):,}"
             line[f"{quantity}_greatest"] = f"{int(apart.abs().max()):,}" if len(apart) else "–"
         line["time"] = f"{ratios.median():.2f}" if len(ratios) else "–"
-        line["spread"] = f"{ratios.quantile(0.25):.2f} … {ratios.quantile(0.75):.2f}" if len(ratios) else "–"
+        line["spread"] = (
+            f"{ratios.quantile(0.25):.2f} … {ratios.quantile(0.75):.2f}" if len(ratios) else "–"
+        )
         lines.append(line)
     return lines
 
@@ -135,7 +164,9 @@ def compare_directories(directory: Path, other: Path, concurrent: bool = False) 
 
     Raises ResultsError where one of them holds no rows.
     """
-    comparison = compare_rows(rows_in(directory), rows_in(other), (str(directory), str(other)), concurrent)
+    comparison = compare_rows(
+        rows_in(directory), rows_in(other), (str(directory), str(other)), concurrent
+    )
     write_csv(directory / COMPARISON, comparison.table)
     write_text(directory / PAGE, _page(comparison, manifest_in(directory), manifest_in(other)))
     _say(comparison)
@@ -154,7 +185,10 @@ def _page(comparison: Comparison, here: dict[str, Any], there: dict[str, Any]) -
         summary=summary_of(comparison),
         differing=comparison.differing.head(MOST_SHOWN).to_dict("records"),
         more=max(0, len(comparison.differing) - MOST_SHOWN),
-        made=[(name, ours.get(name, "–"), theirs.get(name, "–")) for name in dict.fromkeys([*ours, *theirs])],
+        made=[
+            (name, ours.get(name, "–"), theirs.get(name, "–"))
+            for name in dict.fromkeys([*ours, *theirs])
+        ],
     )
 
 
@@ -162,15 +196,31 @@ def _say(comparison: Comparison) -> None:
     """The table on the terminal."""
     print(comparison.verdict)
     table = Table()
-    for column in ("mode", "points", "operations differ", "peaks differ", "time ratio", "its quartiles"):
+    for column in (
+        "mode",
+        "points",
+        "operations differ",
+        "peaks differ",
+        "time ratio",
+        "its quartiles",
+    ):
         table.add_column(column, justify="left" if column == "mode" else "right")
     for line in summary_of(comparison):
         name = line["planner"] if line["mode"] == "checkpointed" else line["mode"]
-        apart = [f"in {line[f'{quantity}_differing']}, by ≤ {line[f'{quantity}_greatest']}" for quantity in EXACT]
+        apart = [
+            f"in {line[f'{quantity}_differing']}, by ≤ {line[f'{quantity}_greatest']}"
+            for quantity in EXACT
+        ]
         table.add_row(
-            name if line["engine"] == "autodiff" else f"{line['engine']} {name}", line["points"], *apart, line["time"], line["spread"]
+            name if line["engine"] == "autodiff" else f"{line['engine']} {name}",
+            line["points"],
+            *apart,
+            line["time"],
+            line["spread"],
         )
     Console().print(table)
     if comparison.times:
         print(comparison.times)
-    print(f"only in {comparison.here}: {comparison.only_here}; only in {comparison.there}: {comparison.only_there}")
+    print(
+        f"only in {comparison.here}: {comparison.only_here}; only in {comparison.there}: {comparison.only_there}"
+    )

@@ -19,7 +19,15 @@ NETWORKS = ("chain",)
 ENGINES = ("autodiff", "pytorch")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 AUDITS = ("none", "storages", "scalars", "both")
-OBJECTIVES = ("peak_bytes", "ops", "matmul_flops", "live_after_bytes", "wall_ns_forward", "wall_ns_backward", "peak_rss_bytes")
+OBJECTIVES = (
+    "peak_bytes",
+    "ops",
+    "matmul_flops",
+    "live_after_bytes",
+    "wall_ns_forward",
+    "wall_ns_backward",
+    "peak_rss_bytes",
+)
 KEYS = (
     "network", "grid", "modes", "planners", "engine", "micro_batches", "dtype", "device", "threads", "execute", "audit", "repeats",
     "measure_process", "scale", "studies", "timeline", "memory", "timeout_s", "dry_run", "objective", "experiment",
@@ -85,7 +93,11 @@ def sweep_config(given: Mapping[str, Any]) -> SweepConfig:
     _known("", given, KEYS)
     measure_process = _boolean("measure_process", given.get("measure_process", True))
     execute = _boolean("execute", given.get("execute", True))
-    asked = {name: changes for name, changes in _mapping("studies", given.get("studies")).items() if changes is not None}
+    asked = {
+        name: changes
+        for name, changes in _mapping("studies", given.get("studies")).items()
+        if changes is not None
+    }
     gridless = all(sizes is None for sizes in _mapping("grid", given.get("grid")).values())
     studies = [] if gridless and asked else [_study("exact", given, measure_process)]
     for name, changes in asked.items():  # a preset takes one away with null
@@ -93,12 +105,22 @@ def sweep_config(given: Mapping[str, Any]) -> SweepConfig:
             raise ConfigError(
                 f"studies.{str(name)!r} cannot be a study's name; expected another than {', '.join(RESERVED_PARTS)}, of printable letters"
             )
-        studies.append(_study(str(name), _merged(given, _mapping(f"studies.{name}", changes)), measure_process, f"studies.{name}."))
+        studies.append(
+            _study(
+                str(name),
+                _merged(given, _mapping(f"studies.{name}", changes)),
+                measure_process,
+                f"studies.{name}.",
+            )
+        )
     scale = given.get("scale")
     if scale is not None and execute and measure_process:
         scale = _mapping("scale", scale)
         _known("scale.", scale, ("n", "d", "b", "repeats", "modes"))
-        larger = {"grid": {axis: scale.get(axis) for axis in "ndb"}, **{key: scale[key] for key in ("repeats", "modes") if key in scale}}
+        larger = {
+            "grid": {axis: scale.get(axis) for axis in "ndb"},
+            **{key: scale[key] for key in ("repeats", "modes") if key in scale},
+        }
         study = _study("scale", _merged(given, larger), measure_process, "scale.")
         studies.append(replace(study, micro_batches=(1,)))
     timeline = given.get("timeline")
@@ -110,7 +132,9 @@ def sweep_config(given: Mapping[str, Any]) -> SweepConfig:
         threads=_positive("threads", given.get("threads", 1), MOST_THREADS),
         execute=execute,
         audit=_choice("audit", given.get("audit", "none") or "none", AUDITS),
-        timeout_s=None if given.get("timeout_s") is None else _seconds("timeout_s", given["timeout_s"]),
+        timeout_s=None
+        if given.get("timeout_s") is None
+        else _seconds("timeout_s", given["timeout_s"]),
         dry_run=_boolean("dry_run", given.get("dry_run", False)),
         objective=_choice("objective", given.get("objective", "peak_bytes"), OBJECTIVES),
         memory=() if given.get("memory") is None else _each("memory", given["memory"], _size),
@@ -139,15 +163,28 @@ def _timeline(given: Mapping[str, Any], timeline: Mapping[str, Any]) -> Study:
     """The shape whose live memory is told event by event, and the modes and planners, where they are not the main grid's."""
     _known("timeline.", timeline, ("n", "d", "b", "modes", "planners", "network"))
     changes = {key: timeline[key] for key in ("modes", "planners", "network") if key in timeline}
-    return _study("timeline", _merged(given, {"grid": {axis: timeline.get(axis) for axis in "ndb"}, **changes}), False, "timeline.")
+    return _study(
+        "timeline",
+        _merged(given, {"grid": {axis: timeline.get(axis) for axis in "ndb"}, **changes}),
+        False,
+        "timeline.",
+    )
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with the keys of `changes` in their places, one level deep for mappings."""
-    _known("studies: ", changes, ("network", "grid", "modes", "planners", "engine", "micro_batches", "repeats"))
+    _known(
+        "studies: ",
+        changes,
+        ("network", "grid", "modes", "planners", "engine", "micro_batches", "repeats"),
+    )
     merged = dict(base)
     for key, value in changes.items():
-        merged[key] = {**merged[key], **value} if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) else value
+        merged[key] = (
+            {**merged[key], **value}
+            if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+            else value
+        )
     return merged
 
 
@@ -175,7 +212,9 @@ def _known(where: str, given: Iterable[Any], known: Iterable[str]) -> None:
             near = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {near[0]}?" if near else "remove it"
             told = key if str(key).isprintable() else repr(key)
-            raise ConfigError(f"{where}{told} is no key; expected one of {', '.join(known)}; {hint}")
+            raise ConfigError(
+                f"{where}{told} is no key; expected one of {', '.join(known)}; {hint}"
+            )
 
 
 def _list(key: str, value: Any) -> list[Any]:
@@ -207,7 +246,10 @@ def _positives(key: str, value: Any, most: int = GREATEST_DIMENSION) -> tuple[in
 def _choice(key: str, value: Any, known: tuple[str, ...]) -> str:
     if value not in known:
         near = difflib.get_close_matches(str(value), known, n=1)
-        raise ConfigError(f"{key}={value!r}; expected one of {', '.join(known)}" + (f"; did you mean {near[0]}?" if near else ""))
+        raise ConfigError(
+            f"{key}={value!r}; expected one of {', '.join(known)}"
+            + (f"; did you mean {near[0]}?" if near else "")
+        )
     return str(value)
 
 
@@ -228,8 +270,14 @@ def _text(key: str, value: Any) -> str:
 
 
 def _seconds(key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LONGEST_TIMEOUT_S:
-        raise ConfigError(f"{key}={value!r}; expected seconds above 0 and up to {LONGEST_TIMEOUT_S:.0f}, or null for no limit")
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 < value <= LONGEST_TIMEOUT_S
+    ):
+        raise ConfigError(
+            f"{key}={value!r}; expected seconds above 0 and up to {LONGEST_TIMEOUT_S:.0f}, or null for no limit"
+        )
     return float(value)
 
 
@@ -238,7 +286,9 @@ def _size(key: str, value: Any) -> int:
 
     nbytes = bytes_of(value) if isinstance(value, str) else value
     if isinstance(nbytes, bool) or not isinstance(nbytes, int) or nbytes < 1:
-        raise ConfigError(f"{key}={value!r}; expected bytes with a unit such as 24GiB, 512MiB or 16GB")
+        raise ConfigError(
+            f"{key}={value!r}; expected bytes with a unit such as 24GiB, 512MiB or 16GB"
+        )
     return nbytes
 
 

@@ -122,7 +122,9 @@ CLAIMS = (
 
 def pairs_of(rows: pd.DataFrame) -> pd.DataFrame:
     """The points that both engines ran, one row each: our columns as they are, PyTorch's with `_pytorch` at their end."""
-    ok = rows[(rows["status"] == "ok") & (rows["micro_batches"] == 1)].dropna(subset=["ops", "peak_bytes"])
+    ok = rows[(rows["status"] == "ok") & (rows["micro_batches"] == 1)].dropna(
+        subset=["ops", "peak_bytes"]
+    )
     ok = ok.drop_duplicates([*KEYS, "engine"])
     ours, theirs = ok[ok["engine"] == HOME], ok[ok["engine"] == OTHER]
     return ours.merge(theirs, on=KEYS, suffixes=("", "_pytorch"))
@@ -134,19 +136,40 @@ def engines_of(rows: pd.DataFrame) -> list[dict[str, Any]]:
     pairs = pairs[pairs["loss"] == "sum"]
     table = []
     for claim in CLAIMS:
-        spoken = pairs[pairs["mode"].isin(claim.modes) & pairs["activation"].isin(claim.activations)]
+        spoken = pairs[
+            pairs["mode"].isin(claim.modes) & pairs["activation"].isin(claim.activations)
+        ]
         found = [pair for row in spoken.to_dict("records") if claim.applies(pair := _pair(row))]
         if found:
-            table.append({"words": claim.words, "because": claim.because, "true": sum(map(claim.holds, found)), "of": len(found)})
+            table.append(
+                {
+                    "words": claim.words,
+                    "because": claim.because,
+                    "true": sum(map(claim.holds, found)),
+                    "of": len(found),
+                }
+            )
     return table
 
 
 def _pair(row: dict[str, Any]) -> Pair:
     n, d, b = (int(row[name]) for name in ("n", "d", "b"))
     itemsize = int(row["parameter_bytes"]) // (n * d * d)
-    more = {name: int(row[f"{name}_pytorch"]) - int(row[name]) for name in ("peak_bytes", "ops", "ops_recompute")}
+    more = {
+        name: int(row[f"{name}_pytorch"]) - int(row[name])
+        for name in ("peak_bytes", "ops", "ops_recompute")
+    }
     segments = 0 if pd.isna(row["segments"]) else int(row["segments"])
     if row["planner"] == "uniform":
         segments = max(1, round(n**0.5))
     layer = (int(row["ops_forward"]) - (b * d - 1)) // n
-    return Pair(n, b * d, d * d, segments, more["peak_bytes"] // itemsize, more["ops"], more["ops_recompute"], layer)
+    return Pair(
+        n,
+        b * d,
+        d * d,
+        segments,
+        more["peak_bytes"] // itemsize,
+        more["ops"],
+        more["ops_recompute"],
+        layer,
+    )

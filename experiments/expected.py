@@ -28,7 +28,16 @@ def forget_expected(directory: Path) -> None:
 def expected_below(directory: Path) -> set[str]:
     """The keys of all points that a directory, or else the jobs below it, were asked for; a file that is damaged counts as none."""
     whole = _read(directory / POINTS)
-    return whole if whole else {key for path in directory.rglob(POINTS) if path.parent != directory for key in _read(path)}
+    return (
+        whole
+        if whole
+        else {
+            key
+            for path in directory.rglob(POINTS)
+            if path.parent != directory
+            for key in _read(path)
+        }
+    )
 
 
 def _read(path: Path) -> set[str]:

@@ -26,7 +26,9 @@ def write_bytes(path: Path, content: bytes) -> None:
         with partial.open("wb") as file:
             file.write(content)
             file.flush()
-            with suppress(OSError):  # a file system that cannot; after a power cut a new name must not stand for an empty file
+            with suppress(
+                OSError
+            ):  # a file system that cannot; after a power cut a new name must not stand for an empty file
                 os.fsync(file.fileno())
         os.replace(partial, path)
     finally:

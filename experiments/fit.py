@@ -17,7 +17,19 @@ from typing import Any
 import pandas as pd
 
 from experiments.fit_maximum import fit_maximum
-from experiments.fit_rows import UNDECIDED, Fit, FitError, Row, checked, contradiction, decided, lacks_rank, monomials_at, name, undecided
+from experiments.fit_rows import (
+    UNDECIDED,
+    Fit,
+    FitError,
+    Row,
+    checked,
+    contradiction,
+    decided,
+    lacks_rank,
+    monomials_at,
+    name,
+    undecided,
+)
 from experiments.monomials import MONOMIALS, Monomial, Polynomial, big_o, independent_rows, solve
 
 __all__ = [
@@ -38,7 +50,16 @@ __all__ = [
 ]
 
 GROUP_COLUMNS = ("network", "activation", "loss", "dtype", "engine", "planner", "mode")
-COMPLEXITY_COLUMNS = (*GROUP_COLUMNS, "quantity", "formula", "big_o", "valid_from_n", "exact", "rows", "reason")
+COMPLEXITY_COLUMNS = (
+    *GROUP_COLUMNS,
+    "quantity",
+    "formula",
+    "big_o",
+    "valid_from_n",
+    "exact",
+    "rows",
+    "reason",
+)
 QUANTITIES = {
     "ops": "polynomial",
     "ops_forward": "polynomial",
@@ -64,7 +85,10 @@ def fit_polynomial(rows: Iterable[Sequence[int]]) -> Fit:
     training = independent_rows(matrix)
     if len(training) == len(measured):
         beyond = 2 * max(row[0] for row in measured)
-        return undecided(len(measured), f"all {len(training)} rows are needed to determine a polynomial, none is held out: add n={beyond}")
+        return undecided(
+            len(measured),
+            f"all {len(training)} rows are needed to determine a polynomial, none is held out: add n={beyond}",
+        )
     found = solve([matrix[index] for index in training], [smallest[index][3] for index in training])
     polynomial = Polynomial.of(dict(zip(MONOMIALS, found, strict=True)))
     wrong = [row for row in smallest if polynomial(*row[:3]) != row[3]]
@@ -79,23 +103,36 @@ def fit_polynomial(rows: Iterable[Sequence[int]]) -> Fit:
     return decided([polynomial], min(row[0] for row in measured), len(measured))
 
 
-def fit_quantity(rows: Iterable[Sequence[int]], *, itemsize: int = 1, kind: str = "polynomial") -> Fit:
+def fit_quantity(
+    rows: Iterable[Sequence[int]], *, itemsize: int = 1, kind: str = "polynomial"
+) -> Fit:
     """Fit rows (n, d, b, value) by `kind`, polynomial or maximum; where values are bytes of elements, the formula is `itemsize*(...)`.
 
     Values that `itemsize` does not divide (a mask of single bytes among them) are fitted as they are.
     """
     if kind not in ("polynomial", "maximum"):
-        raise FitError(f"kind {kind!r} given, expected 'polynomial' or 'maximum': choose one of the two")
+        raise FitError(
+            f"kind {kind!r} given, expected 'polynomial' or 'maximum': choose one of the two"
+        )
     if itemsize < 1:
-        raise FitError(f"itemsize {itemsize} given, expected at least 1: give the bytes of one element")
+        raise FitError(
+            f"itemsize {itemsize} given, expected at least 1: give the bytes of one element"
+        )
     measured = checked(rows)
     if any(row[3] % itemsize for row in measured):
         itemsize = 1
-    fit = (fit_polynomial if kind == "polynomial" else fit_maximum)([(n, d, b, value // itemsize) for n, d, b, value in measured])
+    fit = (fit_polynomial if kind == "polynomial" else fit_maximum)(
+        [(n, d, b, value // itemsize) for n, d, b, value in measured]
+    )
     if itemsize == 1:
         return fit
     formula = _times(itemsize, fit.formula) if fit.exact else fit.formula
-    return replace(fit, itemsize=itemsize, formula=formula, rivals=tuple(_times(itemsize, rival) for rival in fit.rivals))
+    return replace(
+        fit,
+        itemsize=itemsize,
+        formula=formula,
+        rivals=tuple(_times(itemsize, rival) for rival in fit.rivals),
+    )
 
 
 def _times(itemsize: int, formula: str) -> str:
@@ -112,13 +149,19 @@ def complexity_table(frame: pd.DataFrame) -> pd.DataFrame:
     """
     needed = [column for column in (*GROUP_COLUMNS, "status", "n", "d", "b") if column not in frame]
     if needed:
-        raise FitError(f"rows without the columns {', '.join(needed)} given, expected those of results.csv: add the columns")
+        raise FitError(
+            f"rows without the columns {', '.join(needed)} given, expected those of results.csv: add the columns"
+        )
     rows: list[dict[str, Any]] = []
     known: dict[tuple[Hashable, ...], Fit] = {}
     done = frame[frame["status"] == "ok"]
     for labels, group in done.groupby(list(GROUP_COLUMNS), sort=False, dropna=False):
         label = dict(zip(GROUP_COLUMNS, labels, strict=True))
-        if label["mode"] in MODES_WITH_ANY_WRT and "wrt" in group and group["wrt"].nunique(dropna=False) > 1:
+        if (
+            label["mode"] in MODES_WITH_ANY_WRT
+            and "wrt" in group
+            and group["wrt"].nunique(dropna=False) > 1
+        ):
             continue
         for quantity, kind in QUANTITIES.items():
             measured = _rows_of(group, quantity)
@@ -150,9 +193,13 @@ def _rows_of(group: pd.DataFrame, quantity: str) -> list[Row]:
         return []
     measured = group.dropna(subset=[quantity])
     rows = []
-    for n, d, b, value in zip(measured["n"], measured["d"], measured["b"], measured[quantity], strict=True):
+    for n, d, b, value in zip(
+        measured["n"], measured["d"], measured["b"], measured[quantity], strict=True
+    ):
         if int(value) != value:
-            raise FitError(f"{quantity} is {value} at {name((n, d, b))}, expected an integer: mend this row of results.csv")
+            raise FitError(
+                f"{quantity} is {value} at {name((n, d, b))}, expected an integer: mend this row of results.csv"
+            )
         rows.append((int(n), int(d), int(b), int(value)))
     return sorted(rows)
 
@@ -161,5 +208,7 @@ def _itemsize(dtype: str) -> int:
     """Return the bytes of one element from the digits of a dtype's name: 4 for `float32` and `torch.float32`."""
     digits = re.search(r"(\d+)$", dtype)
     if digits is None or int(digits.group(1)) % 8:
-        raise FitError(f"dtype {dtype!r} given, expected a name that ends in its bits, such as float32: mend the column dtype")
+        raise FitError(
+            f"dtype {dtype!r} given, expected a name that ends in its bits, such as float32: mend the column dtype"
+        )
     return int(digits.group(1)) // 8

@@ -19,17 +19,23 @@ class Piece:
     terms: int
 
 
-def covers(pieces: Sequence[Piece], goal: int, size: int, terms: int) -> Iterator[tuple[tuple[int, ...], int]]:
+def covers(
+    pieces: Sequence[Piece], goal: int, size: int, terms: int
+) -> Iterator[tuple[tuple[int, ...], int]]:
     """Yield each choice of at most `size` pieces with at most `terms` terms in all that meets every row of `goal`, with its terms.
 
     A choice is a sorted tuple of indices into `pieces`; the same choice may be yielded more than once.
     """
     rows = [row for row in range(goal.bit_length()) if goal >> row & 1]
-    by_row = {row: [index for index, piece in enumerate(pieces) if piece.mask >> row & 1] for row in rows}
+    by_row = {
+        row: [index for index, piece in enumerate(pieces) if piece.mask >> row & 1] for row in rows
+    }
     rows_by_rarity = sorted(by_row, key=lambda row: len(by_row[row]))
     least = min((piece.terms for piece in pieces), default=0)
 
-    def extend(chosen: tuple[int, ...], missing: int, spent: int) -> Iterator[tuple[tuple[int, ...], int]]:
+    def extend(
+        chosen: tuple[int, ...], missing: int, spent: int
+    ) -> Iterator[tuple[tuple[int, ...], int]]:
         if not missing:
             yield tuple(sorted(chosen)), spent
             return
@@ -38,7 +44,9 @@ def covers(pieces: Sequence[Piece], goal: int, size: int, terms: int) -> Iterato
         row = next(row for row in rows_by_rarity if missing >> row & 1)
         for index in by_row[row]:
             piece = pieces[index]
-            if spent + piece.terms <= terms and (len(chosen) + 1 < size or not missing & ~piece.mask):
+            if spent + piece.terms <= terms and (
+                len(chosen) + 1 < size or not missing & ~piece.mask
+            ):
                 yield from extend((*chosen, index), missing & ~piece.mask, spent + piece.terms)
 
     yield from extend((), goal, 0)
@@ -46,16 +54,24 @@ def covers(pieces: Sequence[Piece], goal: int, size: int, terms: int) -> Iterato
 
 def undominated(pieces: Sequence[Piece]) -> list[int]:
     """Return the indices of the pieces that no other replaces at no more terms; of equals the first."""
-    order = sorted(range(len(pieces)), key=lambda index: (-pieces[index].mask.bit_count(), pieces[index].terms, index))
+    order = sorted(
+        range(len(pieces)),
+        key=lambda index: (-pieces[index].mask.bit_count(), pieces[index].terms, index),
+    )
     kept: list[int] = []
     for index in order:
         piece = pieces[index]
-        if not any(pieces[other].terms <= piece.terms and not piece.mask & ~pieces[other].mask for other in kept):
+        if not any(
+            pieces[other].terms <= piece.terms and not piece.mask & ~pieces[other].mask
+            for other in kept
+        ):
             kept.append(index)
     return kept
 
 
-def shortest_cover(pieces: Sequence[Piece], goal: int, most: int) -> tuple[tuple[int, ...], int] | None:
+def shortest_cover(
+    pieces: Sequence[Piece], goal: int, most: int
+) -> tuple[tuple[int, ...], int] | None:
     """Return a cover of the fewest pieces, and among those of the fewest terms, with its terms; None where `most` pieces do not do."""
     kept = undominated(pieces)
     few = [pieces[index] for index in kept]
@@ -69,7 +85,9 @@ def shortest_cover(pieces: Sequence[Piece], goal: int, most: int) -> tuple[tuple
     return None
 
 
-def equally_short(pieces: Sequence[Piece], goal: int, size: int, terms: int, most: int) -> list[tuple[int, ...]]:
+def equally_short(
+    pieces: Sequence[Piece], goal: int, size: int, terms: int, most: int
+) -> list[tuple[int, ...]]:
     """Return up to `most` different covers of exactly this length."""
     found: list[tuple[int, ...]] = []
     for chosen, spent in covers(pieces, goal, size, terms):

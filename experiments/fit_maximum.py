@@ -20,9 +20,28 @@ from itertools import combinations, pairwise, product
 import numpy as np
 
 from experiments.fit_cover import Piece, equally_short, shortest_cover
-from experiments.fit_rows import Fit, Row, checked, contradiction, decided, lacks_rank, lacks_ratio, monomials_at, name, undecided, wide_gap
+from experiments.fit_rows import (
+    Fit,
+    Row,
+    checked,
+    contradiction,
+    decided,
+    lacks_rank,
+    lacks_ratio,
+    monomials_at,
+    name,
+    undecided,
+    wide_gap,
+)
 from experiments.fit_search import MOST_TERMS, Coefficients, Search, bits, terms_of
-from experiments.monomials import MONOMIALS, Polynomial, formula_of, independent_rows, null_vectors, solve
+from experiments.monomials import (
+    MONOMIALS,
+    Polynomial,
+    formula_of,
+    independent_rows,
+    null_vectors,
+    solve,
+)
 
 MOST_PIECES, MOST_RIVALS, CLOSING_ROUNDS, LARGEST_VALUE = 5, 5, 4, 10**13
 
@@ -36,7 +55,10 @@ def fit_maximum(rows: Iterable[Sequence[int]]) -> Fit:
     if problem:
         return undecided(len(measured), problem)
     if (largest := max(abs(row[3]) for row in measured)) > LARGEST_VALUE:
-        return undecided(len(measured), f"a value is {largest}, above {LARGEST_VALUE}, where proposals by floats fail: use smaller shapes")
+        return undecided(
+            len(measured),
+            f"a value is {largest}, above {LARGEST_VALUE}, where proposals by floats fail: use smaller shapes",
+        )
     pool: Iterable[Coefficients] = ()
     for least in sorted({row[0] for row in measured}):
         kept = [row for row in measured if row[0] >= least]
@@ -65,7 +87,11 @@ def _single(rows: Sequence[Row]) -> Polynomial | None:
     found = solve([matrix[index] for index in chosen], [rows[index][3] for index in chosen])
     polynomial = Polynomial.of(dict(zip(MONOMIALS, found, strict=True)))
     whole = all(value.denominator == 1 for value in found)
-    return polynomial if whole and all(polynomial(n, d, b) == value for n, d, b, value in rows) else None
+    return (
+        polynomial
+        if whole and all(polynomial(n, d, b) == value for n, d, b, value in rows)
+        else None
+    )
 
 
 def _unless_lone(rows: Sequence[Row], fit: Fit) -> Fit:
@@ -103,9 +129,7 @@ def _unmet(search: Search) -> str:
     """Say which row could not be met, or that too many pieces would be needed."""
     missing = search.missing()
     if not missing.size:
-        return (
-            f"more than {MOST_PIECES} pieces would be needed: measure again, or add values of n, d and b so that each piece rules more rows"
-        )
+        return f"more than {MOST_PIECES} pieces would be needed: measure again, or add values of n, d and b so that each piece rules more rows"
     n, d, b, value = search.rows[int(missing[0])]
     return (
         f"no polynomial of up to {MOST_TERMS} terms that exceeds no row meets {name((n, d, b))} ({value}) and more rows than it has terms "
@@ -173,7 +197,12 @@ def _steps(rows: Sequence[Row], key: Coefficients, mask: int) -> list[Coefficien
 
 def _verdict(rows: Sequence[Row], ways: Sequence[Sequence[Coefficients]]) -> Fit:
     """Return the one formula, or the rivals, the smallest coefficients first, and a shape that would tell them apart."""
-    formulas = [sorted((Polynomial.of(dict(zip(MONOMIALS, key, strict=True))) for key in way), key=_as_written) for way in ways]
+    formulas = [
+        sorted(
+            (Polynomial.of(dict(zip(MONOMIALS, key, strict=True))) for key in way), key=_as_written
+        )
+        for way in ways
+    ]
     formulas.sort(key=lambda pieces: (sum(piece.weight for piece in pieces), formula_of(pieces)))
     rivals = [formula_of(pieces) for pieces in formulas]
     if len(formulas) > 1:
@@ -194,7 +223,9 @@ def _as_written(piece: Polynomial) -> list[tuple[int, ...]]:
     return [tuple(-power for power in monomial) for monomial, _ in piece.terms]
 
 
-def _evidence(rows: Sequence[Row], piece: Polynomial, pieces: Sequence[Polynomial]) -> tuple[bool, str]:
+def _evidence(
+    rows: Sequence[Row], piece: Polynomial, pieces: Sequence[Polynomial]
+) -> tuple[bool, str]:
     """Say whether the rows that a piece meets bear it out, and which shape to add where they do not, or only just do.
 
     A piece met at a single value of n, d or b shows nothing of how it grows with that. Rows at which all its monomials are the same count
@@ -207,7 +238,9 @@ def _evidence(rows: Sequence[Row], piece: Polynomial, pieces: Sequence[Polynomia
     for letter, place in (("n", 0), ("d", 1), ("b", 2)):
         values = sorted({row[place] for row in met})
         alone = f"{letter}={', '.join(map(str, values))}"
-        advice = f"only rows with {alone} meet {piece}: {_more_of(rows, piece, pieces, values, place)}"
+        advice = (
+            f"only rows with {alone} meet {piece}: {_more_of(rows, piece, pieces, values, place)}"
+        )
         if len(values) == 1:
             return False, advice
         for value in values:
@@ -215,8 +248,15 @@ def _evidence(rows: Sequence[Row], piece: Polynomial, pieces: Sequence[Polynomia
             if not remark and not _determined(others):
                 remark = advice
     different = sorted(set(seen))
-    if len(different) > 1 and not all(_determined([*different[:index], *different[index + 1 :]]) for index in independent_rows(different)):
-        return False, remark or f"too few different rows meet {piece}: add values of n, d and b between those measured"
+    if len(different) > 1 and not all(
+        _determined([*different[:index], *different[index + 1 :]])
+        for index in independent_rows(different)
+    ):
+        return (
+            False,
+            remark
+            or f"too few different rows meet {piece}: add values of n, d and b between those measured",
+        )
     return True, remark
 
 
@@ -226,10 +266,18 @@ def _determined(rows: Sequence[tuple[int, ...]]) -> bool:
     return bool(different) and len(independent_rows(different)) == len(different[0])
 
 
-def _more_of(rows: Sequence[Row], piece: Polynomial, pieces: Sequence[Polynomial], known: Sequence[int], place: int) -> str:
+def _more_of(
+    rows: Sequence[Row],
+    piece: Polynomial,
+    pieces: Sequence[Polynomial],
+    known: Sequence[int],
+    place: int,
+) -> str:
     """Return advice: the smallest shape nearby that this piece would rule, with a value on one axis that is not known yet."""
     for shape in _nearby(rows):
-        if shape[place] not in known and all(piece(*shape) > other(*shape) for other in pieces if other != piece):
+        if shape[place] not in known and all(
+            piece(*shape) > other(*shape) for other in pieces if other != piece
+        ):
             return f"add {name(shape)}"
     return f"it would rule at no other {'ndb'[place]} nearby, so leave those rows out or measure them again"
 
@@ -240,15 +288,22 @@ def _nearby(rows: Sequence[Row]) -> list[tuple[int, int, int]]:
     for place in (0, 1, 2):
         have = sorted({row[place] for row in rows})
         between = [(left + right) // 2 for left, right in pairwise(have)]
-        below = have[:1] if place == 0 else [max(1, have[0] // 2)]  # the formulas hold from the least n on, so no shape below it tells
+        below = (
+            have[:1] if place == 0 else [max(1, have[0] // 2)]
+        )  # the formulas hold from the least n on, so no shape below it tells
         axes.append(sorted({*have, *between, *below, 2 * have[-1], 4 * have[-1]}))
-    return sorted(((n, d, b) for n, d, b in product(*axes)), key=lambda shape: (shape[0] * shape[1] * shape[2], shape))
+    return sorted(
+        ((n, d, b) for n, d, b in product(*axes)),
+        key=lambda shape: (shape[0] * shape[1] * shape[2], shape),
+    )
 
 
 def _telling(rows: Sequence[Row], formulas: Sequence[Sequence[Polynomial]]) -> str:
     """Return advice: the smallest shape nearby at which most of the rivals differ."""
     shapes = _nearby(rows)
-    different = [len({max(piece(*shape) for piece in pieces) for pieces in formulas}) for shape in shapes]
+    different = [
+        len({max(piece(*shape) for piece in pieces) for pieces in formulas}) for shape in shapes
+    ]
     most = max(different)
     if most == 1:
         return f"they agree on every shape nearby, since a piece rules at n={rows[0][0]} or at single values alone: leave those out"

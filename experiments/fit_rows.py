@@ -50,7 +50,9 @@ class Fit:
     def __call__(self, n: int, d: int, b: int) -> int | Fraction:
         """Return the formula's value at a shape, in the unit of the rows; a `FitError` where nothing was decided."""
         if not self.exact:
-            raise FitError(f"this fit is undecided, expected a decided one to evaluate: {self.reason}")
+            raise FitError(
+                f"this fit is undecided, expected a decided one to evaluate: {self.reason}"
+            )
         return self.itemsize * max(piece(n, d, b) for piece in self.pieces)
 
 
@@ -107,7 +109,11 @@ def lacks_rank(rows: Sequence[Row]) -> str:
         have = sorted({row[place] for row in rows})
         if more := range(1, 1 + need - len(have)):
             wanted.append(f"{letter}={', '.join(str(have[-1] * 2**step) for step in more)}")
-    advice = f"add {'; '.join(wanted)}" if wanted else "add the missing shapes of the product of these n, d and b"
+    advice = (
+        f"add {'; '.join(wanted)}"
+        if wanted
+        else "add the missing shapes of the product of these n, d and b"
+    )
     return f"the grid has rank {rank} of {len(MONOMIALS)} on {{1,n}}x{{1,b}}x{{1,d,d**2}}: {advice}"
 
 
@@ -115,19 +121,31 @@ def lacks_ratio(rows: Sequence[Row]) -> str:
     """Return the values to add where b/d does not reach below 1/3 and above 2, else nothing."""
     ratios = [Fraction(row[2], row[1]) for row in rows]
     low, high = min(ratios), max(ratios)
-    smallest_d, largest_d, smallest_b = min(row[1] for row in rows), max(row[1] for row in rows), min(row[2] for row in rows)
+    smallest_d, largest_d, smallest_b = (
+        min(row[1] for row in rows),
+        max(row[1] for row in rows),
+        min(row[2] for row in rows),
+    )
     wanted = []
     if low >= LOWEST_RATIO:
         wanted.append(f"b={(largest_d - 1) // 3}" if largest_d > 3 else f"d={3 * smallest_b + 1}")
     if high <= HIGHEST_RATIO:
         wanted.append(f"b={2 * smallest_d + 1}")
-    return f"b/d reaches from {low} to {high}, expected below 1/3 and above 2: add {' and '.join(wanted)}" if wanted else ""
+    return (
+        f"b/d reaches from {low} to {high}, expected below 1/3 and above 2: add {' and '.join(wanted)}"
+        if wanted
+        else ""
+    )
 
 
 def wide_gap(rows: Sequence[Row]) -> str:
     """Return the values to add where b/d doubles in one step between 1/3 and 2, which may hide a piece that rules there, else nothing."""
     ratios = sorted({Fraction(row[2], row[1]) for row in rows})
-    gaps = [(low, high) for low, high in pairwise(ratios) if high >= 2 * low and high > LOWEST_RATIO and low < HIGHEST_RATIO]
+    gaps = [
+        (low, high)
+        for low, high in pairwise(ratios)
+        if high >= 2 * low and high > LOWEST_RATIO and low < HIGHEST_RATIO
+    ]
     if not gaps:
         return ""
     d = max(row[1] for row in rows)

@@ -26,7 +26,10 @@ METRICS = ((1.0, 1.0, 1.0), (0.3, 1.0, 0.3), (1.0, 1.0, 0.3), (0.3, 1.0, 1.0))
 
 Coefficients = tuple[int, ...]
 Indices = NDArray[np.intp]
-SUPPORTS = {size: np.array(list(combinations(range(len(MONOMIALS)), size))) for size in range(1, MOST_TERMS + 1)}
+SUPPORTS = {
+    size: np.array(list(combinations(range(len(MONOMIALS)), size)))
+    for size in range(1, MOST_TERMS + 1)
+}
 
 
 class Search:
@@ -62,7 +65,9 @@ class Search:
             self._seen.add(key)
             self.admit(_proposals(self._matrix[window], self._values[window]))
 
-    def nearest(self, rows: Indices, among: Indices, metric: tuple[float, float, float] = METRICS[0]) -> Indices:
+    def nearest(
+        self, rows: Indices, among: Indices, metric: tuple[float, float, float] = METRICS[0]
+    ) -> Indices:
         """Return `among` ordered by distance to the nearest of `rows` in (log n, log b/d, log bd), whose axes the metric weighs."""
         apart = (self._place[among][:, None, :] - self._place[rows][None, :, :]) * metric
         return among[np.argsort((apart**2).sum(axis=2).min(axis=1), kind="stable")]
@@ -77,7 +82,9 @@ class Search:
     def rests(self) -> list[Indices]:
         """Return what is left of the rows when the piece that meets most of them is taken away, and again, while rows are left."""
         left, rests = self.goal, [bits(self.goal)]
-        while left and (best := max((mask & left for mask in self.pool.values()), key=int.bit_count, default=0)):
+        while left and (
+            best := max((mask & left for mask in self.pool.values()), key=int.bit_count, default=0)
+        ):
             left &= ~best
             rests.append(bits(left))
         return rests
@@ -90,7 +97,11 @@ class Search:
         """
         seeds: list[int] = []
         fruitless = 0
-        while (missing := self.missing()).size and len(seeds) < MOST_SEEDS and fruitless < MOST_FRUITLESS:
+        while (
+            (missing := self.missing()).size
+            and len(seeds) < MOST_SEEDS
+            and fruitless < MOST_FRUITLESS
+        ):
             fresh = np.setdiff1d(missing, seeds)
             if not fresh.size:
                 break
@@ -112,7 +123,9 @@ class Search:
 
 def bits(mask: int) -> Indices:
     """Return the positions of the bits that are set, ascending."""
-    return np.array([index for index in range(mask.bit_length()) if mask >> index & 1], dtype=np.intp)
+    return np.array(
+        [index for index in range(mask.bit_length()) if mask >> index & 1], dtype=np.intp
+    )
 
 
 def terms_of(coefficients: Coefficients) -> int:

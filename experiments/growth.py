@@ -22,7 +22,10 @@ from experiments.fit import COMPLEXITY_COLUMNS, complexity_table
 from experiments.theory_checkpointing import advances
 
 CASE = ["network", "activation", "loss", "dtype", "engine", "d", "b"]
-QUANTITIES = {"ops_recompute": ["ops_recompute"], "ops_forward + ops_recompute": ["ops_forward", "ops_recompute"]}
+QUANTITIES = {
+    "ops_recompute": ["ops_recompute"],
+    "ops_forward + ops_recompute": ["ops_forward", "ops_recompute"],
+}
 LEAST_DEPTHS = 3
 DISTANT = [2**k for k in range(18, 23)]
 """Depths about 10⁶, where the counts have nearly come to the theory's curves."""
@@ -80,10 +83,14 @@ def theory_layers(n: int, s: int) -> int:
 
 def constant(s: int) -> Rule:
     """The rule that s is the same for every depth."""
-    return Rule(f"s = {s}", lambda n: s, lambda n: n ** (1 + 1 / s), f"n**({s + 1}/{s})", f"n^(1+1/{s})")
+    return Rule(
+        f"s = {s}", lambda n: s, lambda n: n ** (1 + 1 / s), f"n**({s + 1}/{s})", f"n^(1+1/{s})"
+    )
 
 
-LOGARITHM = Rule("s = log₂ n", lambda n: round(math.log2(n)), lambda n: n * math.log2(n), "n*log2(n)", "n log n")
+LOGARITHM = Rule(
+    "s = log₂ n", lambda n: round(math.log2(n)), lambda n: n * math.log2(n), "n*log2(n)", "n log n"
+)
 ROOT = Rule("s = √n", lambda n: round(math.sqrt(n)), lambda n: n, "n", "n")
 _NAMES = {LOGARITHM.name: "log2(n)", ROOT.name: "sqrt(n)"}
 
@@ -95,13 +102,19 @@ def slope_of(xs: list[int], ys: list[float]) -> float:
 
 def growths_of(rows: pd.DataFrame) -> list[Growth]:
     """The rules for which some depths were measured at one width and batch, the deepest; constant s first."""
-    ok = rows[(rows["status"] == "ok") & (rows["mode"] == "checkpointed") & (rows["micro_batches"] == 1)]
+    ok = rows[
+        (rows["status"] == "ok") & (rows["mode"] == "checkpointed") & (rows["micro_batches"] == 1)
+    ]
     counts = ok["planner"].str.extract(r"^revolve\(snapshots=(\d+)\)$")[0]
     ok = ok.assign(snapshots=counts)[counts.notna()].astype({"snapshots": int})
     ok = ok[(ok["ops_recompute"] > 0) & (ok["n"] >= 4)].drop_duplicates([*CASE, "n", "snapshots"])
     best: list[Growth] = []
     for _, group in ok.groupby(CASE, sort=False):
-        found = [growth for growth in (_growth(rule, group) for rule in _rules(group)) if growth is not None]
+        found = [
+            growth
+            for growth in (_growth(rule, group) for rule in _rules(group))
+            if growth is not None
+        ]
         if _reach(found) > _reach(best):
             best = found
     return best
@@ -120,7 +133,9 @@ def _rules(group: pd.DataFrame) -> list[Rule]:
 
 
 def _growth(rule: Rule, group: pd.DataFrame) -> Growth | None:
-    mine = group[group["snapshots"] == group["n"].map(lambda n: rule.snapshots(int(n)))].sort_values("n")
+    mine = group[
+        group["snapshots"] == group["n"].map(lambda n: rule.snapshots(int(n)))
+    ].sort_values("n")
     return Growth(rule, mine) if len(mine) >= LEAST_DEPTHS else None
 
 
@@ -135,7 +150,10 @@ def growth_table(rows: pd.DataFrame) -> pd.DataFrame:
             reach = f"{growth.depths[0]} to {growth.depths[-1]}, d = {first['d']}, b = {first['b']}"
             table.append(
                 {
-                    **{name: first[name] for name in ("network", "activation", "loss", "dtype", "engine", "mode")},
+                    **{
+                        name: first[name]
+                        for name in ("network", "activation", "loss", "dtype", "engine", "mode")
+                    },
                     "planner": f"revolve(snapshots={kept})",
                     "quantity": quantity,
                     "formula": f"n**{slope:.2f}",

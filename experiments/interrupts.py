@@ -13,13 +13,19 @@ from contextlib import contextmanager
 
 def end_quietly() -> None:
     """From now on Ctrl-C ends this process as the system does by itself; one that was told to ignore it still does."""
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def listen() -> None:
     """From now on Ctrl-C raises KeyboardInterrupt again."""
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+    if (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    ):
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

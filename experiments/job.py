@@ -51,7 +51,12 @@ log = logging.getLogger("tapemeasure")
 SAY_EVERY_S = 10.0
 
 
-def run_job(given: dict[str, Any], directory: Path, sweep_directory: Path | None = None, concurrent: bool = False) -> tuple[int, float]:
+def run_job(
+    given: dict[str, Any],
+    directory: Path,
+    sweep_directory: Path | None = None,
+    concurrent: bool = False,
+) -> tuple[int, float]:
     """Run one job into its directory; returns the exit code and the greatest value of the column that the config calls its objective.
 
     Within a multirun, rows of other jobs are found and not measured again, and the report is made once, at the end of all jobs; there
@@ -78,7 +83,10 @@ def run_job(given: dict[str, Any], directory: Path, sweep_directory: Path | None
         )
         return SOME_FAILED, float("nan")
     except OSError as error:
-        print(f"error: {one_line(error)}; {_how_to_go_on(directory, sweep_directory)}", file=sys.stderr)
+        print(
+            f"error: {one_line(error)}; {_how_to_go_on(directory, sweep_directory)}",
+            file=sys.stderr,
+        )
         return SOME_FAILED, float("nan")
     except Exception as error:
         if is_the_launchers(error):
@@ -95,7 +103,10 @@ def publish_sweep(directory: Path) -> int:
             return FINE  # a dry run, or jobs that were refused at the door and have said so
         return _publish(directory, rows, expected, is_multirun=True)
     except (TapemeasureError, OSError) as error:
-        print(f"error: {one_line(error)}; the rows are kept: {report_command(directory)}", file=sys.stderr)
+        print(
+            f"error: {one_line(error)}; the rows are kept: {report_command(directory)}",
+            file=sys.stderr,
+        )
         return SOME_FAILED
     except Exception as error:
         say_fault(error, directory)
@@ -103,22 +114,39 @@ def publish_sweep(directory: Path) -> int:
 
 
 def _run(
-    config: SweepConfig, given: dict[str, Any], points: list[Point], directory: Path, sweep_directory: Path | None, concurrent: bool
+    config: SweepConfig,
+    given: dict[str, Any],
+    points: list[Point],
+    directory: Path,
+    sweep_directory: Path | None,
+    concurrent: bool,
 ) -> tuple[int, float]:
     keys = {point.key for point in points}
     code = FINE
-    with Journal(directory) as journal:  # first, since it refuses a directory that another sweep is writing
+    with Journal(
+        directory
+    ) as journal:  # first, since it refuses a directory that another sweep is writing
         clear_partials(directory)
         write_json(directory / MANIFEST, manifest_of(given))
         write_expected(directory, keys)
         rows = [row for row in rows_below(sweep_directory or directory) if row["key"] in keys]
         found = {row["key"] for row in rows if row["status"] in (OK, SKIPPED)}
         to_measure = [point for point in points if point.key not in found]
-        log.info("%d points: %d found, %d to measure", len(points), len(points) - len(to_measure), len(to_measure))
+        log.info(
+            "%d points: %d found, %d to measure",
+            len(points),
+            len(points) - len(to_measure),
+            len(to_measure),
+        )
         if sweep_directory is None:
-            log.info("if it is stopped, this goes on with it: %s", resume_command(directory, is_multirun=False))
+            log.info(
+                "if it is stopped, this goes on with it: %s",
+                resume_command(directory, is_multirun=False),
+            )
         try:
-            for row in _measured(to_measure, config.timeout_s, show_progress=sweep_directory is None):
+            for row in _measured(
+                to_measure, config.timeout_s, show_progress=sweep_directory is None
+            ):
                 row["concurrent"] = concurrent
                 journal.append(row)
                 rows.append(row)
@@ -136,18 +164,28 @@ def _run(
             code = max(code, SOME_FAILED)
         if sweep_directory is None and len(frame):
             try:
-                code = max(code, _publish(directory, rows_below(directory), keys if code != INTERRUPTED else set()))
+                code = max(
+                    code,
+                    _publish(
+                        directory, rows_below(directory), keys if code != INTERRUPTED else set()
+                    ),
+                )
             except KeyboardInterrupt:
                 code = INTERRUPTED
                 log.warning("the report was not made; to make it: %s", report_command(directory))
     if code == INTERRUPTED:
         log.warning(
-            "interrupted; %d of %d points are kept. To go on: %s", len(frame), len(points), resume_command(directory, is_multirun=False)
+            "interrupted; %d of %d points are kept. To go on: %s",
+            len(frame),
+            len(points),
+            resume_command(directory, is_multirun=False),
         )
     return code, _objective(frame, config.objective)
 
 
-def _publish(directory: Path, rows: list[dict[str, Any]], expected: set[str], is_multirun: bool = False) -> int:
+def _publish(
+    directory: Path, rows: list[dict[str, Any]], expected: set[str], is_multirun: bool = False
+) -> int:
     """Make the tables and the report of a directory's rows and say what came of it; returns the exit code."""
     keys: set[str] = set()
     lost = False
@@ -176,23 +214,38 @@ def _objective(rows: pd.DataFrame, column: str) -> float:
     return float(values.max()) if len(values) else float("nan")
 
 
-def _measured(points: list[Point], timeout_s: float | None, show_progress: bool) -> Iterator[dict[str, Any]]:
+def _measured(
+    points: list[Point], timeout_s: float | None, show_progress: bool
+) -> Iterator[dict[str, Any]]:
     """The row of each point, measured when it is asked for; a bar on a terminal, else a line every hundred points or ten seconds."""
     on_terminal = show_progress and sys.stderr.isatty()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     said = time.monotonic()
     with Progress(*columns, console=Console(stderr=True), disable=not on_terminal) as progress:
         bar = progress.add_task("measuring", total=len(points))
         # A planner of the user's own that never ends is stopped by the time limit alone, in a process of its own.
         together = timeout_s is None
-        from_shapes = rows_from_shapes([point for point in points if together and serves_shapes(point)])
+        from_shapes = rows_from_shapes(
+            [point for point in points if together and serves_shapes(point)]
+        )
         for done, point in enumerate(points, 1):
-            row = next(from_shapes) if together and serves_shapes(point) else measure(point, timeout_s)
+            row = (
+                next(from_shapes)
+                if together and serves_shapes(point)
+                else measure(point, timeout_s)
+            )
             yield row
             progress.update(bar, advance=1)
             if row["status"] in (FAILED, TIMEOUT):
                 log.error("%s: %s: %s", point, row["status"], row["reason"])
-            elif not on_terminal and (done % 100 == 0 or done == len(points) or time.monotonic() - said >= SAY_EVERY_S):
+            elif not on_terminal and (
+                done % 100 == 0 or done == len(points) or time.monotonic() - said >= SAY_EVERY_S
+            ):
                 log.info("%d of %d: %s", done, len(points), point)
                 said = time.monotonic()
 
@@ -202,7 +255,9 @@ def say_plan(points: list[Point]) -> None:
     available = available_bytes()
     needed, failing = needed_bytes(points)
     skipped = sum(point.execute and whole > available for point, (_, whole) in needed.items())
-    print(f"{len(points)} points, {skipped} of which would be skipped: {human_bytes(available)} are available")
+    print(
+        f"{len(points)} points, {skipped} of which would be skipped: {human_bytes(available)} are available"
+    )
     if failing:
         point, reason = next(iter(failing.items()))
         print(f"{len(failing)} would fail: the first is {point}: {reason}")
@@ -215,13 +270,31 @@ def say_plan(points: list[Point]) -> None:
 def _say_closing(rows: pd.DataFrame, directory: Path) -> None:
     """The closing table: what became of the points of each mode, whether theory and measurement agree, and where the report lies."""
     table = Table(title="measured against theory")
-    for column in ("part", "mode", "points", "ok", "greatest residual, operations", "greatest residual, bytes", "greatest peak"):
+    for column in (
+        "part",
+        "mode",
+        "points",
+        "ok",
+        "greatest residual, operations",
+        "greatest residual, bytes",
+        "greatest peak",
+    ):
         table.add_column(column, justify="left" if column in ("part", "mode") else "right")
     for (part, mode), group in rows.groupby(["part", "mode"], sort=False):
         ok = group[group["status"] == OK]
-        residuals = [_residual(ok, "ops", "theory_ops"), _residual(ok, "peak_bytes", "theory_peak_bytes")]
+        residuals = [
+            _residual(ok, "ops", "theory_ops"),
+            _residual(ok, "peak_bytes", "theory_peak_bytes"),
+        ]
         peak = human_bytes(ok["peak_bytes"].max()) if len(ok) else "–"
-        table.add_row(str(part), str(mode), str(len(group)), str(len(ok)), *(f"{residual:g}" for residual in residuals), peak)
+        table.add_row(
+            str(part),
+            str(mode),
+            str(len(group)),
+            str(len(ok)),
+            *(f"{residual:g}" for residual in residuals),
+            peak,
+        )
     Console().print(table)
     statuses = Counter(rows["status"])
     if set(statuses) - {OK}:

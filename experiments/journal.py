@@ -90,7 +90,10 @@ class Journal:
         try:
             alone = lock(self._file)
         except OSError:
-            log.warning("%s: this file system has no locks; let no two sweeps write the same directory", self.path)
+            log.warning(
+                "%s: this file system has no locks; let no two sweeps write the same directory",
+                self.path,
+            )
             return
         if not alone:
             raise taken(self.path.parent)
@@ -128,13 +131,20 @@ class Journal:
             raise
 
     def _sync(self) -> None:
-        with suppress(OSError):  # a file system that cannot; what is full or broken is told by the next write
+        with suppress(
+            OSError
+        ):  # a file system that cannot; what is full or broken is told by the next write
             os.fsync(self._file)
         self._synced = time.monotonic()
 
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._sync()
         os.close(self._file)

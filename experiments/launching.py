@@ -25,7 +25,11 @@ log = logging.getLogger("tapemeasure")
 
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
-EXTRAS = {"hydra_joblib_launcher": "joblib", "hydra_submitit_launcher": "slurm", "hydra_ray_launcher": "ray"}
+EXTRAS = {
+    "hydra_joblib_launcher": "joblib",
+    "hydra_submitit_launcher": "slurm",
+    "hydra_ray_launcher": "ray",
+}
 
 
 def runs_side_by_side(launcher: Mapping[str, Any]) -> bool:
@@ -40,7 +44,10 @@ def runs_side_by_side(launcher: Mapping[str, Any]) -> bool:
     if target.endswith("JoblibLauncher"):
         return launcher.get("n_jobs") != 1
     if target.endswith("SlurmLauncher"):
-        alone = "exclusive" in (launcher.get("additional_parameters") or {}) or launcher.get("array_parallelism") == 1
+        alone = (
+            "exclusive" in (launcher.get("additional_parameters") or {})
+            or launcher.get("array_parallelism") == 1
+        )
         return not alone
     return True
 
@@ -50,7 +57,10 @@ def let_children_start() -> None:
 
     A worker of joblib names `loky` as its way to start processes, which is sent to every child of it and unknown there.
     """
-    if multiprocessing.get_start_method(allow_none=True) not in (None, *multiprocessing.get_all_start_methods()):
+    if multiprocessing.get_start_method(allow_none=True) not in (
+        None,
+        *multiprocessing.get_all_start_methods(),
+    ):
         multiprocessing.set_start_method("spawn", force=True)
 
 
@@ -90,7 +100,9 @@ def _noted(config: Any, directory: Path) -> Path:
     if jobs is None:
         return directory
     write_expected(directory, points)
-    found = points.keys() & {row["key"] for row in rows_below(directory) if row["status"] in (OK, SKIPPED)}
+    found = points.keys() & {
+        row["key"] for row in rows_below(directory) if row["status"] in (OK, SKIPPED)
+    }
     say = f"{len(points)} points: {len(found)} found, {len(points) - len(found)} to measure, in {len(configs)} jobs"
     go_on = f"if it is stopped, this goes on with it: {resume_command(directory, is_multirun=True)}"
     log.info(say)
@@ -110,7 +122,9 @@ def _take(directory: Path) -> None:
     from experiments.outcome import outcome
 
     directory.mkdir(parents=True, exist_ok=True)
-    with suppress(OSError):  # a system that opens no directories, a file system without locks: there the jobs' own journals refuse
+    with suppress(
+        OSError
+    ):  # a system that opens no directories, a file system without locks: there the jobs' own journals refuse
         file = os.open(directory, os.O_RDONLY)
         if not lock(file):
             os.close(file)
@@ -127,7 +141,9 @@ def _refuse(launcher: Mapping[str, Any], directory: Path) -> None:
             f"error: this launcher is not installed; expected the package {plugin}; pip install 'tapemeasure[{EXTRAS[plugin]}]'",
             WRONG_INPUT,
         )
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a measurement tells nobody but its owner
+    os.environ.setdefault(
+        "RAY_USAGE_STATS_ENABLED", "0"
+    )  # a measurement tells nobody but its owner
     if plugin == "hydra_ray_launcher" and not directory.is_absolute():
         # A worker of Ray has a working directory of its own: rows would be written there, and nothing would fail.
         _leave(
@@ -148,7 +164,10 @@ def _jobs(config: Any) -> list[dict[str, Any]] | None:
     from omegaconf.errors import OmegaConfBaseException
 
     loader = GlobalHydra.instance().config_loader()
-    given = [*(f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()), *config.hydra.overrides.task]
+    given = [
+        *(f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()),
+        *config.hydra.overrides.task,
+    ]
     jobs = []
     try:
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
@@ -159,7 +178,10 @@ def _jobs(config: Any) -> list[dict[str, Any]] | None:
             plain: Any = OmegaConf.to_container(job, resolve=True)
             jobs.append(plain)
     except (HydraException, OmegaConfBaseException) as error:
-        _leave("\n".join(str(said) for said in (error, error.__cause__) if said is not None), WRONG_INPUT)
+        _leave(
+            "\n".join(str(said) for said in (error, error.__cause__) if said is not None),
+            WRONG_INPUT,
+        )
     return jobs
 
 

@@ -35,9 +35,21 @@ def lessons_of(rows: pd.DataFrame) -> list[Lesson]:
     whole = ok[ok["micro_batches"] == 1]
     found = (
         Lesson("Switch gradients off where none is wanted", tuple(_no_grad(whole)), ("timelines",)),
-        Lesson("Freeze what needs no gradient", (*_freezing(whole), *_layers(whole)), ("activations", "layers")),
-        Lesson("Take smaller batches, and add up their gradients", (*_batches(whole), *_slices(ok)), ("regimes", "micro_batches")),
-        Lesson("Drop activations and compute them again", tuple(_checkpointing(whole)), ("frontier", "schedules")),
+        Lesson(
+            "Freeze what needs no gradient",
+            (*_freezing(whole), *_layers(whole)),
+            ("activations", "layers"),
+        ),
+        Lesson(
+            "Take smaller batches, and add up their gradients",
+            (*_batches(whole), *_slices(ok)),
+            ("regimes", "micro_batches"),
+        ),
+        Lesson(
+            "Drop activations and compute them again",
+            tuple(_checkpointing(whole)),
+            ("frontier", "schedules"),
+        ),
     )
     return [lesson for lesson in found if lesson.sentences]
 
@@ -55,7 +67,11 @@ def _at(rows: pd.DataFrame, modes: Iterable[str], *by: str) -> list[dict[str, An
     counts = counts[counts["mode"] == len(wanted)]
     if counts.empty:
         return []
-    best = counts.assign(ratio=counts["b"] / counts["d"]).sort_values(["ratio", "n"], kind="stable", ascending=False).iloc[0]
+    best = (
+        counts.assign(ratio=counts["b"] / counts["d"])
+        .sort_values(["ratio", "n"], kind="stable", ascending=False)
+        .iloc[0]
+    )
     here = mine[(mine[[*CASE, *SHAPE]] == best[[*CASE, *SHAPE]]).all(axis=1)]
     return [here[here["mode"] == mode].iloc[0].to_dict() for mode in wanted]
 
@@ -78,13 +94,21 @@ def _no_grad(rows: pd.DataFrame) -> list[str]:
     if not found:
         return []
     off, on = found
-    work = "the same operations" if off["ops"] == on["ops"] else f"{percent(on['ops'], off['ops'])} of the operations"
+    work = (
+        "the same operations"
+        if off["ops"] == on["ops"]
+        else f"{percent(on['ops'], off['ops'])} of the operations"
+    )
     times = int(on["peak_bytes"]) / int(off["peak_bytes"])
     sentences = [
         f"With {work}, a forward pass that keeps what gradients would read peaks at {_peak(on)}, one that keeps nothing at {_peak(off)}: "
         f"{times:.3g} times less ({_shape(off)})."
     ]
-    line = rows[(rows["mode"] == "no_grad") & (rows[[*CASE, "d", "b"]] == pd.Series(off)[[*CASE, "d", "b"]]).all(axis=1) & (rows["n"] >= 2)]
+    line = rows[
+        (rows["mode"] == "no_grad")
+        & (rows[[*CASE, "d", "b"]] == pd.Series(off)[[*CASE, "d", "b"]]).all(axis=1)
+        & (rows["n"] >= 2)
+    ]
     levels = line.drop_duplicates("n")
     if len(levels) > 1 and levels["peak_bytes"].nunique() == 1:
         sentences.append(
@@ -99,7 +123,9 @@ def _freezing(rows: pd.DataFrame) -> list[str]:
     for activation in dict.fromkeys(rows["activation"]):
         if activation not in ("tanh", "gelu"):
             continue
-        found = _at(rows[(rows["activation"] == activation) & (rows["loss"] == "sum")], ("full", "w1_only"))
+        found = _at(
+            rows[(rows["activation"] == activation) & (rows["loss"] == "sum")], ("full", "w1_only")
+        )
         if not found:
             continue
         full, first = found
@@ -165,9 +191,16 @@ def _slices(rows: pd.DataFrame) -> list[str]:
         whole, cut = line[line["micro_batches"] == 1], line[line["micro_batches"] > 1]
         if whole.empty or cut.empty:
             continue
-        before, after = whole.iloc[0].to_dict(), cut.loc[cut["peak_bytes"].astype(int).idxmin()].to_dict()
+        before, after = (
+            whole.iloc[0].to_dict(),
+            cut.loc[cut["peak_bytes"].astype(int).idxmin()].to_dict(),
+        )
         more = int(after["ops"]) - int(before["ops"])
-        cost = "not one operation more" if not more else f"{counted(abs(more), 'operation')} {'more' if more > 0 else 'fewer'}"
+        cost = (
+            "not one operation more"
+            if not more
+            else f"{counted(abs(more), 'operation')} {'more' if more > 0 else 'fewer'}"
+        )
         return [
             f"The same batch in {counted(int(after['micro_batches']), 'slice')}, the gradients added up: from {_peak(before)} to {_peak(after)}, for {cost} "
             f"({_shape(before)}); a sum over slices is the sum over the batch."
@@ -196,6 +229,12 @@ def _checkpointing(rows: pd.DataFrame) -> list[str]:
     if idle:
         names = [group.shape for group in idle]
         shown = names if len(names) <= 3 else [*names[:3], f"{len(names) - 3} more"]
-        why = ", since the weight gradients make it" if all(weights_rule(group) for group in idle) else ""
-        sentences.append(f"At {counted(len(idle), 'shape')} no plan lowers the peak{why}: {'; '.join(shown)}.")
+        why = (
+            ", since the weight gradients make it"
+            if all(weights_rule(group) for group in idle)
+            else ""
+        )
+        sentences.append(
+            f"At {counted(len(idle), 'shape')} no plan lowers the peak{why}: {'; '.join(shown)}."
+        )
     return sentences

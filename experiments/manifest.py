@@ -24,7 +24,11 @@ _KINDS: dict[str, tuple[type, ...]] = {
 def sound(manifest: dict[str, Any]) -> dict[str, Any]:
     """What a manifest that was read says of its known keys, where it is of its kind: the file may be damaged."""
     kept = {key: manifest[key] for key, kinds in _KINDS.items() if type(manifest.get(key)) in kinds}
-    return {key: value for key, value in kept.items() if not isinstance(value, int | float) or 0 <= value < 2**63}
+    return {
+        key: value
+        for key, value in kept.items()
+        if not isinstance(value, int | float) or 0 <= value < 2**63
+    }
 
 
 def manifest_of(config: dict[str, Any]) -> dict[str, Any]:
@@ -65,8 +69,22 @@ def _commit() -> str:
     """The commit that this code is of, `+` where it was changed since; `unknown` outside a checkout."""
     here = Path(__file__).resolve().parent
     try:
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10, check=True)
-        changed = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, timeout=10, check=True)
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+        changed = subprocess.run(
+            ["git", "status", "--porcelain"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")

@@ -79,7 +79,10 @@ def measure(point: Point, timeout_s: float | None = None) -> dict[str, Any]:
         if measured["status"] == OK and point.execute and point.measure_process:
             measured.update(_process_memory(point, measured["peak_bytes"], timeout_s))
         row = row_of(point, **measured)
-    except (Exception, SystemExit) as error:  # a planner may be the user's own, and PyTorch raises what it likes: it costs this point alone
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a planner may be the user's own, and PyTorch raises what it likes: it costs this point alone
         return failed_row(point, error)
     problem = problem_of(row)
     return row if problem is None else row_of(point, status=FAILED, reason=problem)
@@ -99,13 +102,19 @@ def columns_beside(point: Point) -> dict[str, Any]:
 
 def has_own_process(point: Point, timeout_s: float | None) -> bool:
     """Whether a point is measured in a process of its own: a larger shape, one that may hold LARGE_BYTES, any under a time limit."""
-    return point.part == "scale" or timeout_s is not None or (point.execute and _most_bytes(point) >= LARGE_BYTES)
+    return (
+        point.part == "scale"
+        or timeout_s is not None
+        or (point.execute and _most_bytes(point) >= LARGE_BYTES)
+    )
 
 
 def _most_bytes(point: Point) -> int:
     """About the most that a run of the point holds, whatever its mode: weights, their gradients, two values of each layer and a few more."""
     layer, batch = point.d**2, point.b * point.d
-    return int(getattr(torch, point.dtype).itemsize) * (2 * point.n * layer + 2 * (point.n + 3) * batch)
+    return int(getattr(torch, point.dtype).itemsize) * (
+        2 * point.n * layer + 2 * (point.n + 3) * batch
+    )
 
 
 def _one_line(error: BaseException) -> str:
@@ -126,7 +135,9 @@ def _measured(point: Point) -> dict[str, Any]:
     predicted = ledger_of(recording_from_specs(program, schedule, lives)).peak_bytes
     columns: dict[str, Any] = {"predicted_peak_bytes": predicted, **columns_beside(point)}
     if point.execute:
-        too_much = _too_much(predicted + sum(program.values[value].spec.nbytes for value in program.given))
+        too_much = _too_much(
+            predicted + sum(program.values[value].spec.nbytes for value in program.given)
+        )
         if too_much:
             return {"status": SKIPPED, "reason": too_much, **columns}
         network.draw(device=point.device)
@@ -143,9 +154,16 @@ def _measured_pytorch(point: Point) -> dict[str, Any]:
     if not point.execute:
         with FakeTensorMode():
             network.draw(device=point.device)
-            return {"status": OK, "reason": "", **columns, **_profile_columns(pytorch_chain.profile_pytorch(point, network))}
+            return {
+                "status": OK,
+                "reason": "",
+                **columns,
+                **_profile_columns(pytorch_chain.profile_pytorch(point, network)),
+            }
     # PyTorch keeps what our engine keeps without a planner, and an activation or two more.
-    plain = profile_schedule(*plan_of(replace(point, mode="full", planner="store_all"), network), execute=False)
+    plain = profile_schedule(
+        *plan_of(replace(point, mode="full", planner="store_all"), network), execute=False
+    )
     too_much = _too_much(plain.peak_bytes + plain.parameter_bytes + 2 * plain.input_bytes)
     if too_much:
         return {"status": SKIPPED, "reason": too_much, **columns}
@@ -153,7 +171,11 @@ def _measured_pytorch(point: Point) -> dict[str, Any]:
     profile = pytorch_chain.profile_pytorch(point, network)
     columns |= _profile_columns(profile) | pytorch_chain.wall_columns(point, network)
     if profile.uncounted:
-        return {"status": FAILED, "reason": f"ops that are not counted: {', '.join(sorted(profile.uncounted))}", **columns}
+        return {
+            "status": FAILED,
+            "reason": f"ops that are not counted: {', '.join(sorted(profile.uncounted))}",
+            **columns,
+        }
     return {"status": OK, "reason": "", **columns}
 
 
@@ -175,7 +197,11 @@ def _profile_columns(profile: Profile) -> dict[str, Any]:
         "elementary": profile.ops.elementary,
         "matmul_flops": profile.matmul_flops,
         "peak_bytes": profile.peak_bytes,
-        **{f"peak_{role}_bytes": nbytes for role, nbytes in profile.peak_by_role.items() if f"peak_{role}_bytes" in PEAK_ROLES},
+        **{
+            f"peak_{role}_bytes": nbytes
+            for role, nbytes in profile.peak_by_role.items()
+            if f"peak_{role}_bytes" in PEAK_ROLES
+        },
         "live_after_bytes": profile.live_after_bytes,
         "parameter_bytes": profile.parameter_bytes,
         "input_bytes": profile.input_bytes,
@@ -197,7 +223,9 @@ def _frequency() -> float | None:
     return frequency.current if frequency is not None and frequency.current else None
 
 
-def _witnessed(point: Point, profile: Profile, program: Program, schedule: Schedule, predicted: int) -> dict[str, Any]:
+def _witnessed(
+    point: Point, profile: Profile, program: Program, schedule: Schedule, predicted: int
+) -> dict[str, Any]:
     """The status of a measured point: ok where the prediction and every witness that was asked for agree."""
     if profile.peak_bytes != predicted:
         return {
@@ -212,7 +240,11 @@ def _witnessed(point: Point, profile: Profile, program: Program, schedule: Sched
     for name, witness in witnesses:
         report = witness(program, schedule)
         if not report.ok:
-            return {"status": FAILED, "reason": f"the witness of {name} disagrees: {report.first_mismatch}", "audit": name}
+            return {
+                "status": FAILED,
+                "reason": f"the witness of {name} disagrees: {report.first_mismatch}",
+                "audit": name,
+            }
     return {"status": OK, "reason": "", "audit": "+".join(name for name, _ in witnesses)}
 
 
@@ -221,7 +253,14 @@ def _theory(point: Point) -> dict[str, Any]:
     itemsize = getattr(torch, point.dtype).itemsize
     if point.mode == "checkpointed":
         found = theory_of(point.planner, point.n, point.d, point.b, point.activation, point.loss)
-        return {} if found is None else {"theory_ops": operations_of(found), "theory_peak_bytes": itemsize * int(found.peak_elements)}
+        return (
+            {}
+            if found is None
+            else {
+                "theory_ops": operations_of(found),
+                "theory_peak_bytes": itemsize * int(found.peak_elements),
+            }
+        )
     case: dict[str, Any] = {"activation": point.activation, "loss": point.loss}
     if point.mode in ("only", "w1_only"):
         case["wrt"] = point.wrt
@@ -239,9 +278,14 @@ def _process_memory(point: Point, predicted: int, timeout_s: float | None) -> di
     reason = process_memory_reason(predicted)
     if reason is not None:
         return {"process_reason": reason}
-    outcome = measure_process_memory(_prepare_step, point, timeout_s=timeout_s, threads=point.threads)
+    outcome = measure_process_memory(
+        _prepare_step, point, timeout_s=timeout_s, threads=point.threads
+    )
     if outcome.status != OK:
-        return {"status": outcome.status, "reason": f"while its process memory was measured: {outcome.reason}"}
+        return {
+            "status": outcome.status,
+            "reason": f"while its process memory was measured: {outcome.reason}",
+        }
     return {
         "peak_rss_bytes": outcome.peak_rss_bytes,
         "baseline_rss_bytes": outcome.baseline_rss_bytes,

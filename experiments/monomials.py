@@ -24,7 +24,11 @@ class Monomial(NamedTuple):
 
     def __str__(self) -> str:
         """Return the product as Python writes it, the letters in the order n, b, d: `n*b*d**2`."""
-        factors = [letter if power == 1 else f"{letter}**{power}" for letter, power in zip("nbd", self, strict=True) if power]
+        factors = [
+            letter if power == 1 else f"{letter}**{power}"
+            for letter, power in zip("nbd", self, strict=True)
+            if power
+        ]
         return "*".join(factors) or "1"
 
     def at(self, n: int, d: int, b: int) -> int:
@@ -34,10 +38,14 @@ class Monomial(NamedTuple):
 
     def dominates(self, other: Monomial) -> bool:
         """Say whether this one outgrows `other` when n, b and d grow independently of one another."""
-        return self != other and all(mine >= theirs for mine, theirs in zip(self, other, strict=True))
+        return self != other and all(
+            mine >= theirs for mine, theirs in zip(self, other, strict=True)
+        )
 
 
-MONOMIALS: tuple[Monomial, ...] = tuple(sorted((Monomial(n, b, d) for n in (0, 1) for b in (0, 1) for d in (0, 1, 2)), reverse=True))
+MONOMIALS: tuple[Monomial, ...] = tuple(
+    sorted((Monomial(n, b, d) for n in (0, 1) for b in (0, 1) for d in (0, 1, 2)), reverse=True)
+)
 
 
 def _plain(number: int | Fraction) -> int | Fraction:
@@ -54,7 +62,10 @@ class Polynomial:
     @classmethod
     def of(cls, coefficients: Mapping[Monomial, int | Fraction]) -> Polynomial:
         """Build the polynomial in its one normal form from any mapping of monomials (or triples of exponents) to coefficients."""
-        ordered = sorted(((Monomial(*monomial), _plain(value)) for monomial, value in coefficients.items()), reverse=True)
+        ordered = sorted(
+            ((Monomial(*monomial), _plain(value)) for monomial, value in coefficients.items()),
+            reverse=True,
+        )
         return cls(tuple((monomial, value) for monomial, value in ordered if value))
 
     def __call__(self, n: int, d: int, b: int) -> int | Fraction:
@@ -66,7 +77,11 @@ class Polynomial:
         text = ""
         for monomial, value in self.terms:
             size = abs(value)
-            body = str(size) if monomial == (0, 0, 0) else (str(monomial) if size == 1 else f"{size}*{monomial}")
+            body = (
+                str(size)
+                if monomial == (0, 0, 0)
+                else (str(monomial) if size == 1 else f"{size}*{monomial}")
+            )
             if text:
                 text += f" - {body}" if value < 0 else f" + {body}"
             else:
@@ -90,7 +105,9 @@ def big_o(pieces: Iterable[Polynomial]) -> str:
     A maximum of quantities grows as their sum does. A term that is subtracted makes nothing grow, so it is not counted.
     """
     growing = {monomial for piece in pieces for monomial, value in piece.terms if value > 0}
-    leading = sorted((one for one in growing if not any(other.dominates(one) for other in growing)), reverse=True)
+    leading = sorted(
+        (one for one in growing if not any(other.dominates(one) for other in growing)), reverse=True
+    )
     return " + ".join(map(str, leading)) or "0"
 
 
@@ -139,7 +156,10 @@ def reduced(matrix: Sequence[Sequence[int]]) -> tuple[list[int], list[list[Fract
 
 def solve(matrix: Sequence[Sequence[int]], values: Sequence[int]) -> list[Fraction]:
     """Return the exact solution of a square system of full rank."""
-    return [row[-1] for row in reduced([[*row, value] for row, value in zip(matrix, values, strict=True)])[1]]
+    return [
+        row[-1]
+        for row in reduced([[*row, value] for row, value in zip(matrix, values, strict=True)])[1]
+    ]
 
 
 def null_vectors(matrix: Sequence[Sequence[int]]) -> list[list[int]]:

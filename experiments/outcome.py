@@ -42,13 +42,18 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     said = " ".join(str(error).split())
-    return said if isinstance(error, TapemeasureError) else f"{type(error).__name__}: {said}".rstrip(": ")
+    return (
+        said
+        if isinstance(error, TapemeasureError)
+        else f"{type(error).__name__}: {said}".rstrip(": ")
+    )
 
 
 def say_fault(error: Exception, directory: Path) -> None:
     """One line about a fault of ours; where it happened goes to a file, so that it can be reported."""
     print(
-        f"error: {one_line(error)}; a fault of this program, please report it with {directory / FAULT}; the rows are kept", file=sys.stderr
+        f"error: {one_line(error)}; a fault of this program, please report it with {directory / FAULT}; the rows are kept",
+        file=sys.stderr,
     )
     from experiments.files import write_text
 
@@ -69,14 +74,28 @@ def report_command(directory: Path) -> str:
 def resume_command(directory: Path, is_multirun: bool) -> str:
     """The command line that goes on with a sweep where it was left: this process's own, into the same directory."""
     started = Path(sys.argv[0]).name
-    program = [started] if started.startswith("tapemeasure") else ["python", "-m", "experiments.sweep"]
-    arguments = [argument for argument in sys.argv[1:] if not argument.lstrip("+").startswith(_DIRECTORIES)]
+    program = (
+        [started] if started.startswith("tapemeasure") else ["python", "-m", "experiments.sweep"]
+    )
+    arguments = [
+        argument for argument in sys.argv[1:] if not argument.lstrip("+").startswith(_DIRECTORIES)
+    ]
     where = "hydra.sweep.dir" if is_multirun else "hydra.run.dir"
     path = str(directory.absolute())
-    if not re.fullmatch(r"[\w./-]+", path, re.ASCII):  # what Hydra's grammar would take apart is quoted for it, and all of it for the shell
+    if not re.fullmatch(
+        r"[\w./-]+", path, re.ASCII
+    ):  # what Hydra's grammar would take apart is quoted for it, and all of it for the shell
         # In its quotes a backslash stands for itself, but before a quote or at the end.
-        path = "'" + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), path) + "'"
+        path = (
+            "'"
+            + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), path)
+            + "'"
+        )
     # Beside the other overrides: behind a flag, argparse would not take it for one.
-    overrides = [place for place, argument in enumerate(arguments) if "=" in argument and not argument.startswith("-")]
+    overrides = [
+        place
+        for place, argument in enumerate(arguments)
+        if "=" in argument and not argument.startswith("-")
+    ]
     arguments.insert(overrides[-1] + 1 if overrides else len(arguments), f"{where}={path}")
     return shlex.join([*program, *arguments])

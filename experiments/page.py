@@ -35,7 +35,13 @@ def render(template: str, **content: Any) -> str:
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     loader = PackageLoader("experiments", "")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters["indexed"] = indexed
     return environment
 
@@ -49,14 +55,20 @@ def page_figures(folder: Path, names: Iterable[str]) -> list[PageFigure]:
     """The figures of a folder, of those names and in that order, as they go into a page; what is not there is left out."""
     found = []
     for name in names:
-        with suppress(FileNotFoundError):  # it may go while it is read: a running sweep makes its figures again
+        with suppress(
+            FileNotFoundError
+        ):  # it may go while it is read: a running sweep makes its figures again
             found.append(_page_figure(name, (folder / f"{name}.svg").read_text()))
     return found
 
 
 def _page_figure(name: str, text: str) -> PageFigure:
     """An SVG that carries its message and its caption, without what only a file of its own needs."""
-    described = {element.tag: element.text or "" for element in ElementTree.fromstring(text).iter() if element.tag.startswith(_DUBLIN_CORE)}
+    described = {
+        element.tag: element.text or ""
+        for element in ElementTree.fromstring(text).iter()
+        if element.tag.startswith(_DUBLIN_CORE)
+    }
     title, caption = (described.get(_DUBLIN_CORE + field, "") for field in ("title", "description"))
     body = text[text.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, count=1, flags=re.DOTALL)

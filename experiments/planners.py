@@ -20,13 +20,20 @@ _SEGMENTS = re.compile(r"\bsegments=(\d+)")
 def canonical_planner(key: str, value: Any) -> str:
     """The canonical string of a planner that a config names."""
     if not isinstance(value, str):
-        raise ConfigError(f"{key}={value!r}; expected the name of a planner as a string, such as 'revolve(snapshots=3)' in quotes")
+        raise ConfigError(
+            f"{key}={value!r}; expected the name of a planner as a string, such as 'revolve(snapshots=3)' in quotes"
+        )
     try:
         return str(parse_planner(value))
     except TapemeasureError as error:
         raise ConfigError(f"{key}={value!r}: {error}") from error
-    except (Exception, SystemExit) as error:  # a planner may be the user's own, and so may be what its module does
-        raise ConfigError(f"{key}={value!r}: making it failed ({one_line(error)}); expected a planner that can be made") from error
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a planner may be the user's own, and so may be what its module does
+        raise ConfigError(
+            f"{key}={value!r}: making it failed ({one_line(error)}); expected a planner that can be made"
+        ) from error
 
 
 def serves(planner: str, n: int) -> bool:
@@ -52,7 +59,9 @@ def parameters_of(planner: str) -> dict[str, int | None]:
     return {"snapshots": snapshots, "segments": segments}
 
 
-def theory_of(planner: str, n: int, d: int, b: int, activation: str, loss: str) -> Checkpointed | None:
+def theory_of(
+    planner: str, n: int, d: int, b: int, activation: str, loss: str
+) -> Checkpointed | None:
     """What the theory says of a step under a planner; None where it has no formula: budgets, and planners from elsewhere."""
     name = planner.split("(")[0]
     columns = parameters_of(planner)

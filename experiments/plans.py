@@ -86,22 +86,43 @@ def planner_words(planner: str) -> str:
     """A planner's canonical string in words: `revolve(snapshots=3)` as revolve, s = 3; others as they are."""
     found = re.fullmatch(r"(revolve|uniform)\((snapshots|segments)=(\d+)\)", planner)
     if not found:
-        return {"recompute_all": "recompute all", STORE_ALL: "store all", "uniform": "uniform, √n segments"}.get(planner, planner)
+        return {
+            "recompute_all": "recompute all",
+            STORE_ALL: "store all",
+            "uniform": "uniform, √n segments",
+        }.get(planner, planner)
     count = int(found[3])
-    return f"revolve, s = {count}" if found[2] == "snapshots" else f"uniform, {counted(count, 'segment')}"
+    return (
+        f"revolve, s = {count}"
+        if found[2] == "snapshots"
+        else f"uniform, {counted(count, 'segment')}"
+    )
 
 
 def plan_groups(rows: pd.DataFrame) -> list[PlanGroup]:
     """Every shape at which something was measured with everything kept and under a planner, in the order of the rows."""
-    ok = rows[(rows["status"] == "ok") & (rows["micro_batches"] == 1) & rows["mode"].isin([*REFERENCES, "checkpointed"])]
+    ok = rows[
+        (rows["status"] == "ok")
+        & (rows["micro_batches"] == 1)
+        & rows["mode"].isin([*REFERENCES, "checkpointed"])
+    ]
     ok = ok.dropna(subset=["ops", "peak_bytes"])
-    planned = ok[(ok["mode"] == "checkpointed") & (ok["engine"] == HOME_ENGINE) & (ok["planner"] != STORE_ALL)]
+    planned = ok[
+        (ok["mode"] == "checkpointed")
+        & (ok["engine"] == HOME_ENGINE)
+        & (ok["planner"] != STORE_ALL)
+    ]
     keys = [*CASE, "n", "d", "b"]
     # First the rows of these shapes alone: a sweep may have a hundred thousand others, and to cut each shape's out takes minutes.
     wanted = pd.MultiIndex.from_frame(planned[keys].drop_duplicates())
     groups = []
-    for labels, group in ok[pd.MultiIndex.from_frame(ok[keys]).isin(wanted)].groupby(keys, sort=False):
-        made = _group(dict(zip(keys, labels, strict=True)), group.drop_duplicates(["mode", "planner", "engine"]))
+    for labels, group in ok[pd.MultiIndex.from_frame(ok[keys]).isin(wanted)].groupby(
+        keys, sort=False
+    ):
+        made = _group(
+            dict(zip(keys, labels, strict=True)),
+            group.drop_duplicates(["mode", "planner", "engine"]),
+        )
         groups += [] if made is None else [made]
     return groups
 
@@ -131,6 +152,14 @@ def _plan(row: dict[str, Any]) -> Plan:
     times = [row[f"wall_ns_{phase}"] for phase in PHASES]
     timed = pd.notna(times[0]) and pd.notna(times[-1])
     seconds = sum(float(time) for time in times if pd.notna(time)) / 1e9 if timed else None
-    theory = [None if pd.isna(row[name]) else int(row[name]) for name in ("theory_peak_bytes", "theory_ops")]
-    roles = {role: 0 if pd.isna(row[f"peak_{role}_bytes"]) else int(row[f"peak_{role}_bytes"]) for role in ROLES}
-    return Plan(str(row["planner"]), int(row["peak_bytes"]), int(row["ops"]), seconds, roles, *theory)
+    theory = [
+        None if pd.isna(row[name]) else int(row[name])
+        for name in ("theory_peak_bytes", "theory_ops")
+    ]
+    roles = {
+        role: 0 if pd.isna(row[f"peak_{role}_bytes"]) else int(row[f"peak_{role}_bytes"])
+        for role in ROLES
+    }
+    return Plan(
+        str(row["planner"]), int(row["peak_bytes"]), int(row["ops"]), seconds, roles, *theory
+    )

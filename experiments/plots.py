@@ -68,7 +68,11 @@ def drawings(results: Results) -> dict[str, Drawing]:
             with styled(name):
                 drawing = draw(shown)
         except Exception as error:  # rows may hold anything of their kind, from files that somebody may have changed
-            log.error("the figure %s is left out: %s; a fault of this program, please report it", name, one_line(error))
+            log.error(
+                "the figure %s is left out: %s; a fault of this program, please report it",
+                name,
+                one_line(error),
+            )
             continue
         if drawing is not None:
             made[name] = drawing
@@ -101,14 +105,21 @@ def draw_overview(results: Results, path: Path) -> None:
     with styled("overview"):
         drawing = overview_of(results)
         if drawing is None:
-            raise ResultsError(f"{results.directory} sweeps no depth; expected rows of at least two n: run the default sweep")
+            raise ResultsError(
+                f"{results.directory} sweeps no depth; expected rows of at least two n: run the default sweep"
+            )
         write_bytes(path, png_of(drawing, dpi=140))
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.plots", description="Draw the README's figure from a sweep's directory.")
-    parser.add_argument("directory", type=Path, metavar="DIR", help="a directory that a sweep wrote")
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.plots",
+        description="Draw the README's figure from a sweep's directory.",
+    )
+    parser.add_argument(
+        "directory", type=Path, metavar="DIR", help="a directory that a sweep wrote"
+    )
     parser.add_argument("path", type=Path, metavar="FILE.png", help="where to put the figure")
     given = parser.parse_args(arguments)
     try:

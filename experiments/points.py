@@ -66,7 +66,9 @@ def points_of(config: SweepConfig) -> list[Point]:
 
 def _points(config: SweepConfig, study: Study) -> Iterator[Point]:
     grid = study.grid
-    shapes = itertools.product(study.activations, study.losses, study.engines, study.micro_batches, grid.n, grid.d, grid.b)
+    shapes = itertools.product(
+        study.activations, study.losses, study.engines, study.micro_batches, grid.n, grid.d, grid.b
+    )
     for activation, loss, engine, micro_batches, n, d, b in shapes:
         for mode in study.modes:
             if micro_batches > 1 and (mode != "full" or b % micro_batches or engine != "autodiff"):

@@ -83,12 +83,16 @@ def measured(config: ModuleConfig) -> Result:
     except FakeTensorError as error:
         if not config.execute:
             raise
-        return Result(config, None, fake.how, None, execute(config, None), str(error).split("; ")[0])
+        return Result(
+            config, None, fake.how, None, execute(config, None), str(error).split("; ")[0]
+        )
     search = None
     if config.memory_bytes is not None:
         known = {config.batch: predicted.needed_bytes}
         search = largest_batch(
-            lambda size: known[size] if size in known else fake.steps(size).needed_bytes, config.memory_bytes, config.batch
+            lambda size: known[size] if size in known else fake.steps(size).needed_bytes,
+            config.memory_bytes,
+            config.batch,
         )
     executed = execute(config, predicted.needed_bytes) if config.execute else None
     return Result(config, predicted, fake.how, search, executed, plans=plans_of(fake, config))
@@ -97,7 +101,9 @@ def measured(config: ModuleConfig) -> Result:
 def main() -> None:
     """The command line; exits with 2 and one line where something is wrong with what was asked for."""
     asked_for_all = os.environ.get(_FULL_ERROR) == "1"
-    os.environ[_FULL_ERROR] = "1"  # what Hydra would print as a traceback comes here and is told in a line
+    os.environ[_FULL_ERROR] = (
+        "1"  # what Hydra would print as a traceback comes here and is told in a line
+    )
     try:
         task()
     except KeyboardInterrupt:
@@ -118,7 +124,9 @@ def _told(error: Exception) -> int:
         said = [" ".join(str(one).split()) for one in (error, error.__cause__) if one is not None]
         print(f"error: {'; '.join(said)}; --help lists the keys", file=sys.stderr)
         return WRONG_INPUT
-    print(f"error: {one_line(error)}; {_FULL_ERROR}=1 in the environment shows where", file=sys.stderr)
+    print(
+        f"error: {one_line(error)}; {_FULL_ERROR}=1 in the environment shows where", file=sys.stderr
+    )
     return SOME_FAILED
 
 

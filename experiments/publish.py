@@ -23,7 +23,13 @@ from experiments.timelines import GROUP
 
 log = logging.getLogger("tapemeasure")
 
-RESULTS, SCALE, COMPLEXITY, TIMELINES, MANIFEST = "results.csv", "scale.csv", "complexity.csv", "timelines.csv", "manifest.json"
+RESULTS, SCALE, COMPLEXITY, TIMELINES, MANIFEST = (
+    "results.csv",
+    "scale.csv",
+    "complexity.csv",
+    "timelines.csv",
+    "manifest.json",
+)
 EVENT = ("step", "event", "node", "phase", "live_bytes")
 
 
@@ -37,16 +43,23 @@ class Results:
     complexity: pd.DataFrame
     timelines: pd.DataFrame
     manifest: dict[str, Any]
-    capacity: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CAPACITY_COLUMNS)))
+    capacity: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=list(CAPACITY_COLUMNS))
+    )
     concurrent: bool = False
 
     def shown(self) -> Results:
         """The same results with the seconds that count: what figures and report are made of."""
-        parts = {name: seconds_that_count(frame, self.concurrent) for name, frame in (("results", self.results), ("scale", self.scale))}
+        parts = {
+            name: seconds_that_count(frame, self.concurrent)
+            for name, frame in (("results", self.results), ("scale", self.scale))
+        }
         return replace(self, **parts)
 
 
-def publish(directory: Path, rows: list[dict[str, Any]] | None = None, concurrent: bool = False) -> Results:
+def publish(
+    directory: Path, rows: list[dict[str, Any]] | None = None, concurrent: bool = False
+) -> Results:
     """Merge the journals below a directory into its tables, and make its figures and its report.
 
     `rows` are those of the journals, where they were read already; `concurrent` counts seconds of rows that did not run alone. Raises
@@ -58,16 +71,25 @@ def publish(directory: Path, rows: list[dict[str, Any]] | None = None, concurren
 
     frame = frame_of(rows_below(directory) if rows is None else rows)
     if frame.empty:
-        raise ResultsError(f"{directory} holds no rows; expected a directory that a sweep wrote ({JOURNAL} in it or below it)")
+        raise ResultsError(
+            f"{directory} holds no rows; expected a directory that a sweep wrote ({JOURNAL} in it or below it)"
+        )
     clear_partials(directory)
     is_scale = frame["part"] == "scale"
     exact = frame[~is_scale].reset_index(drop=True)
     scale = frame[is_scale].reset_index(drop=True)
     complexity = formulas_of(exact)
-    timelines = _merged_timelines(sorted({path.parent for path in directory.rglob(TIMELINES)} | {directory}), can_do_without=True)
+    timelines = _merged_timelines(
+        sorted({path.parent for path in directory.rglob(TIMELINES)} | {directory}),
+        can_do_without=True,
+    )
     manifest = manifest_in(directory, can_do_without=True)
-    capacity = read_capacity(sorted({path.parent for path in directory.rglob(CAPACITY)} | {directory}))
-    results = Results(directory, exact, scale, complexity, timelines, manifest, capacity, concurrent)
+    capacity = read_capacity(
+        sorted({path.parent for path in directory.rglob(CAPACITY)} | {directory})
+    )
+    results = Results(
+        directory, exact, scale, complexity, timelines, manifest, capacity, concurrent
+    )
     write_csv(directory / RESULTS, exact)
     if len(scale):
         write_csv(directory / SCALE, scale)
@@ -107,9 +129,15 @@ def read_results(directory: Path) -> Results:
     from experiments.growth import formulas_of
 
     if not (directory / RESULTS).exists():
-        raise ResultsError(f"{directory} holds no {RESULTS}; expected a directory that a sweep wrote")
+        raise ResultsError(
+            f"{directory} holds no {RESULTS}; expected a directory that a sweep wrote"
+        )
     rows, path = read_rows(directory / RESULTS), directory / COMPLEXITY
-    complexity = _read_csv(path, COMPLEXITY_COLUMNS, keep_default_na=False) if path.exists() else formulas_of(rows)
+    complexity = (
+        _read_csv(path, COMPLEXITY_COLUMNS, keep_default_na=False)
+        if path.exists()
+        else formulas_of(rows)
+    )
     scale = read_rows(directory / SCALE)
     timelines, capacity = _merged_timelines([directory]), read_capacity([directory])
     return Results(directory, rows, scale, complexity, timelines, manifest_in(directory), capacity)
@@ -142,7 +170,9 @@ def _read_csv(path: Path, columns: Iterable[str], **options: Any) -> pd.DataFram
 def _unreadable(path: Path, error: Exception) -> ResultsError:
     """The error for a file that is there and cannot be read, one line."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return ResultsError(f"{path} cannot be read ({reason}); expected a file that a sweep wrote; remove it, or run the sweep again")
+    return ResultsError(
+        f"{path} cannot be read ({reason}); expected a file that a sweep wrote; remove it, or run the sweep again"
+    )
 
 
 def _merged_timelines(directories: Iterable[Path], can_do_without: bool = False) -> pd.DataFrame:
@@ -176,14 +206,26 @@ def _timelines(path: Path) -> pd.DataFrame:
             return none
         if not set(columns) <= set(read.columns):
             raise ValueError(f"expected the columns {', '.join(columns)}")
-        numbers = [name for name in read.columns if name in ("n", "d", "b", "step", "bytes") or name.startswith("live_")]
+        numbers = [
+            name
+            for name in read.columns
+            if name in ("n", "d", "b", "step", "bytes") or name.startswith("live_")
+        ]
         values = read[numbers].apply(pd.to_numeric, errors="coerce")
-        read["whole"] = ((values >= 0) & (values <= GREATEST_WHOLE) & (values % 1 == 0)).all(axis=1) & read["mode"].isin(MODES)
-        sound = read[read.groupby(GROUP, sort=False)["whole"].transform("all")].drop(columns="whole")
+        read["whole"] = ((values >= 0) & (values <= GREATEST_WHOLE) & (values % 1 == 0)).all(
+            axis=1
+        ) & read["mode"].isin(MODES)
+        sound = read[read.groupby(GROUP, sort=False)["whole"].transform("all")].drop(
+            columns="whole"
+        )
         if len(sound) < len(read):
-            log.warning("%s: %d damaged or incomplete lines are passed over", path, len(read) - len(sound))
+            log.warning(
+                "%s: %d damaged or incomplete lines are passed over", path, len(read) - len(sound)
+            )
         times = [name for name in sound.columns if name == "time_ns"]
-        return sound.assign(**{name: pd.to_numeric(sound[name], errors="coerce") for name in [*numbers, *times]})
+        return sound.assign(
+            **{name: pd.to_numeric(sound[name], errors="coerce") for name in [*numbers, *times]}
+        )
     except ValueError as error:
         raise _unreadable(path, error) from error
 

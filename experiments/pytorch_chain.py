@@ -67,10 +67,16 @@ class PyTorchStep:
 
 def step_of(point: Point, network: Network) -> PyTorchStep:
     """The point's step in PyTorch, on the values of the network's leaves."""
-    model = nn.Sequential(*(Layer(leaf.value.clone(), point.activation) for leaf in network.weights))
+    model = nn.Sequential(
+        *(Layer(leaf.value.clone(), point.activation) for leaf in network.weights)
+    )
     weights = tuple(model.parameters())
     if point.mode in ("only", "w1_only"):
-        wanted = tuple(weight for weight, leaf in zip(weights, network.weights, strict=True) if leaf.name == point.wrt)
+        wanted = tuple(
+            weight
+            for weight, leaf in zip(weights, network.weights, strict=True)
+            if leaf.name == point.wrt
+        )
         for weight in weights:
             weight.requires_grad_(any(weight is one for one in wanted))
     else:
@@ -140,7 +146,9 @@ def wall_columns(point: Point, network: Network) -> dict[str, float]:
         times["recompute"].append(0)  # it is within the backward half, where PyTorch does it
     columns: dict[str, float] = {}
     for phase, noted in times.items():
-        low, median, high = quantiles(noted, n=4, method="inclusive") if len(noted) > 1 else (noted[0],) * 3
+        low, median, high = (
+            quantiles(noted, n=4, method="inclusive") if len(noted) > 1 else (noted[0],) * 3
+        )
         columns[f"wall_ns_{phase}"] = float(median)
         columns[f"wall_ns_{phase}_spread"] = (high - low) / 2
     return columns
@@ -154,5 +162,7 @@ def pytorch_theory(point: Point) -> dict[str, int]:
     case: dict[str, Any] = {"activation": point.activation, "wrt": wrt}
     itemsize = getattr(torch, point.dtype).itemsize
     peak = theory.pytorch_peak_elements(point.mode, point.n, point.d, point.b, **case)
-    columns = {"theory_ops": int(theory.total_operations(point.mode, point.n, point.d, point.b, **case))}
+    columns = {
+        "theory_ops": int(theory.total_operations(point.mode, point.n, point.d, point.b, **case))
+    }
     return columns if peak is None else {**columns, "theory_peak_bytes": itemsize * int(peak)}

@@ -38,7 +38,10 @@ MOST_LOST = 200
 def write_report(results: Results) -> Path:
     """Write the page of a sweep, with the figures that lie in its directory; returns its path."""
     shown = results.shown()
-    rows = pd.concat([frame for frame in (shown.results, shown.scale) if len(frame)] or [shown.results], ignore_index=True)
+    rows = pd.concat(
+        [frame for frame in (shown.results, shown.scale) if len(frame)] or [shown.results],
+        ignore_index=True,
+    )
     verdict = verdict_of(rows)
     lost = rows[rows["status"] != "ok"]
     answers = answers_of(results.complexity)
@@ -63,7 +66,9 @@ def write_report(results: Results) -> Path:
         lost=[_lost(row) for row in lost.head(MOST_LOST).to_dict("records")],
         more_lost=max(0, len(lost) - MOST_LOST),
         made=made_with(results.manifest),
-        config=json.dumps(results.manifest["config"], indent=2) if "config" in results.manifest else "",
+        config=json.dumps(results.manifest["config"], indent=2)
+        if "config" in results.manifest
+        else "",
     )
     path = results.directory / REPORT
     write_text(path, page)
@@ -94,7 +99,9 @@ def headline(verdict: Verdict, rows: pd.DataFrame) -> dict[str, Any]:
             f"In {counted(storages, 'point')} a tracker of PyTorch’s live storages, which shares no code with the ledger, agreed after every event."
         )
     if scalars:
-        details.append(f"In {counted(scalars, 'point')} scalars that count their own arithmetic agreed with the declared operations.")
+        details.append(
+            f"In {counted(scalars, 'point')} scalars that count their own arithmetic agreed with the declared operations."
+        )
     return {"tone": tone, "words": words, "details": details}
 
 
@@ -130,7 +137,9 @@ def _summary(rows: pd.DataFrame) -> list[dict[str, str]]:
                 "residual_ops": f"{verdict.greatest_ops:,}" if compared else "–",
                 "residual_bytes": f"{verdict.greatest_bytes:,}" if compared else "–",
                 "most_ops": f"{int(ok['ops'].max()):,}" if ok["ops"].notna().any() else "–",
-                "peak": short_bytes(int(ok["peak_bytes"].max())) if ok["peak_bytes"].notna().any() else "–",
+                "peak": short_bytes(int(ok["peak_bytes"].max()))
+                if ok["peak_bytes"].notna().any()
+                else "–",
             }
         )
     return lines
@@ -144,7 +153,14 @@ def _differences(rows: pd.DataFrame) -> list[dict[str, Any]]:
         for claim in difference.claims:
             true, of = held_against(claim, rows)
             claims.append({"words": claim.words, "true": true, "of": of})
-        table.append({"sheet": difference.sheet, "ours": difference.ours, "because": difference.because, "claims": claims})
+        table.append(
+            {
+                "sheet": difference.sheet,
+                "ours": difference.ours,
+                "because": difference.because,
+                "claims": claims,
+            }
+        )
     return table
 
 
@@ -156,7 +172,9 @@ def _complexity(table: pd.DataFrame) -> list[dict[str, Any]]:
     for labels, group in table.groupby(list(CASE), sort=False):
         rows = []
         for row in group.to_dict("records"):
-            mode = row["mode"] if row["planner"] == "store_all" else f"{row['mode']}: {row['planner']}"
+            mode = (
+                row["mode"] if row["planner"] == "store_all" else f"{row['mode']}: {row['planner']}"
+            )
             known = {name: row[name] for name in ("quantity", "rows", "reason")}
             start = row["valid_from_n"] if row["formula"] != UNDECIDED else "–"
             rows.append(
@@ -174,9 +192,15 @@ def _complexity(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _lost(row: dict[str, Any]) -> dict[str, str]:
     """A point without a measurement, in words."""
-    more = [str(row[name]) for name in ("wrt", "planner") if row[name] and row["mode"] in ("only", "checkpointed")]
+    more = [
+        str(row[name])
+        for name in ("wrt", "planner")
+        if row[name] and row["mode"] in ("only", "checkpointed")
+    ]
     shape = f"n={row['n']} d={row['d']} b={row['b']}"
-    point = " ".join([str(row["engine"]), f"{row['activation']}+{row['loss']}", shape, str(row["mode"]), *more])
+    point = " ".join(
+        [str(row["engine"]), f"{row['activation']}+{row['loss']}", shape, str(row["mode"]), *more]
+    )
     return {"status": str(row["status"]), "point": point, "reason": str(row["reason"])}
 
 
@@ -186,10 +210,14 @@ def made_with(manifest: dict[str, Any]) -> list[tuple[str, str]]:
     shown = {
         "commit": manifest.get("commit"),
         "processor": manifest.get("cpu"),
-        "cores, threads used": f"{manifest.get('cores')}, {manifest.get('threads')}" if "cores" in manifest else None,
+        "cores, threads used": f"{manifest.get('cores')}, {manifest.get('threads')}"
+        if "cores" in manifest
+        else None,
         "clock": f"{manifest['frequency_mhz']:.0f} MHz" if manifest.get("frequency_mhz") else None,
         "memory": short_bytes(manifest["memory_bytes"]) if manifest.get("memory_bytes") else None,
-        "load when it began": f"{manifest['load_average']:.2f}" if manifest.get("load_average") is not None else None,
+        "load when it began": f"{manifest['load_average']:.2f}"
+        if manifest.get("load_average") is not None
+        else None,
         "system": manifest.get("system"),
         "Python": manifest.get("python"),
         "packages": ", ".join(f"{name} {version}" for name, version in versions.items()) or None,
@@ -204,12 +232,20 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m experiments.report",
         description="Make the tables, figures and report of a sweep again from what lies in its directory, or compare two sweeps.",
     )
-    parser.add_argument("directory", type=Path, metavar="DIR", help="a directory that a sweep wrote")
     parser.add_argument(
-        "other", type=Path, metavar="OTHER_DIR", nargs="?", help="another one: compare them; the comparison is put into DIR"
+        "directory", type=Path, metavar="DIR", help="a directory that a sweep wrote"
     )
     parser.add_argument(
-        "--concurrent", action="store_true", help="count the seconds of rows that were measured while other jobs ran on the same machine"
+        "other",
+        type=Path,
+        metavar="OTHER_DIR",
+        nargs="?",
+        help="another one: compare them; the comparison is put into DIR",
+    )
+    parser.add_argument(
+        "--concurrent",
+        action="store_true",
+        help="count the seconds of rows that were measured while other jobs ran on the same machine",
     )
     given = parser.parse_args(arguments)
     try:

@@ -41,8 +41,14 @@ TEXT_COLUMNS = (
     "key", "part", "network", "activation", "loss", "dtype", "mode", "wrt", "planner", "engine", "status", "reason", "device",
     "process_reason", "audit",
 )  # fmt: skip
-REAL_COLUMNS = (*(column for column in COLUMNS if column.startswith("wall_ns")), "load_average", "frequency_mhz")
-WHOLE_COLUMNS = tuple(column for column in COLUMNS if column not in (*TEXT_COLUMNS, *REAL_COLUMNS, "concurrent"))
+REAL_COLUMNS = (
+    *(column for column in COLUMNS if column.startswith("wall_ns")),
+    "load_average",
+    "frequency_mhz",
+)
+WHOLE_COLUMNS = tuple(
+    column for column in COLUMNS if column not in (*TEXT_COLUMNS, *REAL_COLUMNS, "concurrent")
+)
 KNOWN = {
     "status": STATUSES, "mode": MODES, "network": NETWORKS, "activation": ACTIVATIONS, "loss": LOSSES, "dtype": DTYPES, "engine": ENGINES,
 }  # fmt: skip
@@ -58,7 +64,13 @@ def row_of(point: Point, **measured: Any) -> dict[str, Any]:
     """A row for a point: what it is, and what was measured of it; columns that are not given stay empty."""
     fields = vars(point)
     row = dict.fromkeys(COLUMNS)
-    row.update({column: fields[column] for column in COLUMNS if column in fields and column not in ("audit", "measure_process")})
+    row.update(
+        {
+            column: fields[column]
+            for column in COLUMNS
+            if column in fields and column not in ("audit", "measure_process")
+        }
+    )
     row.update(key=point.key, **measured)
     return row
 
@@ -89,7 +101,11 @@ def problem_of(row: Mapping[str, Any]) -> str | None:
         if row.get(column) is None:
             return f"{column} is empty; expected a value of a point that was measured"
     value = row.get("concurrent")
-    return None if value is None or isinstance(value, bool) else f"concurrent={value!r}; expected true or false"
+    return (
+        None
+        if value is None or isinstance(value, bool)
+        else f"concurrent={value!r}; expected true or false"
+    )
 
 
 def _is_writable(text: str) -> bool:
@@ -138,11 +154,15 @@ def read_rows(path: Path) -> pd.DataFrame:
     unknown = [name for name in header if name not in COLUMNS]
     if unknown or not {"key", "status"} <= set(header):
         told = f"it has a column {unknown[0]!r}" if unknown else "it has no column key or status"
-        raise ResultsError(f"{path} is no table of rows: {told}; expected one that a sweep wrote; make it again from the journals")
+        raise ResultsError(
+            f"{path} is no table of rows: {told}; expected one that a sweep wrote; make it again from the journals"
+        )
     rows = [_row_of_cells(header, _cells(line)) for line in lines if line.strip()]
     damaged = rows.count(None)
     if damaged and damaged == len(rows):
-        raise ResultsError(f"{path} holds no row that is whole; expected a table that a sweep wrote; make it again from the journals")
+        raise ResultsError(
+            f"{path} holds no row that is whole; expected a table that a sweep wrote; make it again from the journals"
+        )
     if damaged:
         log.warning("%s: %d damaged rows are passed over", path, damaged)
     return frame_of(row for row in rows if row is not None)
@@ -163,9 +183,15 @@ def _row_of_cells(header: list[str], cells: list[str]) -> dict[str, Any] | None:
     given = dict(zip(header, cells, strict=True))
     row: dict[str, Any] = {column: given.get(column) or None for column in TEXT_COLUMNS}
     try:
-        row.update({column: int(given[column]) if given.get(column) else None for column in WHOLE_COLUMNS})
-        row.update({column: float(given[column]) if given.get(column) else None for column in REAL_COLUMNS})
+        row.update(
+            {column: int(given[column]) if given.get(column) else None for column in WHOLE_COLUMNS}
+        )
+        row.update(
+            {column: float(given[column]) if given.get(column) else None for column in REAL_COLUMNS}
+        )
     except ValueError:
         return None
-    row["concurrent"] = {"True": True, "False": False, "": None}.get(given.get("concurrent", ""), "neither")
+    row["concurrent"] = {"True": True, "False": False, "": None}.get(
+        given.get("concurrent", ""), "neither"
+    )
     return None if problem_of(row) else row

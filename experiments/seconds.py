@@ -11,7 +11,11 @@ import pandas as pd
 from experiments.words import counted
 
 LEFT_OUT = "seconds_left_out"
-WALL = tuple(f"wall_ns_{phase}{spread}" for phase in ("forward", "recompute", "backward") for spread in ("", "_spread"))
+WALL = tuple(
+    f"wall_ns_{phase}{spread}"
+    for phase in ("forward", "recompute", "backward")
+    for spread in ("", "_spread")
+)
 
 
 def seconds_that_count(rows: pd.DataFrame, concurrent: bool = False) -> pd.DataFrame:
@@ -32,13 +36,23 @@ def seconds_that_count(rows: pd.DataFrame, concurrent: bool = False) -> pd.DataF
 
 def left_out_of(rows: pd.DataFrame) -> int:
     """How many of these rows had seconds that were left out."""
-    return int(sum(rows[name].astype(bool).sum() for name in rows if str(name).removesuffix("_pytorch") == LEFT_OUT))
+    return int(
+        sum(
+            rows[name].astype(bool).sum()
+            for name in rows
+            if str(name).removesuffix("_pytorch") == LEFT_OUT
+        )
+    )
 
 
 def left_out_words(rows: pd.DataFrame) -> str:
     """What a figure of seconds says under itself of the rows that it leaves out; empty where there are none."""
     count = left_out_of(rows)
-    return f" · seconds of {counted(count, 'row')} that ran beside other jobs left out" if count else ""
+    return (
+        f" · seconds of {counted(count, 'row')} that ran beside other jobs left out"
+        if count
+        else ""
+    )
 
 
 def seconds_words(rows: pd.DataFrame, concurrent: bool) -> str:
@@ -52,6 +66,10 @@ def seconds_words(rows: pd.DataFrame, concurrent: bool) -> str:
             f"Seconds leave out {counted(count, 'row')} measured while other jobs ran on the same machine (concurrent); "
             "operations and bytes count them. To see them all the same: python -m experiments.report DIR --concurrent"
         )
-    beside = int((rows["concurrent"].astype(bool) & rows["wall_ns_forward"].notna()).sum()) if concurrent else 0
+    beside = (
+        int((rows["concurrent"].astype(bool) & rows["wall_ns_forward"].notna()).sum())
+        if concurrent
+        else 0
+    )
     words = f"Seconds count {counted(beside, 'row')} measured while other jobs ran on the same machine, as was asked for (--concurrent)."
     return words if beside else ""

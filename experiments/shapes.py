@@ -42,11 +42,18 @@ def predictions(points: Iterable[Point]) -> dict[Point, dict[str, int]]:
     """The measured columns of points of one kind, as plain integers."""
     points = list(points)
     with paused_collector():
-        if points[0].micro_batches == 1 and isinstance(parse_planner(points[0].planner), SIZE_BLIND):
+        if points[0].micro_batches == 1 and isinstance(
+            parse_planner(points[0].planner), SIZE_BLIND
+        ):
             d, b = symbols()
             found = fold(*plan_of(points[0], network_of(points[0], d, b)))
-            return _columns(points, found, {d: [point.d for point in points], b: [point.b for point in points]})
-        return {point: _columns([point], fold(*plan_of(point, network_of(point))), {})[point] for point in points}
+            return _columns(
+                points, found, {d: [point.d for point in points], b: [point.b for point in points]}
+            )
+        return {
+            point: _columns([point], fold(*plan_of(point, network_of(point))), {})[point]
+            for point in points
+        }
 
 
 def needed_bytes(points: Iterable[Point]) -> tuple[dict[Point, tuple[int, int]], dict[Point, str]]:
@@ -58,7 +65,12 @@ def needed_bytes(points: Iterable[Point]) -> tuple[dict[Point, tuple[int, int]],
     for point in points:
         ours = point
         if point.engine == "pytorch":
-            ours = replace(point, engine="autodiff", planner="store_all", mode="full" if point.mode == "checkpointed" else point.mode)
+            ours = replace(
+                point,
+                engine="autodiff",
+                planner="store_all",
+                mode="full" if point.mode == "checkpointed" else point.mode,
+            )
         alike.setdefault(ours, []).append(point)
     kinds: dict[Point, list[Point]] = {}
     for point in alike:
@@ -69,7 +81,9 @@ def needed_bytes(points: Iterable[Point]) -> tuple[dict[Point, tuple[int, int]],
         for point, row in _rows_of_a_kind(members).items():
             if row["status"] == OK:
                 given = row["parameter_bytes"] + row["input_bytes"]
-                needed.update(dict.fromkeys(alike[point], (row["peak_bytes"], row["peak_bytes"] + given)))
+                needed.update(
+                    dict.fromkeys(alike[point], (row["peak_bytes"], row["peak_bytes"] + given))
+                )
             else:
                 failing.update(dict.fromkeys(alike[point], row["reason"]))
     return needed, failing
@@ -80,9 +94,14 @@ def _kind(point: Point) -> Point:
     return replace(point, d=0, b=0)
 
 
-def _columns(points: Sequence[Point], found: Prediction, shapes: dict[Any, list[int]]) -> dict[Point, dict[str, int]]:
+def _columns(
+    points: Sequence[Point], found: Prediction, shapes: dict[Any, list[int]]
+) -> dict[Point, dict[str, int]]:
     columns = {name: column.tolist() for name, column in found.at(shapes, roles=True).items()}
-    return {point: {name: column[i] for name, column in columns.items()} for i, point in enumerate(points)}
+    return {
+        point: {name: column[i] for name, column in columns.items()}
+        for i, point in enumerate(points)
+    }
 
 
 def _rows_of_a_kind(points: Sequence[Point]) -> dict[Point, dict[str, Any]]:
@@ -101,7 +120,19 @@ def _row(point: Point, columns: dict[str, int]) -> dict[str, Any]:
         beside = columns_beside(point)
     except (Exception, SystemExit) as error:
         return failed_row(point, error)
-    measured = {name: value for name, value in columns.items() if not name.startswith("peak_") or name in (*PEAK_ROLES, "peak_bytes")}
-    row = row_of(point, status=OK, reason="", audit="", predicted_peak_bytes=columns["peak_bytes"], **measured, **beside)
+    measured = {
+        name: value
+        for name, value in columns.items()
+        if not name.startswith("peak_") or name in (*PEAK_ROLES, "peak_bytes")
+    }
+    row = row_of(
+        point,
+        status=OK,
+        reason="",
+        audit="",
+        predicted_peak_bytes=columns["peak_bytes"],
+        **measured,
+        **beside,
+    )
     problem = problem_of(row)
     return row if problem is None else row_of(point, status=FAILED, reason=problem)

@@ -17,7 +17,14 @@ import hydra
 from hydra.errors import CompactHydraException
 
 from experiments.interrupts import ending_quietly, listen
-from experiments.outcome import INTERRUPTED, SOME_FAILED, WRONG_INPUT, one_line, outcome, report_command
+from experiments.outcome import (
+    INTERRUPTED,
+    SOME_FAILED,
+    WRONG_INPUT,
+    one_line,
+    outcome,
+    report_command,
+)
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -40,7 +47,9 @@ def task(cfg: DictConfig) -> float:
     from experiments.launching import let_children_start, runs_side_by_side
 
     let_children_start()
-    logging.getLogger("torch").setLevel(logging.WARNING)  # it has something to say of its caches where a sweep is interrupted
+    logging.getLogger("torch").setLevel(
+        logging.WARNING
+    )  # it has something to say of its caches where a sweep is interrupted
     logging.raiseExceptions = False  # a log that cannot be written, on a full disk say, is not to bury the line that says so
     here = HydraConfig.get()
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
@@ -60,20 +69,30 @@ def main() -> None:
     listen()
     _prefer_own_presets()
     asked_for_all = os.environ.get(_FULL_ERROR) == "1"
-    os.environ[_FULL_ERROR] = "1"  # what Hydra would print as a traceback comes here and is told in a line
+    os.environ[_FULL_ERROR] = (
+        "1"  # what Hydra would print as a traceback comes here and is told in a line
+    )
     try:
         task()
     except KeyboardInterrupt:
         outcome.exit_codes.append(INTERRUPTED)
         print("interrupted; every row that was measured is kept", file=sys.stderr)
     except Exception as error:
-        outcome.exit_codes.append(WRONG_INPUT if isinstance(error, CompactHydraException) else SOME_FAILED)
+        outcome.exit_codes.append(
+            WRONG_INPUT if isinstance(error, CompactHydraException) else SOME_FAILED
+        )
         if asked_for_all:
             raise
         if isinstance(error, CompactHydraException):
-            print("\n".join(str(said) for said in (error, error.__cause__) if said is not None), file=sys.stderr)
+            print(
+                "\n".join(str(said) for said in (error, error.__cause__) if said is not None),
+                file=sys.stderr,
+            )
         else:
-            print(f"error: {_cause(error)}; {_FULL_ERROR}=1 in the environment shows where", file=sys.stderr)
+            print(
+                f"error: {_cause(error)}; {_FULL_ERROR}=1 in the environment shows where",
+                file=sys.stderr,
+            )
     finally:
         _close_sweep()
         if outcome.lock is not None:

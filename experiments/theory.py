@@ -137,7 +137,9 @@ def operations(
     forward = micro_batches * forward + Operations(additions=joins)
     backward = Operations()
     if mode not in ("no_grad", "forward"):
-        backward = micro_batches * _backward(case, d, width) + Operations(additions=joins * n * d**2)
+        backward = micro_batches * _backward(case, d, width) + Operations(
+            additions=joins * n * d**2
+        )
     return {"forward": forward, "recompute": Operations(), "backward": backward}
 
 
@@ -153,7 +155,9 @@ def total_operations(
     micro_batches: int = 1,
 ) -> Dimension:
     """Return the operations of one run over all phases and kinds."""
-    phases = operations(mode, n, d, b, activation=activation, loss=loss, wrt=wrt, micro_batches=micro_batches)
+    phases = operations(
+        mode, n, d, b, activation=activation, loss=loss, wrt=wrt, micro_batches=micro_batches
+    )
     return sum((phase.total for phase in phases.values()), 0)
 
 
@@ -169,7 +173,12 @@ def pytorch_products(mode: str, n: int, j: int | None = None) -> int:
 
 
 def pytorch_peak_elements(
-    mode: str, n: int, d: Dimension, b: Dimension, activation: str = "tanh", wrt: str | int | None = None
+    mode: str,
+    n: int,
+    d: Dimension,
+    b: Dimension,
+    activation: str = "tanh",
+    wrt: str | int | None = None,
 ) -> Dimension | None:
     """Return the peak of PyTorch's eager step with loss sum, in the loop h = f(W @ h), in elements; None where nothing was observed.
 
@@ -192,8 +201,12 @@ def pytorch_peak_elements(
         return (n + 2) * area if gelu else (n + 1) * area
     if layer is None:
         if gelu:
-            return 2 + greatest([2 * n * area + weight, 4 * area + (n - 1) * weight, area + n * weight])
-        return 2 + greatest([(n + 1) * area + weight, 3 * area + (n - 1) * weight, area + n * weight])
+            return 2 + greatest(
+                [2 * n * area + weight, 4 * area + (n - 1) * weight, area + n * weight]
+            )
+        return 2 + greatest(
+            [(n + 1) * area + weight, 3 * area + (n - 1) * weight, area + n * weight]
+        )
     if layer == n:
         return 2 + greatest([3 * area, 2 * area + weight])
     if gelu:
@@ -203,7 +216,9 @@ def pytorch_peak_elements(
 
 def _product(rows: Dimension, inner: Dimension, columns: Dimension) -> Operations:
     cells = rows * columns
-    return Operations(multiplications=cells * inner, additions=cells * (inner - 1), matmul_flops=2 * cells * inner)
+    return Operations(
+        multiplications=cells * inner, additions=cells * (inner - 1), matmul_flops=2 * cells * inner
+    )
 
 
 def _activation(case: Case, d: Dimension, b: Dimension) -> Operations:
@@ -249,5 +264,9 @@ def _loss_gradient(case: Case, d: Dimension, b: Dimension) -> Operations:
 def _backward(case: Case, d: Dimension, b: Dimension) -> Operations:
     above = case.n - case.lowest
     asked = case.n if case.every else 1
-    layers = (above + 1) * _activation_gradient(case, d, b) + asked * _product(d, b, d) + above * _product(d, d, b)
+    layers = (
+        (above + 1) * _activation_gradient(case, d, b)
+        + asked * _product(d, b, d)
+        + above * _product(d, d, b)
+    )
     return _loss_gradient(case, d, b) + layers

@@ -51,7 +51,14 @@ class Case:
         return self.activation in ("tanh", "relu", "sigmoid")
 
 
-def make_case(mode: str, n: int, activation: str = "tanh", loss: str = "sum", wrt: str | int | None = None, micro_batches: int = 1) -> Case:
+def make_case(
+    mode: str,
+    n: int,
+    activation: str = "tanh",
+    loss: str = "sum",
+    wrt: str | int | None = None,
+    micro_batches: int = 1,
+) -> Case:
     """Return the checked case.
 
     `wrt` names one layer, as 3 or "W_3". `only` needs it, `forward` may have it (without it, the values that the gradients of all
@@ -63,15 +70,23 @@ def make_case(mode: str, n: int, activation: str = "tanh", loss: str = "sum", wr
     check_count("n", n)
     check_count("micro_batches", micro_batches)
     if micro_batches > 1 and mode != "full":
-        raise TheoryError(f"micro_batches={micro_batches} with mode {mode!r}: gradients are accumulated in mode 'full' only; use that or 1")
+        raise TheoryError(
+            f"micro_batches={micro_batches} with mode {mode!r}: gradients are accumulated in mode 'full' only; use that or 1"
+        )
     layer = layer_of(wrt, n)
     if mode == "only" and layer is None:
-        raise TheoryError(f"mode 'only' without wrt: expected one weight of W_1…W_{n}; pass wrt='W_1', say")
+        raise TheoryError(
+            f"mode 'only' without wrt: expected one weight of W_1…W_{n}; pass wrt='W_1', say"
+        )
     if mode in ("no_grad", "full") and layer is not None:
-        raise TheoryError(f"mode {mode!r} with wrt={wrt!r}: that mode leaves no choice of a weight; leave wrt out, or use mode 'only'")
+        raise TheoryError(
+            f"mode {mode!r} with wrt={wrt!r}: that mode leaves no choice of a weight; leave wrt out, or use mode 'only'"
+        )
     if mode == "w1_only":
         if layer not in (None, 1):
-            raise TheoryError(f"mode 'w1_only' with wrt={wrt!r}: that mode means W_1; use mode 'only'")
+            raise TheoryError(
+                f"mode 'w1_only' with wrt={wrt!r}: that mode means W_1; use mode 'only'"
+            )
         layer = 1
     return Case(mode, n, activation, loss, layer, micro_batches)
 
@@ -82,7 +97,9 @@ def layer_of(wrt: str | int | None, n: int) -> int | None:
         return None
     text = str(wrt).removeprefix("W_")
     if isinstance(wrt, bool) or not text.isascii() or not text.isdigit() or not 1 <= int(text) <= n:
-        raise TheoryError(f"wrt={wrt!r}: expected a layer from 1 to {n}; pass a whole number such as 1, or a name such as 'W_1'")
+        raise TheoryError(
+            f"wrt={wrt!r}: expected a layer from 1 to {n}; pass a whole number such as 1, or a name such as 'W_1'"
+        )
     return int(text)
 
 
@@ -104,7 +121,9 @@ def slice_width(b: Dimension, micro_batches: int) -> Dimension:
     if micro_batches == 1:
         return b
     if isinstance(b, int) and b % micro_batches:
-        raise TheoryError(f"b={b} in {micro_batches} micro-batches: expected slices of equal width; choose a divisor of b")
+        raise TheoryError(
+            f"b={b} in {micro_batches} micro-batches: expected slices of equal width; choose a divisor of b"
+        )
     return b / micro_batches if is_symbolic(b) else b // micro_batches
 
 
@@ -115,4 +134,6 @@ def is_symbolic(value: object) -> bool:
 
 def _check_name(what: str, given: str, known: tuple[str, ...]) -> None:
     if given not in known:
-        raise TheoryError(f"{what} {given!r}: expected one of {', '.join(known)}; choose one of these")
+        raise TheoryError(
+            f"{what} {given!r}: expected one of {', '.join(known)}; choose one of these"
+        )

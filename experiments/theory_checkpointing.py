@@ -69,13 +69,17 @@ def checkpointed(
     check_dimensions(d, b)
     case = make_case("full", n, activation, loss)
     if planner not in PLANNERS:
-        raise TheoryError(f"planner {planner!r}: expected one of {', '.join(PLANNERS)}; no formula covers another")
+        raise TheoryError(
+            f"planner {planner!r}: expected one of {', '.join(PLANNERS)}; no formula covers another"
+        )
     network = Network(case, b * d, d**2, b)
     if planner == "revolve":
         check_count("snapshots", snapshots)
         layers, products, peak = _revolve(network, snapshots or 0)
     elif planner == "recompute_all":
-        layers, products, peak = _form(network, 1, double=False) if n > 1 else (1, 0, network.reversed(1, 1))
+        layers, products, peak = (
+            _form(network, 1, double=False) if n > 1 else (1, 0, network.reversed(1, 1))
+        )
     else:
         k = 1 if planner == "store_all" else _root(n) if segments is None else segments
         check_count("segments", k)
@@ -83,7 +87,9 @@ def checkpointed(
             raise TheoryError(f"segments={k} for n={n}: expected at most one a layer; give fewer")
         layers, products, peak = _uniform(network, k)
     phases = operations("full", n, d, b, activation=activation, loss=loss)
-    phases["recompute"] = (layers - n) * _layer(activation, d, b) + products * _layer("identity", d, b)
+    phases["recompute"] = (layers - n) * _layer(activation, d, b) + products * _layer(
+        "identity", d, b
+    )
     return Checkpointed(phases, peak)
 
 
@@ -144,7 +150,11 @@ def _form(network: Network, s: int, *, double: bool) -> tuple[int, int, Moment]:
     steps = n - double
     layers = advances(steps, s) + 1 + double
     products = n - 1 - double if network.gelu else 0
-    peak = _lowest(network, steps, s) if steps <= EXHAUSTIVE else least(*(_by_rule(network, steps, s, rule) for rule in range(3)))
+    peak = (
+        _lowest(network, steps, s)
+        if steps <= EXHAUSTIVE
+        else least(*(_by_rule(network, steps, s, rule) for rule in range(3)))
+    )
     return layers, products, peak
 
 
@@ -156,7 +166,9 @@ def _step(network: Network, k: int, steps: int) -> Moment:
 def _lowest(network: Network, steps: int, s: int) -> Moment:
     """The least peak over all splits that keep t, by the recurrence of the module's docstring, for ever longer blocks and all starts at once."""
     n = network.case.n
-    held = np.array([network.x(k) for k in range(1, steps + 1)])  # one row a start; one column a shape, where there are several
+    held = np.array(
+        [network.x(k) for k in range(1, steps + 1)]
+    )  # one row a start; one column a shape, where there are several
     above = np.array([network.left(k if k <= steps else n + 1) for k in range(1, steps + 2)])
     one, more = (network.advancing(1, 1 + j, n + 1) for j in (1, 2))
     peaks = {(1, 0): np.array([_step(network, k, steps) for k in range(1, steps + 1)])}
@@ -192,7 +204,9 @@ def _splits(m: int, s: int) -> tuple[int, ...]:
     """Every j that keeps t(m, s), by trying all; with one snapshot only m − 1."""
     if s == 1:
         return (m - 1,)
-    return tuple(j for j in range(1, m) if j + advances(m - j, s - 1) + advances(j, s) == advances(m, s))
+    return tuple(
+        j for j in range(1, m) if j + advances(m - j, s - 1) + advances(j, s) == advances(m, s)
+    )
 
 
 def _by_rule(network: Network, steps: int, s: int, rule: int) -> Moment:

@@ -69,7 +69,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
-from experiments.theory_case import Case, Dimension, check_count, check_dimensions, is_symbolic, make_case, slice_width
+from experiments.theory_case import (
+    Case,
+    Dimension,
+    check_count,
+    check_dimensions,
+    is_symbolic,
+    make_case,
+    slice_width,
+)
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,9 @@ def peak_elements(
 ) -> Dimension:
     """Return the greatest total of live elements without parameters and inputs; signed arrays give arrays, symbols a sympy Max."""
     check_dimensions(d, b)
-    pieces = peak_pieces(mode, n, activation=activation, loss=loss, wrt=wrt, micro_batches=micro_batches)
+    pieces = peak_pieces(
+        mode, n, activation=activation, loss=loss, wrt=wrt, micro_batches=micro_batches
+    )
     return greatest([piece.elements(n, d, b) for piece in pieces])
 
 
@@ -256,13 +266,21 @@ def _descent(case: Case) -> list[Piece]:
         return [last]
     pieces = [last]
     if case.reads_output:
-        pieces.insert(0, Piece("the last gradient passed down is born", area=3, weight_n=1, weight=-1, one=1))
+        pieces.insert(
+            0, Piece("the last gradient passed down is born", area=3, weight_n=1, weight=-1, one=1)
+        )
     if case.loss == "sum":
         start = {
             "identity": Piece("the second weight gradient is born", 1, -1, weight=2, one=1),
             "gelu": Piece("the first weight gradient is born", 2, -1, weight=1, one=1),
         }
-        pieces.insert(0, start.get(case.activation, Piece("the first gradient passed down is born", 1, 1, weight=1, one=1)))
+        pieces.insert(
+            0,
+            start.get(
+                case.activation,
+                Piece("the first gradient passed down is born", 1, 1, weight=1, one=1),
+            ),
+        )
     return pieces
 
 
@@ -280,9 +298,23 @@ def _accumulation(case: Case) -> list[Piece]:
         born = Piece("the first gradient passed down is born", s, k + 1, weight=1, one=1)
         pieces = [born] if case.loss == "sum" else [turn, born]
     else:
-        area = {"gelu": k}.get(case.activation, k if case.reads_output else k + (not seed_as_gradient))
-        pieces = [turn, Piece("the last layer's weight gradient is born", s, area, weight=1, one=1 + seed_as_gradient)]
-    return [replace(piece, weight_n=piece.weight_n + 1, micro_batches=case.micro_batches) for piece in pieces]
+        area = {"gelu": k}.get(
+            case.activation, k if case.reads_output else k + (not seed_as_gradient)
+        )
+        pieces = [
+            turn,
+            Piece(
+                "the last layer's weight gradient is born",
+                s,
+                area,
+                weight=1,
+                one=1 + seed_as_gradient,
+            ),
+        ]
+    return [
+        replace(piece, weight_n=piece.weight_n + 1, micro_batches=case.micro_batches)
+        for piece in pieces
+    ]
 
 
 def _term(slope: int, constant: int, factor: str) -> str:

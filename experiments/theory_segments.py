@@ -34,12 +34,18 @@ Moment = Any
 
 def most(*moments: Moment) -> Moment:
     """The greatest of some moments, for each shape."""
-    return reduce(lambda one, other: max(one, other) if _plain(one, other) else np.maximum(one, other), moments)
+    return reduce(
+        lambda one, other: max(one, other) if _plain(one, other) else np.maximum(one, other),
+        moments,
+    )
 
 
 def least(*moments: Moment) -> Moment:
     """The least of some moments, for each shape."""
-    return reduce(lambda one, other: min(one, other) if _plain(one, other) else np.minimum(one, other), moments)
+    return reduce(
+        lambda one, other: min(one, other) if _plain(one, other) else np.minimum(one, other),
+        moments,
+    )
 
 
 def _plain(*moments: Moment) -> bool:

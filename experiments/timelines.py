@@ -50,7 +50,9 @@ def timelines_of(config: SweepConfig) -> pd.DataFrame:
 
 def _points(config: SweepConfig, study: Study) -> Iterator[Point]:
     grid = study.grid
-    for activation, loss, n, d, b in itertools.product(study.activations, study.losses, grid.n, grid.d, grid.b):
+    for activation, loss, n, d, b in itertools.product(
+        study.activations, study.losses, grid.n, grid.d, grid.b
+    ):
         for mode in study.modes:
             if mode == "only":
                 continue
@@ -87,7 +89,9 @@ def _tried(point: Point) -> tuple[Any, str]:
 def _timeline(point: Point) -> pd.DataFrame:
     needed, _ = needed_bytes([point])
     if point.execute and point in needed and needed[point][1] > available_bytes():
-        log.warning("the timeline of %s is made from shapes alone: it would not fit into memory", point)
+        log.warning(
+            "the timeline of %s is made from shapes alone: it would not fit into memory", point
+        )
         point = replace(point, execute=False)
     network = network_of(point)
     program, schedule = plan_of(point, network)
@@ -95,7 +99,9 @@ def _timeline(point: Point) -> pd.DataFrame:
         network.draw(device=point.device)
     profile = profile_schedule(program, schedule, execute=point.execute)
     # An activation is a column of its own among a row's names, so a role's live bytes say what they are.
-    frame = profile.timeline().rename(columns={role: f"live_{role}_bytes" for role in profile.ledger.roles})
+    frame = profile.timeline().rename(
+        columns={role: f"live_{role}_bytes" for role in profile.ledger.roles}
+    )
     for column in reversed(GROUP):
         frame.insert(0, column, getattr(point, column))
     return frame

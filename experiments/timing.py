@@ -33,7 +33,9 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def alternate(steps: Mapping[str, Callable[[], Any]], rounds: int, warm_up: int = 3) -> dict[str, Timing]:
+def alternate(
+    steps: Mapping[str, Callable[[], Any]], rounds: int, warm_up: int = 3
+) -> dict[str, Timing]:
     """Time every step once a round, in turn, so that what disturbs the machine disturbs all alike; the collector is off meanwhile.
 
     Each round begins with another step, so that none always follows the same one.

@@ -51,7 +51,11 @@ def short_bytes(nbytes: float) -> str:
 def percent(part: float, whole: float) -> str:
     """A share as a whole percentage, with one decimal where it is below 1 or just below 100."""
     share = 100 * part / whole if whole else 0.0
-    return f"{share:.0f} %" if abs(share) < 0.05 or 1 <= abs(share) <= 99 or abs(share) >= 99.95 else f"{share:.1f} %"
+    return (
+        f"{share:.0f} %"
+        if abs(share) < 0.05 or 1 <= abs(share) <= 99 or abs(share) >= 99.95
+        else f"{share:.1f} %"
+    )
 
 
 def joined(words: Sequence[str]) -> str:

@@ -24,15 +24,29 @@ def cgroup_rooms(membership: str, mount: Path) -> list[int]:
     """
     second = ("memory.max", "memory.current", "inactive_file")
     first = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-    kinds = [("", mount, second), ("", mount / "unified", second), ("memory", mount / "memory", first)]
+    kinds = [
+        ("", mount, second),
+        ("", mount / "unified", second),
+        ("memory", mount / "memory", first),
+    ]
     rooms = []
     for line in membership.splitlines():
         _, controllers, path = line.split(":", 2)
         # In a container the path may be the host's, which is not mounted here: then only the root of the mount has files.
         parts = [part for part in path.split("/") if part not in ("", "..")]
-        for root, (limit, usage, cache) in [(root, names) for kind, root, names in kinds if kind in controllers.split(",")]:
+        for root, (limit, usage, cache) in [
+            (root, names) for kind, root, names in kinds if kind in controllers.split(",")
+        ]:
             for folder in (root.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)):
-                with suppress(OSError, ValueError):  # no such file, or the word "max": no limit here
-                    cached = dict(row.split() for row in (folder / "memory.stat").read_text().splitlines()).get(cache, 0)
-                    rooms.append(int((folder / limit).read_text()) - int((folder / usage).read_text()) + int(cached))
+                with suppress(
+                    OSError, ValueError
+                ):  # no such file, or the word "max": no limit here
+                    cached = dict(
+                        row.split() for row in (folder / "memory.stat").read_text().splitlines()
+                    ).get(cache, 0)
+                    rooms.append(
+                        int((folder / limit).read_text())
+                        - int((folder / usage).read_text())
+                        + int(cached)
+                    )
     return rooms

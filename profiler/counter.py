@@ -21,7 +21,10 @@ def count_operations(recording: Recording) -> dict[str, Cost]:
 def count_steps(program: Program, schedule: Schedule, lives: Lifetimes) -> dict[str, Cost]:
     """The operations of a schedule's steps by phase. Equal ops on equal shapes are asked once, and counted together."""
     works = program.flat.works
-    times = np.bincount(lives.phase * len(works) + program.flat.work_of[schedule.order], minlength=len(PHASES) * len(works))
+    times = np.bincount(
+        lives.phase * len(works) + program.flat.work_of[schedule.order],
+        minlength=len(PHASES) * len(works),
+    )
     totals = dict.fromkeys(PHASES, FREE)
     for phase, counts in zip(PHASES, times.reshape(len(PHASES), len(works)).tolist(), strict=True):
         for work, count in zip(works, counts, strict=True):
@@ -34,7 +37,11 @@ def uncounted_ops(program: Program, schedule: Schedule) -> dict[str, int]:
     """The ops that are run and have no known cost, with their number of calls, most first: these count nothing, and have to be named."""
     works = program.flat.works
     calls: dict[str, int] = {}
-    for work, times in zip(works, np.bincount(program.flat.work_of[schedule.order], minlength=len(works)).tolist(), strict=True):
+    for work, times in zip(
+        works,
+        np.bincount(program.flat.work_of[schedule.order], minlength=len(works)).tolist(),
+        strict=True,
+    ):
         if times and not getattr(work.op, "is_counted", True):
             calls[work.op.name] = calls.get(work.op.name, 0) + times
     return dict(sorted(calls.items(), key=lambda item: -item[1]))
@@ -43,5 +50,7 @@ def uncounted_ops(program: Program, schedule: Schedule) -> dict[str, int]:
 def _cost(op: Any, specs: tuple[Any, ...]) -> Cost:
     cost = op.cost(*specs)
     if not isinstance(cost, Cost):
-        raise GraphError(f"{type(op).__name__}.cost() gave {cost!r}; expected a Cost, such as Cost(multiplications=spec.numel)")
+        raise GraphError(
+            f"{type(op).__name__}.cost() gave {cost!r}; expected a Cost, such as Cost(multiplications=spec.numel)"
+        )
     return cost

@@ -22,7 +22,11 @@ def envelope(rows: np.ndarray) -> np.ndarray:
     if not len(rows):
         return np.zeros(0, dtype=np.int64)
     kept = _peaks_in_time(rows)
-    kept = kept[np.sort(np.unique(rows[kept].astype(np.int64), axis=0, return_index=True)[1])] if rows.dtype != object else kept
+    kept = (
+        kept[np.sort(np.unique(rows[kept].astype(np.int64), axis=0, return_index=True)[1])]
+        if rows.dtype != object
+        else kept
+    )
     found: list[int] = []
     left = kept
     while len(left) and len(found) < MOST:
@@ -80,7 +84,14 @@ def _exceeded(rows: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarra
 
     Each term bounds λ from one side by a fraction; fractions are compared by products, exactly.
     """
-    if max(abs(int(side)) for array in (rows, one, other) for side in (array.max(initial=0), array.min(initial=0))) >= 2**30:
+    if (
+        max(
+            abs(int(side))
+            for array in (rows, one, other)
+            for side in (array.max(initial=0), array.min(initial=0))
+        )
+        >= 2**30
+    ):
         rows, one, other = rows.astype(object), one.astype(object), other.astype(object)
     need, slope = rows - other, one - other
     exceeded = np.ones(len(rows), dtype=bool)

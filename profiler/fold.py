@@ -129,7 +129,12 @@ class Prediction:
         for step in np.unique(steps).tolist():
             alive = (self.born <= step) & (self.dies >= step)
             points = np.flatnonzero(steps == step)
-            rows = np.stack([self.buffers[alive & (self.role == code)].sum(axis=0) for code in range(len(COMPUTED_ROLES))])
+            rows = np.stack(
+                [
+                    self.buffers[alive & (self.role == code)].sum(axis=0)
+                    for code in range(len(COMPUTED_ROLES))
+                ]
+            )
             held = combined(rows, values[:, points])
             found = found.astype(np.result_type(found, held))
             found[:, points] = held
@@ -149,7 +154,10 @@ def fold(program: Program, schedule: Schedule, lives: Lifetimes | None = None) -
     lives = check_schedule(program, schedule) if lives is None else lives
     flat = program.flat
     # Most ops keep to the rule that they need nothing beside their results, and are not asked.
-    beside = [0 if type(op).workspace is ComputationNode.workspace else op.workspace(*specs) for op, specs in flat.works]
+    beside = [
+        0 if type(op).workspace is ComputationNode.workspace else op.workspace(*specs)
+        for op, specs in flat.works
+    ]
     terms, rows = in_terms([*(spec.nbytes for spec in flat.specs), *beside])
     buffers = rows[flat.spec_of[lives.owner]]
     held = rows[len(flat.specs) :][flat.work_of[schedule.order]]
@@ -161,7 +169,12 @@ def fold(program: Program, schedule: Schedule, lives: Lifetimes | None = None) -
         terms=terms,
         live=lives.live(buffers) + held,
         buffers=np.concatenate([buffers, held[at]]),
-        role=np.concatenate([flat.roles[lives.owner] - ROLES.index(COMPUTED_ROLES[0]), np.full(len(at), COMPUTED_ROLES.index(TEMPORARY))]),
+        role=np.concatenate(
+            [
+                flat.roles[lives.owner] - ROLES.index(COMPUTED_ROLES[0]),
+                np.full(len(at), COMPUTED_ROLES.index(TEMPORARY)),
+            ]
+        ),
         born=np.concatenate([lives.born, at]),
         dies=np.concatenate([lives.dies, at]),
         planner=schedule.planner,

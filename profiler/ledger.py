@@ -115,10 +115,18 @@ class Ledger:
             {
                 "step": step,
                 "event": np.array(["allocated", "computed", "freed"])[kind],
-                "node": [self.names.buffer(int(b)) if b >= 0 else self.names.step(int(s)) for s, b in zip(step, buffer, strict=True)],
+                "node": [
+                    self.names.buffer(int(b)) if b >= 0 else self.names.step(int(s))
+                    for s, b in zip(step, buffer, strict=True)
+                ],
                 "phase": np.array(self.phases, dtype=object)[step],
                 "bytes": np.where(has, self.nbytes[buffer], 0),
-                "time_ns": pd.array((self.clocks[step + 1] - self.clocks[0]) if self.clocks is not None else [None] * len(step), "Int64"),
+                "time_ns": pd.array(
+                    (self.clocks[step + 1] - self.clocks[0])
+                    if self.clocks is not None
+                    else [None] * len(step),
+                    "Int64",
+                ),
                 "live_bytes": live.sum(axis=1),
             }
         )
@@ -140,7 +148,13 @@ class Ledger:
                 "role": [self.roles[i] for i in self.role[alive]],
                 "bytes": self.nbytes[alive],
                 "born": self.born[alive],
-                "dies": pd.array([None if out else int(dies) for out, dies in zip(outlives, self.dies[alive], strict=True)], "Int64"),
+                "dies": pd.array(
+                    [
+                        None if out else int(dies)
+                        for out, dies in zip(outlives, self.dies[alive], strict=True)
+                    ],
+                    "Int64",
+                ),
                 "why": [self.names.why(int(buffer), at) for buffer in alive],
             }
         )
@@ -167,7 +181,10 @@ def _workspaces(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
     """The steps whose ops hold bytes beside their results, and those bytes."""
     flat = recording.program.flat
     # Most ops keep to the rule and need none, and are not asked.
-    needs = [0 if type(op).workspace is ComputationNode.workspace else op.workspace(*specs) for op, specs in flat.works]
+    needs = [
+        0 if type(op).workspace is ComputationNode.workspace else op.workspace(*specs)
+        for op, specs in flat.works
+    ]
     held = np.array(needs, dtype=np.int64)[flat.work_of[recording.schedule.order]]
     at = np.flatnonzero(held)
     return at, held[at]
@@ -182,7 +199,9 @@ class _ProgramNames:
 
     def step(self, step: int) -> str:
         program = self._recording.program
-        return program.label(program.instructions[int(self._recording.schedule.order[step])].writes[0])
+        return program.label(
+            program.instructions[int(self._recording.schedule.order[step])].writes[0]
+        )
 
     def buffer(self, buffer: int) -> str:
         owner = self._recording.lifetimes.owner
@@ -199,8 +218,16 @@ class _ProgramNames:
             verb = "reads" if reader == step else "will read"
             return f"because {self.step(reader)} {verb} it"
         if lives.dies[buffer] == len(lives.phases):
-            return "because it was asked for" if self._is_target(buffer) else "because a result that was asked for lives in it"
-        return "because it is computed just now" if lives.born[buffer] == step else "because a view of it is read"
+            return (
+                "because it was asked for"
+                if self._is_target(buffer)
+                else "because a result that was asked for lives in it"
+            )
+        return (
+            "because it is computed just now"
+            if lives.born[buffer] == step
+            else "because a view of it is read"
+        )
 
     def details(self, buffer: int, step: int) -> dict[str, str]:
         return {}
@@ -210,11 +237,18 @@ class _ProgramNames:
 
     def _next_reader(self, buffer: int, step: int) -> int | None:
         """The first step from `step` on that reads the buffer, through a view or itself, before it dies, and computes something with it."""
-        program, lives, order = self._recording.program, self._recording.lifetimes, self._recording.schedule.order
+        program, lives, order = (
+            self._recording.program,
+            self._recording.lifetimes,
+            self._recording.schedule.order,
+        )
         root = int(lives.owner[buffer])
         last = min(int(lives.dies[buffer]), len(order) - 1)
         for at in range(max(step, int(lives.born[buffer]) + 1), last + 1):
             _, reads, writes, _ = program.instructions[int(order[at])]
-            if any(program.values[read].buffer == root for read in reads) and program.values[writes[0]].buffer != root:
+            if (
+                any(program.values[read].buffer == root for read in reads)
+                and program.values[writes[0]].buffer != root
+            ):
                 return at
         return None

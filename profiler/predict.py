@@ -75,7 +75,9 @@ def predict_formula(
         width, batch = symbols()
         d, b = width if d is None else d, batch if b is None else b
     with paused_collector():
-        network = networks.chain(n, d, b, activation=activation, loss=loss, dtype=dtype, values=False)
+        network = networks.chain(
+            n, d, b, activation=activation, loss=loss, dtype=dtype, values=False
+        )
         program = program_of_mode(network, mode)
         return fold(program, (_planner(planner) if mode == "checkpointed" else StoreAll())(program))
 
@@ -100,18 +102,37 @@ def predict_grid(
     """
     widths, batches = _points(d, b)
     modes = [modes] if isinstance(modes, str) else list(modes)
-    chosen = [_planner(one) for one in ([planners] if isinstance(planners, str) or callable(planners) else planners)]
+    chosen = [
+        _planner(one)
+        for one in ([planners] if isinstance(planners, str) or callable(planners) else planners)
+    ]
     options = {"activation": activation, "loss": loss, "dtype": dtype, "values": False}
     parts = []
     for depth in [n] if isinstance(n, int | np.integer) else n:
         with paused_collector():
-            for mode, planner, columns in _blocks(int(depth), widths, batches, modes, chosen, options):
-                parts.append({"n": int(depth), "d": widths, "b": batches, "mode": mode, "planner": str(planner), **columns})
+            for mode, planner, columns in _blocks(
+                int(depth), widths, batches, modes, chosen, options
+            ):
+                parts.append(
+                    {
+                        "n": int(depth),
+                        "d": widths,
+                        "b": batches,
+                        "mode": mode,
+                        "planner": str(planner),
+                        **columns,
+                    }
+                )
     return _frame(parts, len(widths))
 
 
 def _blocks(
-    n: int, d: np.ndarray, b: np.ndarray, modes: Sequence[str], planners: Sequence[Planner], options: dict[str, Any]
+    n: int,
+    d: np.ndarray,
+    b: np.ndarray,
+    modes: Sequence[str],
+    planners: Sequence[Planner],
+    options: dict[str, Any],
 ) -> Iterator[tuple[str, Planner, dict[str, np.ndarray]]]:
     """The columns of each mode and planner over all points."""
     shape = symbols()
@@ -120,18 +141,26 @@ def _blocks(
         program = program_of_mode(network, mode)
         for planner in planners if mode == "checkpointed" else [StoreAll()]:
             if isinstance(planner, SIZE_BLIND):
-                yield mode, planner, fold(program, planner(program)).at(dict(zip(shape, (d, b), strict=True)))
+                yield (
+                    mode,
+                    planner,
+                    fold(program, planner(program)).at(dict(zip(shape, (d, b), strict=True))),
+                )
             else:
                 yield mode, planner, _shape_by_shape(n, d, b, mode, planner, options)
 
 
-def _shape_by_shape(n: int, d: np.ndarray, b: np.ndarray, mode: str, planner: Planner, options: dict[str, Any]) -> dict[str, np.ndarray]:
+def _shape_by_shape(
+    n: int, d: np.ndarray, b: np.ndarray, mode: str, planner: Planner, options: dict[str, Any]
+) -> dict[str, np.ndarray]:
     """The columns of a planner that is asked for each distinct shape."""
     found: dict[tuple[int, int], dict[str, Any]] = {}
     shapes = list(zip(d.tolist(), b.tolist(), strict=True))
     for shape in dict.fromkeys(shapes):
         program = program_of_mode(networks.chain(n, *shape, **options), mode)
-        found[shape] = {name: column[0] for name, column in fold(program, planner(program)).at({}).items()}
+        found[shape] = {
+            name: column[0] for name, column in fold(program, planner(program)).at({}).items()
+        }
     names = next(iter(found.values()), {})
     return {name: np.array([found[shape][name] for shape in shapes]) for name in names}
 
@@ -151,7 +180,9 @@ def symbols() -> tuple[Any, Any]:
     """Width d and batch b as sympy symbols, positive integers."""
     import sympy  # a third of a second, which only what is folded over shapes has to spend
 
-    return sympy.Symbol("d", integer=True, positive=True), sympy.Symbol("b", integer=True, positive=True)
+    return sympy.Symbol("d", integer=True, positive=True), sympy.Symbol(
+        "b", integer=True, positive=True
+    )
 
 
 def _planner(given: Planner | str) -> Planner:
@@ -180,6 +211,11 @@ def _frame(parts: Sequence[dict[str, Any]], points: int) -> pd.DataFrame:
     """The parts one under another."""
     columns = {}
     for name in COLUMNS:
-        blocks = [part[name] if isinstance(part[name], np.ndarray) else np.repeat(np.array(part[name]), points) for part in parts]
+        blocks = [
+            part[name]
+            if isinstance(part[name], np.ndarray)
+            else np.repeat(np.array(part[name]), points)
+            for part in parts
+        ]
         columns[name] = np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.int64)
     return pd.DataFrame(columns)

@@ -76,7 +76,13 @@ def preload_in_children(*modules: str) -> None:
 preload_in_children()
 
 
-def run_in_child(function: Callable[..., Any], *args: Any, timeout_s: float | None = None, threads: int = 1, **kwargs: Any) -> ChildOutcome:
+def run_in_child(
+    function: Callable[..., Any],
+    *args: Any,
+    timeout_s: float | None = None,
+    threads: int = 1,
+    **kwargs: Any,
+) -> ChildOutcome:
     """Calls an importable function in a fresh child process and returns its value, or why there is none.
 
     The clock of `timeout_s` (seconds, None is no limit) starts when the child does; `threads` is PyTorch's number of threads there.
@@ -84,9 +90,13 @@ def run_in_child(function: Callable[..., Any], *args: Any, timeout_s: float | No
     asked: no positive number, or a function or argument that cannot be pickled.
     """
     if timeout_s is not None and not timeout_s > 0:
-        raise TapemeasureError(f"timeout_s={timeout_s!r}: expected seconds above 0; leave it None for no limit")
+        raise TapemeasureError(
+            f"timeout_s={timeout_s!r}: expected seconds above 0; leave it None for no limit"
+        )
     if threads < 1:
-        raise TapemeasureError(f"threads={threads!r}: expected a whole number from 1; give 1 for one thread")
+        raise TapemeasureError(
+            f"threads={threads!r}: expected a whole number from 1; give 1 for one thread"
+        )
     try:
         payload = pickle.dumps((function, args, kwargs))
     except Exception as error:
@@ -97,7 +107,9 @@ def run_in_child(function: Callable[..., Any], *args: Any, timeout_s: float | No
 
     reader, writer = _context.Pipe(duplex=False)
     with reader:
-        process = _context.Process(target=_child_main, args=(writer, payload, threads), daemon=False)
+        process = _context.Process(
+            target=_child_main, args=(writer, payload, threads), daemon=False
+        )
         try:
             with writer, _starting, _main_left_alone(payload):
                 process.start()
@@ -110,7 +122,10 @@ def run_in_child(function: Callable[..., Any], *args: Any, timeout_s: float | No
 
 
 def measure_process_memory(
-    prepare: Callable[..., Callable[[], Any]], *args: Any, timeout_s: float | None = None, threads: int = 1
+    prepare: Callable[..., Callable[[], Any]],
+    *args: Any,
+    timeout_s: float | None = None,
+    threads: int = 1,
 ) -> ChildOutcome:
     """Peak resident memory of one call of the step that `prepare(*args)` returns, measured in a child.
 
@@ -122,7 +137,9 @@ def measure_process_memory(
     if outcome.status != "ok":
         return outcome
     value, peak, baseline, reason = outcome.value
-    return replace(outcome, value=value, peak_rss_bytes=peak, baseline_rss_bytes=baseline, reason=reason)
+    return replace(
+        outcome, value=value, peak_rss_bytes=peak, baseline_rss_bytes=baseline, reason=reason
+    )
 
 
 def process_memory_reason(predicted_peak_bytes: int) -> str | None:
@@ -135,7 +152,9 @@ def process_memory_reason(predicted_peak_bytes: int) -> str | None:
 def _hear(reader: Connection, process: BaseProcess, timeout_s: float | None) -> ChildOutcome:
     """Waits for the child's message, its end, or the end of patience, whichever is first."""
     if not wait([reader, process.sentinel], timeout_s):
-        return ChildOutcome("timeout", f"not finished after timeout_s={timeout_s:g} seconds, and killed")
+        return ChildOutcome(
+            "timeout", f"not finished after timeout_s={timeout_s:g} seconds, and killed"
+        )
     # The message is looked for first: a child that is gone may have spoken. Its own children may hold the pipe open, so
     # the end of the process, not of the pipe, is what says that no message will come.
     if reader.poll():
@@ -144,8 +163,12 @@ def _hear(reader: Connection, process: BaseProcess, timeout_s: float | None) -> 
             process.join(_EXIT_PATIENCE_S)
             try:
                 return ChildOutcome(*pickle.loads(message))
-            except Exception as error:  # unpickling runs code of the value's class, which may raise anything
-                return ChildOutcome("failed", f"the child's value cannot be read back: {_one_line(error)}")
+            except (
+                Exception
+            ) as error:  # unpickling runs code of the value's class, which may raise anything
+                return ChildOutcome(
+                    "failed", f"the child's value cannot be read back: {_one_line(error)}"
+                )
     process.join(_EXIT_PATIENCE_S)
     return ChildOutcome("failed", _death(process.exitcode))
 
@@ -156,8 +179,12 @@ def _death(exitcode: int | None) -> str:
         return "closed its pipe before it gave a value"
     if exitcode >= 0:
         return f"exited with code {exitcode} before it gave a value"
-    name = {int(number): number.name for number in signal.Signals}.get(-exitcode, f"signal {-exitcode}")
-    return f"killed by {name}" + (": the system was probably out of memory" if name == "SIGKILL" else "")
+    name = {int(number): number.name for number in signal.Signals}.get(
+        -exitcode, f"signal {-exitcode}"
+    )
+    return f"killed by {name}" + (
+        ": the system was probably out of memory" if name == "SIGKILL" else ""
+    )
 
 
 def _end(process: BaseProcess) -> None:
@@ -255,16 +282,24 @@ def _measure_step(
         _CLEAR_REFS.write_text("5")
     baseline = int(this.memory_info().rss)
     result = step()
-    peak = next(int(line.split()[1]) * 1024 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    peak = next(
+        int(line.split()[1]) * 1024
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM:")
+    )
     return _plain_or_none(result), peak, baseline, ""
 
 
 def _system_reason() -> str | None:
     """Why this system tells no peak of a single step, in one line; None where it does."""
     if _METHOD != "forkserver":
-        return f"peak resident memory of one step is measured on Linux, this system is {sys.platform}"
+        return (
+            f"peak resident memory of one step is measured on Linux, this system is {sys.platform}"
+        )
     if not os.access(_CLEAR_REFS, os.W_OK):
-        return f"{_CLEAR_REFS} cannot be written on this system, so the peak of one step is not known"
+        return (
+            f"{_CLEAR_REFS} cannot be written on this system, so the peak of one step is not known"
+        )
     return None
 
 

@@ -97,7 +97,9 @@ class Profile:
     def by_module(self) -> pd.DataFrame:
         """One row a module of a PyTorch step: calls, parameters, operations by phase, bytes; raises GraphError for a graph, which has none."""
         if self.modules is None:
-            raise GraphError("a computation graph has no modules; profile_step(step, model=model) measures a PyTorch step, which has")
+            raise GraphError(
+                "a computation graph has no modules; profile_step(step, model=model) measures a PyTorch step, which has"
+            )
         return self.modules()
 
     def to_chrome_trace(self, path: str | Path) -> Path:
@@ -107,7 +109,13 @@ class Profile:
     def __str__(self) -> str:
         lines = [text_table(self)]
         if self.uncounted:
-            lines += ["not counted:", *(f"  {op}, {calls} call{'s' if calls > 1 else ''}" for op, calls in self.uncounted.items())]
+            lines += [
+                "not counted:",
+                *(
+                    f"  {op}, {calls} call{'s' if calls > 1 else ''}"
+                    for op, calls in self.uncounted.items()
+                ),
+            ]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -135,7 +143,11 @@ def profile(
     return profile_schedule(program, schedule, execute=execute, repeats=repeats)
 
 
-def program_of(loss: ComputationNode | Program, wrt: Sequence[ComputationNode] = (), stop_after: str = "backward") -> Program:
+def program_of(
+    loss: ComputationNode | Program,
+    wrt: Sequence[ComputationNode] = (),
+    stop_after: str = "backward",
+) -> Program:
     """The program that `profile` measures.
 
     Raises GraphError where `wrt` is given beside a program, or `stop_after` is neither forward nor backward.
@@ -144,7 +156,9 @@ def program_of(loss: ComputationNode | Program, wrt: Sequence[ComputationNode] =
         raise GraphError(f"stop_after={stop_after!r}; expected 'forward' or 'backward'")
     if isinstance(loss, Program):
         if wrt:
-            raise GraphError("wrt was given beside a Program, which has its targets already; leave wrt out, or give the loss's node")
+            raise GraphError(
+                "wrt was given beside a Program, which has its targets already; leave wrt out, or give the loss's node"
+            )
         program = loss
     elif isinstance(loss, ComputationNode):
         wrt = [wrt] if isinstance(wrt, ComputationNode) else list(wrt)
@@ -152,11 +166,15 @@ def program_of(loss: ComputationNode | Program, wrt: Sequence[ComputationNode] =
             linearize([loss])  # says which node says too little of itself, and what it lacks
         program = linearize([loss, *(gradients(loss, wrt) if wrt else [])], wrt)
     else:
-        raise GraphError(f"loss is a {type(loss).__name__}; expected a node of a computation graph, or a Program")
+        raise GraphError(
+            f"loss is a {type(loss).__name__}; expected a node of a computation graph, or a Program"
+        )
     return program.forward_part() if stop_after == "forward" else program
 
 
-def profile_schedule(program: Program, schedule: Schedule, *, execute: bool = True, repeats: int = 1) -> Profile:
+def profile_schedule(
+    program: Program, schedule: Schedule, *, execute: bool = True, repeats: int = 1
+) -> Profile:
     """Measure a program under a schedule that is made already."""
     if repeats < 1:
         raise GraphError(f"repeats={repeats}; expected at least 1")
@@ -182,7 +200,9 @@ def profile_schedule(program: Program, schedule: Schedule, *, execute: bool = Tr
         loss=results[0] if results else None,
         gradients=results[1:] if has_backward else [],
         wall_ns=middle,
-        wall_ns_spread=None if low is None or high is None else {phase: (high[phase] - low[phase]) / 2 for phase in PHASES},
+        wall_ns_spread=None
+        if low is None or high is None
+        else {phase: (high[phase] - low[phase]) / 2 for phase in PHASES},
         recording=recording,
         uncounted=uncounted_ops(program, schedule),
     )
@@ -192,14 +212,20 @@ def _wall_ns(recording: Recording) -> dict[str, int]:
     """The time of each phase of one run."""
     assert recording.clocks is not None
     spent = dict.fromkeys(PHASES, 0)
-    for phase, ns in zip(recording.lifetimes.phases, np.diff(recording.clocks).tolist(), strict=True):
+    for phase, ns in zip(
+        recording.lifetimes.phases, np.diff(recording.clocks).tolist(), strict=True
+    ):
         spent[phase] += ns
     return spent
 
 
 def _quantiles(walls: list[dict[str, int]], share: float) -> dict[str, float] | None:
     """That quantile of each phase's time over the runs; None where nothing was run."""
-    return {phase: float(np.quantile([wall[phase] for wall in walls], share)) for phase in PHASES} if walls else None
+    return (
+        {phase: float(np.quantile([wall[phase] for wall in walls], share)) for phase in PHASES}
+        if walls
+        else None
+    )
 
 
 def given_bytes(program: Program, role: str) -> int:
@@ -210,5 +236,7 @@ def given_bytes(program: Program, role: str) -> int:
         if value.role == role:
             held = getattr(value.source, "value", None)
             shared = held.untyped_storage()._cdata if isinstance(held, torch.Tensor) else i
-            sizes[shared] = max(sizes[shared], value.spec.nbytes) if shared in sizes else value.spec.nbytes
+            sizes[shared] = (
+                max(sizes[shared], value.spec.nbytes) if shared in sizes else value.spec.nbytes
+            )
     return sum(sizes.values())

@@ -28,7 +28,17 @@ from profiler.units import human_bytes
 
 Planner = Callable[[Program], Schedule]
 
-COLUMNS = ("planner", "peak_bytes", "saved_bytes", "saved_share", "ops", "more_ops", "more_share", "is_best", "why")
+COLUMNS = (
+    "planner",
+    "peak_bytes",
+    "saved_bytes",
+    "saved_share",
+    "ops",
+    "more_ops",
+    "more_share",
+    "is_best",
+    "why",
+)
 
 MOST_OF_A_KIND = 16
 """So many numbers of snapshots and of segments are tried; of a longer chain's, those that are spread evenly by their logarithm."""
@@ -52,7 +62,9 @@ def planner_savings(program: Program, planners: Sequence[Planner] | None = None)
     cells = _cells(program)
     plain = _row(program, StoreAll(), cells)
     others = _default_planners(0 if cells is None else len(cells)) if planners is None else planners
-    rows = [_row(program, planner, cells) for planner in others if not isinstance(planner, StoreAll)]
+    rows = [
+        _row(program, planner, cells) for planner in others if not isinstance(planner, StoreAll)
+    ]
     frame = pd.DataFrame([plain, *sorted(rows, key=_by_peak)])
     frame = frame.astype({"peak_bytes": "Int64", "ops": "Int64"})
     frame["saved_bytes"] = plain["peak_bytes"] - frame["peak_bytes"]
@@ -79,7 +91,9 @@ def savings_text(savings: pd.DataFrame, most: int = 8) -> str:
     width = max(len(row.planner) for row in best.itertuples())
     for row in _some(list(best.itertuples()), most):
         saved, more = _percent(row.saved_share), _percent(row.more_share)
-        lines.append(f"  {row.planner:<{width}}  peak {human_bytes(row.peak_bytes):>9}  saves {saved:>5}  costs {more:>5}  {row.why}")
+        lines.append(
+            f"  {row.planner:<{width}}  peak {human_bytes(row.peak_bytes):>9}  saves {saved:>5}  costs {more:>5}  {row.why}"
+        )
     return "\n".join(lines)
 
 
@@ -118,13 +132,24 @@ def _row(program: Program, planner: Planner, cells: Cells | None) -> dict[str, A
     ledger = ledger_of(recording)
     operations = sum(cost.total for cost in count_operations(recording).values())
     parts = _parts(program, schedule, lives, ledger.peak_step, cells) if len(schedule) else {}
-    return {"planner": schedule.planner, "peak_bytes": ledger.peak_bytes, "ops": operations, "why": _in_words(parts)}
+    return {
+        "planner": schedule.planner,
+        "peak_bytes": ledger.peak_bytes,
+        "ops": operations,
+        "why": _in_words(parts),
+    }
 
 
-def _parts(program: Program, schedule: Schedule, lives: Lifetimes, step: int, cells: Cells | None) -> dict[str, int]:
+def _parts(
+    program: Program, schedule: Schedule, lives: Lifetimes, step: int, cells: Cells | None
+) -> dict[str, int]:
     """What is alive at a step, in bytes, by the reason for which a plan holds it."""
     alive = np.flatnonzero((lives.born <= step) & (lives.dies >= step))
-    writer = {write: i for i, instruction in enumerate(program.instructions) for write in instruction.writes}
+    writer = {
+        write: i
+        for i, instruction in enumerate(program.instructions)
+        for write in instruction.writes
+    }
     home = _homes(cells)
     at_work, name = _at_work(program, schedule, step, cells)
     parts: dict[str, int] = {}
@@ -136,7 +161,9 @@ def _parts(program: Program, schedule: Schedule, lives: Lifetimes, step: int, ce
             part = "results of random ops, which are drawn once"
         elif cells is not None and value in cells.shared:
             part = "what all cells read (masks and the like), computed once"
-        elif role == ACTIVATION and (cells is None or home.get(value, at_work) not in (at_work, at_work + 1)):
+        elif role == ACTIVATION and (
+            cells is None or home.get(value, at_work) not in (at_work, at_work + 1)
+        ):
             part = "activations that the backward part will read"
         elif cells is None:
             part = "gradients and what is at work"
@@ -150,20 +177,34 @@ def _homes(cells: Cells | None) -> dict[int, int]:
     """The cell of each value of the forward part; the state that a cell starts from is its own."""
     if cells is None:
         return {}
-    home = {write: k for k, cell in enumerate(cells.forward) for i in cell for write in cells.program.instructions[i].writes}
+    home = {
+        write: k
+        for k, cell in enumerate(cells.forward)
+        for i in cell
+        for write in cells.program.instructions[i].writes
+    }
     return home | {start: k for k, start in enumerate(cells.starts) if start is not None}
 
 
-def _at_work(program: Program, schedule: Schedule, step: int, cells: Cells | None) -> tuple[int, str]:
+def _at_work(
+    program: Program, schedule: Schedule, step: int, cells: Cells | None
+) -> tuple[int, str]:
     """The cell that a step runs or reverses, and what to call what it needs and makes."""
     if cells is None:
         return 0, ""
     instruction = int(schedule.order[step])
     forward = program.instructions[instruction].phase == FORWARD
-    k = next(k for k, part in enumerate(cells.forward if forward else cells.stages) if instruction in part)
+    k = next(
+        k
+        for k, part in enumerate(cells.forward if forward else cells.stages)
+        if instruction in part
+    )
     start = cells.starts[k]
     whose = "the first cell" if start is None else f"the cell from {program.label(start)}"
-    return k, f"what {'running' if forward else 'reversing'} {whose} takes (cell {k + 1} of {len(cells)})"
+    return (
+        k,
+        f"what {'running' if forward else 'reversing'} {whose} takes (cell {k + 1} of {len(cells)})",
+    )
 
 
 def _in_words(parts: dict[str, int]) -> str:
@@ -188,7 +229,9 @@ def _are_best(frame: pd.DataFrame) -> list[bool]:
     best: dict[int, bool] = {}
     lowest = int(frame["peak_bytes"].iloc[0])
     for place in (
-        frame.assign(place=range(len(frame))).dropna(subset="peak_bytes").sort_values(["ops", "peak_bytes"], kind="stable")["place"]
+        frame.assign(place=range(len(frame)))
+        .dropna(subset="peak_bytes")
+        .sort_values(["ops", "peak_bytes"], kind="stable")["place"]
     ):
         peak = int(frame["peak_bytes"].iloc[place])
         best[place] = peak < lowest
@@ -200,7 +243,10 @@ def _some(rows: list[pd.Series], most: int) -> list[pd.Series]:
     """At most so many rows: first, last, and evenly between."""
     if len(rows) <= most:
         return rows
-    return [rows[index] for index in sorted({round(i * (len(rows) - 1) / max(most - 1, 1)) for i in range(most)})]
+    return [
+        rows[index]
+        for index in sorted({round(i * (len(rows) - 1) / max(most - 1, 1)) for i in range(most)})
+    ]
 
 
 def _percent(share: float) -> str:

@@ -29,16 +29,30 @@ def operations_frame(profile: Profile) -> pd.DataFrame:
             "matmul flops": human_count(cost.matmul_flops),
         }
         if profile.wall_ns is not None:
-            row["time"] = human_ns(sum(profile.wall_ns.values()) if phase == "all" else profile.wall_ns[phase])
+            row["time"] = human_ns(
+                sum(profile.wall_ns.values()) if phase == "all" else profile.wall_ns[phase]
+            )
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def memory_frame(profile: Profile) -> pd.DataFrame:
     """Bytes: the peak and its roles, what stays, and the caller's parameters and inputs, as text."""
-    rows = [("peak", profile.peak_bytes), *((f"  {role}", nbytes) for role, nbytes in profile.peak_by_role.items() if nbytes)]
-    rows += [("live after", profile.live_after_bytes), ("parameters", profile.parameter_bytes), ("inputs", profile.input_bytes)]
-    return pd.DataFrame([{"memory": name, "bytes": human_count(nbytes), "": human_bytes(nbytes)} for name, nbytes in rows])
+    rows = [
+        ("peak", profile.peak_bytes),
+        *((f"  {role}", nbytes) for role, nbytes in profile.peak_by_role.items() if nbytes),
+    ]
+    rows += [
+        ("live after", profile.live_after_bytes),
+        ("parameters", profile.parameter_bytes),
+        ("inputs", profile.input_bytes),
+    ]
+    return pd.DataFrame(
+        [
+            {"memory": name, "bytes": human_count(nbytes), "": human_bytes(nbytes)}
+            for name, nbytes in rows
+        ]
+    )
 
 
 def text_table(profile: Profile, width: int = 110) -> str:

@@ -27,7 +27,13 @@ def in_terms(amounts: Sequence[Any]) -> tuple[list[Any], np.ndarray]:
     Raises GraphError for an amount that is no polynomial with integer coefficients.
     """
     places: dict[Any, int] = {}
-    rows = [{places.setdefault(term, len(places)): count for term, count in _coefficients(amount).items()} for amount in amounts]
+    rows = [
+        {
+            places.setdefault(term, len(places)): count
+            for term, count in _coefficients(amount).items()
+        }
+        for amount in amounts
+    ]
     matrix = [[row.get(place, 0) for place in range(len(places))] for row in rows]
     return list(places), _integers(matrix, (len(amounts), len(places)))
 
@@ -36,10 +42,14 @@ def _coefficients(amount: Any) -> dict[Any, int]:
     if isinstance(amount, int | np.integer):
         return {1: int(amount)} if amount else {}
     if not hasattr(amount, "free_symbols"):
-        raise GraphError(f"an amount is {amount!r}; expected an integer, or an expression of sympy symbols; give such dimensions")
+        raise GraphError(
+            f"an amount is {amount!r}; expected an integer, or an expression of sympy symbols; give such dimensions"
+        )
     found = amount.expand().as_coefficients_dict()
     if not all(count.is_Integer for count in found.values()):
-        raise GraphError(f"the amount {amount} has a fraction in it; expected whole numbers of symbols; choose symbols that divide")
+        raise GraphError(
+            f"the amount {amount} has a fraction in it; expected whole numbers of symbols; choose symbols that divide"
+        )
     return {term: int(count) for term, count in found.items() if count}
 
 
@@ -57,8 +67,13 @@ def at_points(terms: Sequence[Any], symbols: Symbols) -> np.ndarray:
     columns = {symbol: np.atleast_1d(np.asarray(values)) for symbol, values in symbols.items()}
     points = max((len(column) for column in columns.values()), default=1)
     factors = [_factors(term, columns) for term in terms]
-    greatest = {symbol: max(map(abs, (int(column.max(initial=0)), int(column.min(initial=0))))) for symbol, column in columns.items()}
-    kind: Any = np.int64 if all(_product(greatest, powers) < _SAFE for powers in factors) else object
+    greatest = {
+        symbol: max(map(abs, (int(column.max(initial=0)), int(column.min(initial=0)))))
+        for symbol, column in columns.items()
+    }
+    kind: Any = (
+        np.int64 if all(_product(greatest, powers) < _SAFE for powers in factors) else object
+    )
     columns = {symbol: column.astype(kind) for symbol, column in columns.items()}
     values = np.ones((len(terms), points), dtype=kind)
     for row, powers in zip(values, factors, strict=True):
@@ -74,7 +89,9 @@ def _factors(term: Any, known: Mapping[Any, Any]) -> dict[Any, int]:
     powers = {symbol: int(power) for symbol, power in term.as_powers_dict().items()}
     for symbol in powers:
         if symbol not in known:
-            raise GraphError(f"{symbol} has no value; expected one for each symbol of {term}; give it beside {', '.join(map(str, known))}")
+            raise GraphError(
+                f"{symbol} has no value; expected one for each symbol of {term}; give it beside {', '.join(map(str, known))}"
+            )
     return powers
 
 
@@ -103,7 +120,12 @@ def counted_from_one(rows: np.ndarray, terms: Sequence[Any]) -> np.ndarray:
 
     What an amount has where every term is 1 is then its constant: 4·b·d + 2 is never more than 4·b·d + 2·d².
     """
-    if any(not (symbol.is_integer and symbol.is_positive) for term in terms if term != 1 for symbol in term.free_symbols):
+    if any(
+        not (symbol.is_integer and symbol.is_positive)
+        for term in terms
+        if term != 1
+        for symbol in term.free_symbols
+    ):
         return rows
     if sum(_most(column) for column in rows.T) >= _SAFE:
         rows = rows.astype(object)
@@ -113,4 +135,7 @@ def counted_from_one(rows: np.ndarray, terms: Sequence[Any]) -> np.ndarray:
 
 def expressions(rows: np.ndarray, terms: Sequence[Any]) -> list[Any]:
     """Each row as an amount again: an integer, or an expression."""
-    return [sum((count * term for count, term in zip(row, terms, strict=True) if count), 0) for row in rows.tolist()]
+    return [
+        sum((count * term for count, term in zip(row, terms, strict=True) if count), 0)
+        for row in rows.tolist()
+    ]

@@ -20,7 +20,9 @@ def function(f: Callable[[float], float]) -> Callable[[Any], Any]:
     return np.frompyfunc(lambda x: x._elementary(f), 1, 1)
 
 
-exp, log, log1p, tanh, erf = (function(f) for f in (math.exp, math.log, math.log1p, math.tanh, math.erf))
+exp, log, log1p, tanh, erf = (
+    function(f) for f in (math.exp, math.log, math.log1p, math.tanh, math.erf)
+)
 sqrt, rsqrt = function(math.sqrt), function(lambda x: x**-0.5)
 sigmoid = function(lambda x: 1 / (1 + math.exp(-x)))
 
@@ -62,7 +64,9 @@ def normalised(x: Any, axis: Any, k: int, eps: float = 1e-5) -> tuple[Any, Any, 
     return centred * r, mean, r
 
 
-def normalised_backward(g: Any, x: Any, mean: Any, r: Any, w: Any, axis: Any, k: int, over: Any) -> tuple[Any, Any, Any]:
+def normalised_backward(
+    g: Any, x: Any, mean: Any, r: Any, w: Any, axis: Any, k: int, over: Any
+) -> tuple[Any, Any, Any]:
     """The gradients of x, of the scale, of the shift."""
     hat = (x - mean) * r
     u = g * w
@@ -94,7 +98,9 @@ def convolved_backward(g: Any, x: Any, w: Any, *_: Any) -> tuple[Any, Any, Any]:
     return dx, dw, g.sum((0, 2, 3))
 
 
-def attention(q: Any, k: Any, v: Any, *_: Any, attn_mask: Any = None, scale: float = 1.0) -> tuple[Any, Any]:
+def attention(
+    q: Any, k: Any, v: Any, *_: Any, attn_mask: Any = None, scale: float = 1.0
+) -> tuple[Any, Any]:
     scores = np.matmul(q, k.swapaxes(-1, -2)) * scale
     scores = scores if attn_mask is None else scores + attn_mask
     greatest = scores.max(-1, keepdims=True)
@@ -103,7 +109,9 @@ def attention(q: Any, k: Any, v: Any, *_: Any, attn_mask: Any = None, scale: flo
     return np.matmul(e / sums, v), (log(sums) + greatest)[..., 0]
 
 
-def attention_backward(g: Any, q: Any, k: Any, v: Any, out: Any, lse: Any, *_: Any, scale: float = 1.0) -> tuple[Any, Any, Any]:
+def attention_backward(
+    g: Any, q: Any, k: Any, v: Any, out: Any, lse: Any, *_: Any, scale: float = 1.0
+) -> tuple[Any, Any, Any]:
     p = exp(np.matmul(q, k.swapaxes(-1, -2)) * scale - lse[..., None])
     dv, dp = np.matmul(p.swapaxes(-1, -2), g), np.matmul(g, v.swapaxes(-1, -2))
     ds = p * (dp - total(g * out, -1)) * scale
@@ -112,7 +120,11 @@ def attention_backward(g: Any, q: Any, k: Any, v: Any, out: Any, lse: Any, *_: A
 
 def pooled(x: Any, _kernel: Any, *_: Any) -> Any:
     n, c, h, w = x.shape
-    return x.reshape(n, c, h // 2, 2, w // 2, 2).transpose(0, 1, 2, 4, 3, 5).reshape(n, c, h // 2, w // 2, 4)
+    return (
+        x.reshape(n, c, h // 2, 2, w // 2, 2)
+        .transpose(0, 1, 2, 4, 3, 5)
+        .reshape(n, c, h // 2, w // 2, 4)
+    )
 
 
 def adam(p: Any, g: Any, m: Any, v: Any, lr: float, beta1: float, beta2: float, eps: float) -> Any:
@@ -181,7 +193,10 @@ def _log_sum(a: Any, b: Any) -> Any:
     return (a if a > b else b) + log1p(exp(-magnitude(distance)))[0]
 
 
-greatest, log_sum = np.frompyfunc(lambda a, b: a if a > b else b, 2, 1), np.frompyfunc(_log_sum, 2, 1)
+greatest, log_sum = (
+    np.frompyfunc(lambda a, b: a if a > b else b, 2, 1),
+    np.frompyfunc(_log_sum, 2, 1),
+)
 
 
 def bags(w: Any, rows: Any, starts: Any, reduce: Callable[[Any], Any], weights: Any = None) -> Any:
@@ -190,10 +205,24 @@ def bags(w: Any, rows: Any, starts: Any, reduce: Callable[[Any], Any], weights: 
     return np.stack([reduce(bag) for bag in np.split(chosen, starts[1:])])
 
 
-def bags_backward(g: Any, rows: Any, _starts: Any, bag_of: Any, sizes: Any, where: Any, count: int, _: Any, mode: int, *__: Any) -> Any:
+def bags_backward(
+    g: Any,
+    rows: Any,
+    _starts: Any,
+    bag_of: Any,
+    sizes: Any,
+    where: Any,
+    count: int,
+    _: Any,
+    mode: int,
+    *__: Any,
+) -> Any:
     """The gradient of each bag added where its rows, or its greatest elements, are."""
     tally = g.flat[0].tally
-    dw = np.array([[CountingScalar(0.0, tally) for _ in range(g.shape[1])] for _ in range(count)], dtype=object)
+    dw = np.array(
+        [[CountingScalar(0.0, tally) for _ in range(g.shape[1])] for _ in range(count)],
+        dtype=object,
+    )
     if mode == 2:
         for bag, column in np.ndindex(g.shape):
             dw[where[bag, column], column] += g[bag, column]

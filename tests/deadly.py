@@ -52,7 +52,11 @@ def faulty(program: Program) -> Schedule:
 
 def endless_from_two(program: Program) -> Schedule:
     """Never comes back, but for a network of one layer."""
-    return endless(program) if sum(value.role == "parameter" for value in program.values) > 1 else StoreAll()(program)
+    return (
+        endless(program)
+        if sum(value.role == "parameter" for value in program.values) > 1
+        else StoreAll()(program)
+    )
 
 
 def waiting(program: Program) -> Schedule:

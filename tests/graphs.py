@@ -197,7 +197,11 @@ def graphs(draw: Draw, max_steps: int = 8) -> RandomGraph:
 @st.composite
 def schedules(draw: Draw, program: Program) -> Schedule:
     """Legal schedules of a program that compute some values again just before they are read, and write some results over a dying input."""
-    writer = {write: i for i, instruction in enumerate(program.instructions) for write in instruction.writes}
+    writer = {
+        write: i
+        for i, instruction in enumerate(program.instructions)
+        for write in instruction.writes
+    }
     order: list[int] = []
     for i, instruction in enumerate(program.instructions):
         again = [writer[read] for read in instruction.reads if read in writer]

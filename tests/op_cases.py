@@ -61,7 +61,9 @@ CASES: dict[str, Build] = {
     "Add to a number": lambda new, m, k, p: ops.Add(new.number(2.5), new.any(m, k)),
     "Add to one element": lambda new, m, k, p: ops.Add(new.any(), new.any(m, k)),
     "Add to a transpose": lambda new, m, k, p: ops.Add(ops.Transpose(new.any(k, m)), new.any(m, k)),
-    "Add to an expansion": lambda new, m, k, p: ops.Add(ops.Matexpand(new.any(), (m, k)), ops.Transpose(new.any(k, m))),
+    "Add to an expansion": lambda new, m, k, p: ops.Add(
+        ops.Matexpand(new.any(), (m, k)), ops.Transpose(new.any(k, m))
+    ),
     "Subtract": lambda new, m, k, p: ops.Subtract(new.any(m, k), new.any(m, k)),
     "Subtract from a number": lambda new, m, k, p: ops.Subtract(new.number(2.5), new.any(m, k)),
     "Mul": lambda new, m, k, p: ops.Mul(new.any(m, k), new.any(m, k)),
@@ -72,8 +74,14 @@ CASES: dict[str, Build] = {
     "Div by a number": lambda new, m, k, p: ops.Div(new.any(m, k), new.number(2.5)),
     "Mean": lambda new, m, k, p: ops.Mean(new.any(m, k), new.any(m, k)),
     "Mean with a number": lambda new, m, k, p: ops.Mean(new.any(m, k), new.number(2.5)),
-    **{f"IntPow {power}": lambda new, m, k, p, power=power: ops.IntPow(new.any(m, k), power) for power in range(-2, 6)},
-    **{f"Pow {power}": lambda new, m, k, p, power=power: ops.Pow(new.positive(m, k), power) for power in (-1.5, 0, 0.5, 1, 2.0, 3)},
+    **{
+        f"IntPow {power}": lambda new, m, k, p, power=power: ops.IntPow(new.any(m, k), power)
+        for power in range(-2, 6)
+    },
+    **{
+        f"Pow {power}": lambda new, m, k, p, power=power: ops.Pow(new.positive(m, k), power)
+        for power in (-1.5, 0, 0.5, 1, 2.0, 3)
+    },
     "Exp": lambda new, m, k, p: ops.Exp(new.any(m, k)),
     "Log": lambda new, m, k, p: ops.Log(new.positive(m, k)),
     "Tanh": lambda new, m, k, p: ops.Tanh(new.any(m, k)),
@@ -83,7 +91,9 @@ CASES: dict[str, Build] = {
     "SigmoidGradient": lambda new, m, k, p: ops.SigmoidGradient(new.any(m, k), new.any(m, k)),
     "Relu": lambda new, m, k, p: ops.Relu(new.any(m, k)),
     "ReluGradient": lambda new, m, k, p: ops.ReluGradient(new.any(m, k), new.any(m, k)),
-    "ReluGradient at a transpose": lambda new, m, k, p: ops.ReluGradient(new.any(m, k), ops.Transpose(new.any(k, m))),
+    "ReluGradient at a transpose": lambda new, m, k, p: ops.ReluGradient(
+        new.any(m, k), ops.Transpose(new.any(k, m))
+    ),
     "Gelu": lambda new, m, k, p: ops.Gelu(new.any(m, k)),
     "GeluGradient": lambda new, m, k, p: ops.GeluGradient(new.any(m, k), new.any(m, k)),
     "Matsum": lambda new, m, k, p: ops.Matsum(new.any(m, k)),
@@ -98,9 +108,13 @@ CASES: dict[str, Build] = {
     "Fill": lambda new, m, k, p: ops.Fill(Spec((m, k), torch.float64), 1.5),
     "Fill a number": lambda new, m, k, p: ops.Fill(Spec((), NUMBER), 1.5),
     "AddBias": lambda new, m, k, p: ops.AddBias(new.any(m, k), new.any(m)),
-    "AddBias to a transpose": lambda new, m, k, p: ops.AddBias(ops.Transpose(new.any(k, m)), new.any(m)),
+    "AddBias to a transpose": lambda new, m, k, p: ops.AddBias(
+        ops.Transpose(new.any(k, m)), new.any(m)
+    ),
     "Matmul": lambda new, m, k, p: ops.Matmul(new.any(m, k), new.any(k, p)),
-    "Matmul of transposes": lambda new, m, k, p: ops.Matmul(ops.Transpose(new.any(k, m)), ops.Transpose(new.any(p, k))),
+    "Matmul of transposes": lambda new, m, k, p: ops.Matmul(
+        ops.Transpose(new.any(k, m)), ops.Transpose(new.any(p, k))
+    ),
     "Transpose": lambda new, m, k, p: ops.Transpose(new.any(m, k)),
     "Transpose of a slice": lambda new, m, k, p: ops.Transpose(ops.Columns(new.any(m, k), 1, k)),
     "Columns": lambda new, m, k, p: ops.Columns(new.any(m, k), 1, k),
@@ -108,9 +122,15 @@ CASES: dict[str, Build] = {
     "Columns of a transpose": lambda new, m, k, p: ops.Columns(ops.Transpose(new.any(k, m)), 1, k),
     "PadColumns": lambda new, m, k, p: ops.PadColumns(new.any(m, k), 2, k + p + 2),
     "HalfSumOfSquares": lambda new, m, k, p: ops.HalfSumOfSquares(new.any(m, k)),
-    "HalfSumOfSquares of a transpose": lambda new, m, k, p: ops.HalfSumOfSquares(ops.Transpose(new.any(m, k))),
-    "HalfSumOfSquares of a slice": lambda new, m, k, p: ops.HalfSumOfSquares(ops.Columns(new.any(m, k), 1, k)),
-    "HalfSumOfSquares of an expansion": lambda new, m, k, p: ops.HalfSumOfSquares(ops.Matexpand(new.any(), (m, k))),
+    "HalfSumOfSquares of a transpose": lambda new, m, k, p: ops.HalfSumOfSquares(
+        ops.Transpose(new.any(m, k))
+    ),
+    "HalfSumOfSquares of a slice": lambda new, m, k, p: ops.HalfSumOfSquares(
+        ops.Columns(new.any(m, k), 1, k)
+    ),
+    "HalfSumOfSquares of an expansion": lambda new, m, k, p: ops.HalfSumOfSquares(
+        ops.Matexpand(new.any(), (m, k))
+    ),
     "LogSoftmax": lambda new, m, k, p: ops.LogSoftmax(new.any(m, k)),
     "LogSoftmax of a transpose": lambda new, m, k, p: ops.LogSoftmax(ops.Transpose(new.any(k, m))),
     "LogSoftmaxGradient": lambda new, m, k, p: ops.LogSoftmaxGradient(new.any(m, k), new.any(m, k)),

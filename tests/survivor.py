@@ -88,7 +88,9 @@ def main() -> None:
     draw = random.Random(seed)
     # Figures have no part in what is kept, and take seconds.
     plots.draw_figures = lambda results: {}
-    measure(points_of(sweep_config(SWEEP))[0])  # what is loaded late is loaded now, and not in each child
+    measure(
+        points_of(sweep_config(SWEEP))[0]
+    )  # what is loaded late is loaded now, and not in each child
     counts = {"kills": 0, "kills_with_rows": 0, "finished": 0, "most_starts": 0}
     number = starts = 0
     while counts["kills"] < kills or starts:

@@ -27,8 +27,16 @@ SMALL: dict[str, Any] = {
     "memory": ["1KiB", "64KiB"],
     "studies": {
         "gelu": {"network": {"activation": "gelu"}, "grid": {"n": [1, 2, 4], "d": [2], "b": [16]}},
-        "layers": {"network": {"activation": ["tanh", "gelu"]}, "grid": {"n": 4, "d": [3], "b": 5}, "modes": ["only"]},
-        "micro_batches": {"grid": {"n": 3, "d": 2, "b": 12}, "modes": ["full"], "micro_batches": [1, 2, 3, 4, 6, 12]},
+        "layers": {
+            "network": {"activation": ["tanh", "gelu"]},
+            "grid": {"n": 4, "d": [3], "b": 5},
+            "modes": ["only"],
+        },
+        "micro_batches": {
+            "grid": {"n": 3, "d": 2, "b": 12},
+            "modes": ["full"],
+            "micro_batches": [1, 2, 3, 4, 6, 12],
+        },
     },
 }
 
@@ -49,7 +57,9 @@ def with_scale(results: Results) -> Results:
     scale["repeats"] = 5
     for phase in ("forward", "recompute", "backward"):
         scale[f"wall_ns_{phase}"] = (scale[f"ops_{phase}"].astype(float) * 2).astype("Float64")
-        scale[f"wall_ns_{phase}_spread"] = (scale[f"ops_{phase}"].astype(float) * 0.1).astype("Float64")
+        scale[f"wall_ns_{phase}_spread"] = (scale[f"ops_{phase}"].astype(float) * 0.1).astype(
+            "Float64"
+        )
     scale["baseline_rss_bytes"] = pd.array([1000] * len(scale), dtype="Int64")
     scale["peak_rss_bytes"] = scale["baseline_rss_bytes"] + scale["peak_bytes"] * 2
     return replace(results, scale=scale)

@@ -47,8 +47,14 @@ def both(step: Callable[[], Any], op: str) -> tuple[Profile, Profile]:
 def lstm(steps: int, batch: int, inner: int, hidden: int, bias: bool) -> Callable[[], Any]:
     """An LSTM whose every result is used, and every argument differentiated."""
     model = nn.LSTM(inner, hidden, bias=bias)
-    x, h, c = (torch.randn(shape, requires_grad=True) for shape in ((steps, batch, inner), (1, batch, hidden), (1, batch, hidden)))
-    seeds = [torch.ones(shape) for shape in ((steps, batch, hidden), (1, batch, hidden), (1, batch, hidden))]
+    x, h, c = (
+        torch.randn(shape, requires_grad=True)
+        for shape in ((steps, batch, inner), (1, batch, hidden), (1, batch, hidden))
+    )
+    seeds = [
+        torch.ones(shape)
+        for shape in ((steps, batch, hidden), (1, batch, hidden), (1, batch, hidden))
+    ]
 
     def step() -> None:
         out, (last, cell) = model(x, (h, c))
@@ -58,9 +64,12 @@ def lstm(steps: int, batch: int, inner: int, hidden: int, bias: bool) -> Callabl
 
 
 @pytest.mark.parametrize(
-    ("steps", "batch", "inner", "hidden", "bias"), [(1, 1, 1, 1, True), (3, 2, 4, 5, True), (2, 3, 5, 4, False), (7, 4, 3, 2, True)]
+    ("steps", "batch", "inner", "hidden", "bias"),
+    [(1, 1, 1, 1, True), (3, 2, 4, 5, True), (2, 3, 5, 4, False), (7, 4, 3, 2, True)],
 )
-def test_an_lstm_costs_what_its_ops_cost(steps: int, batch: int, inner: int, hidden: int, bias: bool) -> None:
+def test_an_lstm_costs_what_its_ops_cost(
+    steps: int, batch: int, inner: int, hidden: int, bias: bool
+) -> None:
     """oneDNN's LSTM, forward and backward, counts what PyTorch's own ops count for the same layer, with every kind and matmul flop."""
     fused, plain = both(lstm(steps, batch, inner, hidden, bias), "mkldnn_rnn_layer")
     assert fused.ops_by_phase["forward"] == plain.ops_by_phase["forward"]
@@ -80,7 +89,9 @@ def as_inference_does(plain: Cost) -> Cost:
 @pytest.mark.parametrize(("activation", "first"), [("gelu", False), ("relu", True)])
 def test_an_encoder_layer_costs_what_its_ops_cost(activation: str, first: bool) -> None:
     """The encoder layer that inference takes counts what its ops count."""
-    model = nn.TransformerEncoderLayer(WIDTH, HEADS, 20, activation=activation, norm_first=first, batch_first=True).eval()
+    model = nn.TransformerEncoderLayer(
+        WIDTH, HEADS, 20, activation=activation, norm_first=first, batch_first=True
+    ).eval()
     x = torch.randn(BATCH, ROWS, WIDTH)
 
     def step() -> torch.Tensor:
@@ -107,14 +118,22 @@ def test_attention_costs_what_its_ops_cost() -> None:
     fused, plain = both(step(False), "_native_multi_head_attention")
     assert fused.ops == as_inference_does(plain.ops)
     wanted, _ = both(step(True), "_native_multi_head_attention")
-    assert wanted.ops == fused.ops + Cost(multiplications=BATCH * ROWS * ROWS, additions=BATCH * ROWS * ROWS * (HEADS - 1))
+    assert wanted.ops == fused.ops + Cost(
+        multiplications=BATCH * ROWS * ROWS, additions=BATCH * ROWS * ROWS * (HEADS - 1)
+    )
 
 
 def test_a_wrong_row_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row that forgets the biases disagrees with the ops."""
     right = TABLE["mkldnn_rnn_layer"]
-    monkeypatch.setitem(TABLE, "mkldnn_rnn_layer", lambda call: right(Call((*call.args[:12], False, *call.args[13:]), {}, call.results)))
-    monkeypatch.setattr("profiler.pytorch.interpret.counts_of", counts_of.__wrapped__)  # which remembers nothing
+    monkeypatch.setitem(
+        TABLE,
+        "mkldnn_rnn_layer",
+        lambda call: right(Call((*call.args[:12], False, *call.args[13:]), {}, call.results)),
+    )
+    monkeypatch.setattr(
+        "profiler.pytorch.interpret.counts_of", counts_of.__wrapped__
+    )  # which remembers nothing
     fused, plain = both(lstm(3, 2, 4, 5, True), "mkldnn_rnn_layer")
     assert fused.ops_by_phase["forward"] != plain.ops_by_phase["forward"]
 
@@ -135,4 +154,6 @@ def test_a_search_by_halves(boundaries: int) -> None:
 
 def test_a_complex_number_of_a_length_and_an_angle() -> None:
     """r·cos φ and r·sin φ: two products and two elementary functions for each."""
-    assert cost_of("polar", Call(((5,), (5,)), {}, ((5,),))) == Cost(multiplications=10, elementary=10)
+    assert cost_of("polar", Call(((5,), (5,)), {}, ((5,),))) == Cost(
+        multiplications=10, elementary=10
+    )

@@ -52,13 +52,19 @@ from profiler.counter import count_operations
 from tests.graphs import RandomGraph, graphs, schedules
 
 RANDOM = settings(
-    max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=120,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 
 def close(found: Any, expected: Any) -> bool:
     """Whether two values are equal to rounding, relative to the greatest element."""
-    a, b = torch.as_tensor(found, dtype=torch.float64), torch.as_tensor(expected, dtype=torch.float64)
+    a, b = (
+        torch.as_tensor(found, dtype=torch.float64),
+        torch.as_tensor(expected, dtype=torch.float64),
+    )
     return a.shape == b.shape and bool(((a - b).abs() <= 1e-8 * (1 + b.abs().max())).all())
 
 
@@ -68,10 +74,17 @@ def by_autograd(graph: RandomGraph) -> list[torch.Tensor]:
     for value in values:
         value.requires_grad_(True)
     forward_algorithm(graph.loss)
-    found = torch.autograd.grad(graph.loss.result, values, allow_unused=True) if graph.loss.result.requires_grad else [None] * len(values)
+    found = (
+        torch.autograd.grad(graph.loss.result, values, allow_unused=True)
+        if graph.loss.result.requires_grad
+        else [None] * len(values)
+    )
     for value in values:
         value.requires_grad_(False)
-    return [torch.zeros_like(value) if gradient is None else gradient for value, gradient in zip(values, found, strict=True)]
+    return [
+        torch.zeros_like(value) if gradient is None else gradient
+        for value, gradient in zip(values, found, strict=True)
+    ]
 
 
 @RANDOM
@@ -110,9 +123,20 @@ def test_random_graphs_differentiated_twice(graph: RandomGraph) -> None:
     """The gradients of half the squared norm of the gradients are witnessed too, and are PyTorch's."""
     values = [leaf.value.requires_grad_(True) for leaf in graph.wrt]
     forward_algorithm(graph.loss)
-    first = torch.autograd.grad(graph.loss.result, values, create_graph=True, allow_unused=True) if graph.loss.result.requires_grad else []
-    norm = sum((0.5 * (gradient * gradient).sum() for gradient in first if gradient is not None), torch.zeros((), dtype=torch.float64))
-    found = torch.autograd.grad(norm, values, allow_unused=True) if norm.requires_grad else [None] * len(values)
+    first = (
+        torch.autograd.grad(graph.loss.result, values, create_graph=True, allow_unused=True)
+        if graph.loss.result.requires_grad
+        else []
+    )
+    norm = sum(
+        (0.5 * (gradient * gradient).sum() for gradient in first if gradient is not None),
+        torch.zeros((), dtype=torch.float64),
+    )
+    found = (
+        torch.autograd.grad(norm, values, allow_unused=True)
+        if norm.requires_grad
+        else [None] * len(values)
+    )
     for value in values:
         value.requires_grad_(False)
 
@@ -128,7 +152,10 @@ def test_random_graphs_differentiated_twice(graph: RandomGraph) -> None:
     assert close(value, norm.detach())
     ours = dict(zip(wrt, seconds, strict=True))
     for leaf, expected in zip(graph.wrt, found, strict=True):
-        assert close(ours.get(leaf, torch.zeros_like(leaf.value)), torch.zeros_like(leaf.value) if expected is None else expected)
+        assert close(
+            ours.get(leaf, torch.zeros_like(leaf.value)),
+            torch.zeros_like(leaf.value) if expected is None else expected,
+        )
     audit_storages(program, schedule).raise_if_wrong()
     audit_scalars(program, schedule, results=[value, *seconds]).raise_if_wrong()
 
@@ -159,7 +186,10 @@ def test_scalars_without_values() -> None:
     audit_scalars(program).raise_if_wrong()
     order = np.array([0, *range(len(program.instructions))])
     by_phase = count_by_scalars(program, replace(StoreAll()(program), order=order))
-    assert by_phase == {**count_by_scalars(program), "recompute": program.instructions[0].op.cost(Spec((5, 5), None), Spec((5, 4), None))}
+    assert by_phase == {
+        **count_by_scalars(program),
+        "recompute": program.instructions[0].op.cost(Spec((5, 5), None), Spec((5, 4), None)),
+    }
     with pytest.raises(GraphError):
         audit_storages(program, StoreAll()(program))
 
@@ -176,17 +206,33 @@ def test_every_operation_of_a_scalar_counts() -> None:
     """Each operator and function of a counting scalar is noted once, in the kind that the convention says."""
     tally = Tally()
     x, y = CountingScalar(0.5, tally), CountingScalar(2.0, tally)
-    assert [(x + y).value, (1 + y).value, (x - y).value, (1 - y).value, (-x).value] == [2.5, 3.0, -1.5, -1.0, -0.5]
+    assert [(x + y).value, (1 + y).value, (x - y).value, (1 - y).value, (-x).value] == [
+        2.5,
+        3.0,
+        -1.5,
+        -1.0,
+        -0.5,
+    ]
     assert tally.take().additions == 5
     assert [(x * y).value, (3 * y).value, (x / y).value, (3 / y).value] == [1.0, 6.0, 0.25, 1.5]
     assert tally.take().multiplications == 4
-    assert [x < y, x <= y, x > y, x >= y, x == y, x != y, x > 0.1] == [True, True, False, False, False, True, True]
+    assert [x < y, x <= y, x > y, x >= y, x == y, x != y, x > 0.1] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        True,
+        True,
+    ]
     assert tally.take().comparisons == 7
     assert [(x**2).value, (2**y).value] == [0.25, 4.0]
     functions = [x.exp(), x.log(), x.tanh(), x.erf(), x.sigmoid(), x.sqrt()]
     point = torch.tensor(0.5, dtype=torch.float64)
     expected = [point.exp(), point.log(), point.tanh(), point.erf(), point.sigmoid(), point.sqrt()]
-    assert [function.value for function in functions] == pytest.approx([float(value) for value in expected])
+    assert [function.value for function in functions] == pytest.approx(
+        [float(value) for value in expected]
+    )
     counts = tally.take()
     assert counts.elementary == counts.total == 8
     with pytest.raises(TypeError):
@@ -201,7 +247,11 @@ def test_the_tracker_sees_births_deaths_and_growth() -> None:
     with StorageTracker([given]) as tracker:
         product = given * 2
         view = product.t()
-        assert (tracker.live_bytes, tracker.identity(view), tracker.identity(given)) == (48, tracker.identity(product), -1)
+        assert (tracker.live_bytes, tracker.identity(view), tracker.identity(given)) == (
+            48,
+            tracker.identity(product),
+            -1,
+        )
         del product
         assert tracker.live_bytes == 48
         tracker.mark()
@@ -294,7 +344,9 @@ def late(cleared: dict[int, Any]) -> dict[int, Any]:
 
 
 @pytest.mark.parametrize("change", [forgetting, late])
-def test_an_executor_that_drops_late_is_caught(change: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_executor_that_drops_late_is_caught(
+    change: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An executor that forgets to drop a value, or drops it a step too late, holds more than the ledger says, step and node named."""
     program = chain()
     schedule = StoreAll()(program)
@@ -308,7 +360,9 @@ def test_an_executor_that_drops_late_is_caught(change: Any, monkeypatch: pytest.
 
 def test_an_executor_that_notes_wrong_bytes_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes that are noted otherwise than the specs say are reported, though the storages themselves are right."""
-    monkeypatch.setattr(Executable, "_sizes", lambda self, noted: np.array([nbytes + 8 for nbytes in noted]))
+    monkeypatch.setattr(
+        Executable, "_sizes", lambda self, noted: np.array([nbytes + 8 for nbytes in noted])
+    )
     program = chain()
     report = audit_storages(program, StoreAll()(program))
     assert str(report.first_mismatch).startswith("the bytes that the execution noted")
@@ -321,7 +375,9 @@ def test_a_program_with_a_wrong_buffer_is_caught() -> None:
     program = linearize([Matsum(Add(Transpose(first), second))])
     values = list(program.values)
     of_transpose = next(i for i, value in enumerate(values) if type(value.source) is Transpose)
-    values[of_transpose] = values[of_transpose]._replace(buffer=next(i for i, value in enumerate(values) if value.source is second))
+    values[of_transpose] = values[of_transpose]._replace(
+        buffer=next(i for i, value in enumerate(values) if value.source is second)
+    )
     wrong = replace(program, values=tuple(values))
     report = audit_storages(wrong, StoreAll()(wrong))
     assert "declared in a buffer of Tanh, computed in another" in str(report.first_mismatch)

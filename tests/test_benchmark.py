@@ -25,7 +25,9 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every benchmark on shapes that take no time, a few rounds each."""
     monkeypatch.setattr(steps, "SHAPES", (TINY,))
     monkeypatch.setattr(steps, "rounds_for", lambda shape: 3)
-    monkeypatch.setattr(steps, "_compiled", lambda chain: None)  # a compiler takes ten seconds to begin
+    monkeypatch.setattr(
+        steps, "_compiled", lambda chain: None
+    )  # a compiler takes ten seconds to begin
     monkeypatch.setattr(tools, "SHAPES", (TINY,))
     monkeypatch.setattr(checkpoints, "SHAPE", (9, 4, 8))
     monkeypatch.setattr(checkpoints, "SEGMENTS", 3)
@@ -39,7 +41,9 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("tiny")
-def test_the_command_writes_a_table_a_csv_and_a_figure(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_a_table_a_csv_and_a_figure(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Without a name all benchmarks are run; each row has a median, a spread and its ratio to a row of its own comparison."""
     benchmark.main(["--out", str(tmp_path)])
     frame = pd.read_csv(tmp_path / "benchmark.csv")
@@ -50,7 +54,15 @@ def test_the_command_writes_a_table_a_csv_and_a_figure(tmp_path: Path, capfd: py
         assert group.loc[group["what"] == baseline, "ratio"].tolist() == [1.0]
     assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
     printed = capfd.readouterr().out
-    for word in ("instrumented", "profile_step", "checkpoint_sequential", "predict_grid", "pyrevolve", KERNELS, PRODUCTS):
+    for word in (
+        "instrumented",
+        "profile_step",
+        "checkpoint_sequential",
+        "predict_grid",
+        "pyrevolve",
+        KERNELS,
+        PRODUCTS,
+    ):
         assert word in printed
 
 
@@ -58,8 +70,12 @@ def test_the_command_writes_a_table_a_csv_and_a_figure(tmp_path: Path, capfd: py
 def test_a_checkpointed_step_of_ours_takes_no_more_memory_than_pytorchs() -> None:
     """The plans that are timed against checkpoint_sequential have at most its measured peak."""
     rows = {row["what"]: row for row in BENCHMARKS["checkpointing"]()}
-    theirs = next(row["peak_bytes"] for what, row in rows.items() if what.startswith("checkpoint_sequential"))
-    ours = [row["peak_bytes"] for what, row in rows.items() if re.match("the fastest|uniform", what)]
+    theirs = next(
+        row["peak_bytes"] for what, row in rows.items() if what.startswith("checkpoint_sequential")
+    )
+    ours = [
+        row["peak_bytes"] for what, row in rows.items() if re.match("the fastest|uniform", what)
+    ]
     assert len(ours) == 2
     assert max(ours) <= theirs
 
@@ -78,7 +94,9 @@ def test_every_step_runs_once_a_round_in_turn() -> None:
     """Steps alternate, each round begins with another one, and one thread is used and given back."""
     ran: list[tuple[str, int]] = []
     threads = torch.get_num_threads()
-    made: dict[str, Callable[[], Any]] = {name: lambda name=name: ran.append((name, torch.get_num_threads())) for name in "abc"}  # type: ignore[misc]
+    made: dict[str, Callable[[], Any]] = {
+        name: lambda name=name: ran.append((name, torch.get_num_threads())) for name in "abc"
+    }  # type: ignore[misc]
     timings = alternate(made, rounds=3, warm_up=1)
     assert "".join(name for name, _ in ran) == "abc" + "abc" + "bca" + "cab"
     assert {used for _, used in ran[3:]} == {1}
@@ -93,4 +111,7 @@ def test_an_unknown_benchmark_is_told(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit) as left:
         benchmark.main(["stepp"])
     assert left.value.code == 2
-    assert capsys.readouterr().err.strip() == f"error: benchmark 'stepp'; expected any of {', '.join(benchmark.NAMES)}"
+    assert (
+        capsys.readouterr().err.strip()
+        == f"error: benchmark 'stepp'; expected any of {', '.join(benchmark.NAMES)}"
+    )

@@ -54,7 +54,9 @@ def run(order: Iterable[Move], n: int) -> tuple[int, int]:
 
     def require(condition: bool) -> None:
         if not condition:
-            raise IllegalOrder(f"{action.name} {start} {stop}, working state {working}, held {sorted(held)}, {left} steps left")
+            raise IllegalOrder(
+                f"{action.name} {start} {stop}, working state {working}, held {sorted(held)}, {left} steps left"
+            )
 
     working: int | None = 0
     held: set[int] = set()
@@ -106,7 +108,9 @@ def fewest_by_search(n: int, s: int) -> int:
         left, working, held = here
         if left == 0:
             return cost[here]
-        free = [(left, state, held) for state in held] + [(left, working, held - {state}) for state in held]
+        free = [(left, state, held) for state in held] + [
+            (left, working, held - {state}) for state in held
+        ]
         if working >= 0 and len(held) < s:
             free.append((left, working, held | {working}))
         if working == left - 1:
@@ -132,7 +136,12 @@ def test_closed_form_solves_the_recurrence() -> None:
         for s in range(1, 9):
             assert advances(n, s) == recurrence(n, s)
             if n > 1:
-                tried = [j for j in range(1, n) if j + recurrence(n - j, min(s, n - 1) - 1) + recurrence(j, s) == recurrence(n, s)]
+                tried = [
+                    j
+                    for j in range(1, n)
+                    if j + recurrence(n - j, min(s, n - 1) - 1) + recurrence(j, s)
+                    == recurrence(n, s)
+                ]
                 assert list(optimal_splits(n, s)) == tried
 
 
@@ -148,7 +157,9 @@ def test_beta_at_its_borders() -> None:
     assert [beta(3, r) for r in range(-1, 4)] == [0, 1, 4, 10, 20]
     assert [beta(s, 3) for s in range(-1, 4)] == [0, 1, 4, 10, 20]
     assert beta(-1, -1) == 0
-    assert all(beta(s, r) == beta(s, r - 1) + beta(s - 1, r) for s in range(1, 12) for r in range(1, 12))
+    assert all(
+        beta(s, r) == beta(s, r - 1) + beta(s - 1, r) for s in range(1, 12) for r in range(1, 12)
+    )
 
 
 def test_more_snapshots_than_steps_help_nothing() -> None:
@@ -205,15 +216,27 @@ def test_a_worked_example() -> None:
     """Four steps and two snapshots: t = 4, where 3 snapshots would need 3 and one would need 6."""
     advance, snapshot, reverse = Action.ADVANCE, Action.SNAPSHOT, Action.REVERSE
     assert list(binomial_actions(4, 2, longest)) == [
-        *((snapshot, 0, 0), (advance, 0, 2), (snapshot, 2, 2), (advance, 2, 3), (reverse, 3, 4), (reverse, 2, 3)),
+        *(
+            (snapshot, 0, 0),
+            (advance, 0, 2),
+            (snapshot, 2, 2),
+            (advance, 2, 3),
+            (reverse, 3, 4),
+            (reverse, 2, 3),
+        ),
         *((advance, 0, 1), (reverse, 1, 2), (reverse, 0, 1)),
     ]
 
 
 def test_order_is_a_stream() -> None:
     """The first actions of a billion steps come at once, and as many snapshots as steps nest no deeper."""
-    assert list(islice(binomial_actions(10**9, 50), 2)) == [(Action.SNAPSHOT, 0, 0), (Action.ADVANCE, 0, optimal_splits(10**9, 50)[0])]
-    assert sum(action is Action.REVERSE for action, _, _ in binomial_actions(20_000, 10_000)) == 20_000
+    assert list(islice(binomial_actions(10**9, 50), 2)) == [
+        (Action.SNAPSHOT, 0, 0),
+        (Action.ADVANCE, 0, optimal_splits(10**9, 50)[0]),
+    ]
+    assert (
+        sum(action is Action.REVERSE for action, _, _ in binomial_actions(20_000, 10_000)) == 20_000
+    )
 
 
 def test_schedule_is_the_order_in_an_array() -> None:
@@ -221,7 +244,9 @@ def test_schedule_is_the_order_in_an_array() -> None:
     for n, s in [(1, 1), (2, 1), (9, 8), (20, 3), (500, 6)]:
         for split in (shortest, longest):
             rows = binomial_schedule(n, s, split)
-            assert [(Action(action), start, stop) for action, start, stop in rows.tolist()] == list(binomial_actions(n, s, split))
+            assert [(Action(action), start, stop) for action, start, stop in rows.tolist()] == list(
+                binomial_actions(n, s, split)
+            )
     with pytest.raises(ValueError, match="read-only"):
         rows[0, 0] = Action.REVERSE
 
@@ -257,7 +282,9 @@ def segmented(n: int, segments: int) -> list[Move]:
     for start, end in pairwise(starts[:-1]):
         order += [(Action.SNAPSHOT, start, start), (Action.ADVANCE, start, end)]
     for start, end in reversed(list(pairwise(starts))):
-        states = range(start, end - 1)  # all of the segment but the state from which its last step is reversed
+        states = range(
+            start, end - 1
+        )  # all of the segment but the state from which its last step is reversed
         for state in states:
             order += [(Action.SNAPSHOT, state, state)] if end == n or state > start else []
             order.append((Action.ADVANCE, state, state + 1))
@@ -281,9 +308,16 @@ def test_segments_and_snapshots() -> None:
                 conventions.snapshots_to_segments(n, min(held.values()) - 1)
 
 
-@pytest.mark.parametrize("function", [advances, repetitions, optimal_splits, binomial_actions, binomial_schedule])
-@pytest.mark.parametrize(("n", "s", "name"), [(0, 1, "n"), (-3, 2, "n"), (1, 0, "s"), (2.0, 1, "n"), (5, "3", "s"), (5, True, "s")])
-def test_bad_numbers_are_refused_at_once(function: Callable[[object, object], object], n: object, s: object, name: str) -> None:
+@pytest.mark.parametrize(
+    "function", [advances, repetitions, optimal_splits, binomial_actions, binomial_schedule]
+)
+@pytest.mark.parametrize(
+    ("n", "s", "name"),
+    [(0, 1, "n"), (-3, 2, "n"), (1, 0, "s"), (2.0, 1, "n"), (5, "3", "s"), (5, True, "s")],
+)
+def test_bad_numbers_are_refused_at_once(
+    function: Callable[[object, object], object], n: object, s: object, name: str
+) -> None:
     """What is not a whole number of at least 1 is named in one line, also by a schedule of which nothing was taken yet."""
     with pytest.raises(PlannerError, match=rf"^{name} = .* at least 1 .*give {name} ≥ 1$"):
         function(n, s)

@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 from autodiff import PlannerError, networks, parse_planner
 from experiments import job
 from experiments.capacity import capacity_of, largest
-from experiments.capacity_table import ANY_PLAN, CAPACITY, CAPACITY_COLUMNS, capacities_of, read_capacity
+from experiments.capacity_table import (
+    ANY_PLAN,
+    CAPACITY,
+    CAPACITY_COLUMNS,
+    capacities_of,
+    read_capacity,
+)
 from experiments.config import sweep_config
 from experiments.errors import ConfigError
 from experiments.figures.capacity import draw_capacity
@@ -48,9 +54,15 @@ def needed(row: dict[str, Any], b: int) -> int | None:
     network = networks.chain(row["n"], row["d"], b, activation=row["activation"])
     program = program_of_mode(network, row["mode"])
     given_bytes = sum(program.values[value].spec.nbytes for value in program.given)
-    name = row["planner"] if row["planner"] != ANY_PLAN else f"revolve(max_bytes={row['memory_bytes'] - given_bytes})"
+    name = (
+        row["planner"]
+        if row["planner"] != ANY_PLAN
+        else f"revolve(max_bytes={row['memory_bytes'] - given_bytes})"
+    )
     try:
-        step = profile(program, planner=parse_planner(name) if row["mode"] == "checkpointed" else None)
+        step = profile(
+            program, planner=parse_planner(name) if row["mode"] == "checkpointed" else None
+        )
     except PlannerError:
         return None
     return step.peak_bytes + step.parameter_bytes + step.input_bytes
@@ -81,13 +93,23 @@ def test_what_does_not_fit_says_why(capacity: pd.DataFrame) -> None:
     """Where not even one example fits there is a reason, with the weights and the peak in it."""
     none = capacity[capacity["memory_bytes"] == 1024]
     assert (none["b"] == 0).all()
-    assert none.loc[none["planner"] != ANY_PLAN, "reason"].str.contains("weights of 1.5 KiB and a peak of").all()
-    assert none.loc[none["planner"] == ANY_PLAN, "reason"].str.contains("no plan of a batch of 1 fits into 1 KiB").all()
+    assert (
+        none.loc[none["planner"] != ANY_PLAN, "reason"]
+        .str.contains("weights of 1.5 KiB and a peak of")
+        .all()
+    )
+    assert (
+        none.loc[none["planner"] == ANY_PLAN, "reason"]
+        .str.contains("no plan of a batch of 1 fits into 1 KiB")
+        .all()
+    )
     assert (capacity.loc[capacity["b"] > 0, "reason"] == "").all()
 
 
 @given(st.integers(1, 3000), st.integers(0, 3000), st.integers(1, 3000))
-def test_the_search_finds_the_last_that_fits_from_any_guess(most: int, last: int, guess: int) -> None:
+def test_the_search_finds_the_last_that_fits_from_any_guess(
+    most: int, last: int, guess: int
+) -> None:
     """Wherever it sets out, the search ends at the same batch, and asks few times."""
     asked: list[int] = []
 
@@ -111,7 +133,13 @@ def test_a_search_that_sets_out_well_asks_twice() -> None:
 def test_a_planner_that_raises_has_its_reason_in_its_row() -> None:
     """A planner of a user's own that fails for a shape does not cost the other rows."""
     config = sweep_config(
-        {**SMALL, "planners": ["uniform", "tests.test_shapes:Fussy()"], "network": {}, "memory": 20000, "grid": {"n": 6, "d": 9, "b": 4}}
+        {
+            **SMALL,
+            "planners": ["uniform", "tests.test_shapes:Fussy()"],
+            "network": {},
+            "memory": 20000,
+            "grid": {"n": 6, "d": 9, "b": 4},
+        }
     )
     rows = capacity_of(config).set_index("planner")
     assert rows.loc["tests.test_shapes:Fussy", "reason"] == "RuntimeError: not nine"
@@ -153,12 +181,16 @@ def test_the_report_tells_what_fits(finished: Path, capacity: pd.DataFrame) -> N
     assert (finished / "figures" / "capacity.png").exists()
 
 
-def test_damage_to_the_table_costs_the_damaged_lines_alone(finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damage_to_the_table_costs_the_damaged_lines_alone(
+    finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """A torn line, a word for a number and a row without its numbers are passed over; a file that is no table is passed over whole."""
     lines = (finished / CAPACITY).read_text().splitlines(keepends=True)
     whole = len(lines) - 1
     torn = lines[2].replace(",no_grad,", ",no_grad", 1)
-    (tmp_path / CAPACITY).write_text("".join([lines[0], lines[1], torn, lines[3].replace(",6,", ",six,", 1), *lines[4:]]))
+    (tmp_path / CAPACITY).write_text(
+        "".join([lines[0], lines[1], torn, lines[3].replace(",6,", ",six,", 1), *lines[4:]])
+    )
     assert len(read_capacity([tmp_path])) in (whole - 2, whole - 1)
     assert "passed over" in caplog.text
     for rubbish in ("", "a,b\n1,2\n", "\0\0\0", '"' * 7):
@@ -171,14 +203,30 @@ def test_a_report_is_made_again_with_its_capacity(finished: Path) -> None:
     """The section is there again when the report is made again from the files."""
     before = (finished / "report.html").read_text()
     publish_again(finished)
-    assert (finished / "report.html").read_text().count('id="fits"') == before.count('id="fits"') == 1
+    assert (
+        (finished / "report.html").read_text().count('id="fits"') == before.count('id="fits"') == 1
+    )
 
 
 def test_words_say_what_recomputing_gains_or_that_it_gains_nothing(capacity: pd.DataFrame) -> None:
     """The sentence names the largest batch, how many times full's it is, and by which plan; where none gains, it says so."""
     row = dict(capacity.iloc[0])
-    row |= {"mode": "full", "planner": "store_all", "b": 10, "peak_bytes": 1, "parameter_bytes": 2**20, "ops": 100, "ops_recompute": 0}
-    more = row | {"mode": "checkpointed", "planner": "uniform", "b": 40, "ops": 500, "ops_recompute": 100}
+    row |= {
+        "mode": "full",
+        "planner": "store_all",
+        "b": 10,
+        "peak_bytes": 1,
+        "parameter_bytes": 2**20,
+        "ops": 100,
+        "ops_recompute": 0,
+    }
+    more = row | {
+        "mode": "checkpointed",
+        "planner": "uniform",
+        "b": 40,
+        "ops": 500,
+        "ops_recompute": 100,
+    }
     told = capacities_of(pd.DataFrame([row, more]))[0].sentences[0]
     assert told == (
         "Keeping everything holds a batch of 10; the most is 40 (4 times as many), by uniform, √n segments, for 25 % more operations an example. "
@@ -202,14 +250,27 @@ def test_the_figure_has_a_mark_for_each_batch_and_says_the_gain(finished: Path) 
     panels = drawing.figure.axes
     assert len(panels) == 4
     assert "times as large a batch as keeping everything" in drawing.title
-    drawn = {round(float(x)) for axes in panels for line in axes.lines if line.get_marker() not in ("", "None") for x in line.get_xdata()}
+    drawn = {
+        round(float(x))
+        for axes in panels
+        for line in axes.lines
+        if line.get_marker() not in ("", "None")
+        for x in line.get_xdata()
+    }
     assert drawn == {int(b) for b in results.capacity["b"] if b}
 
 
 def test_the_preset_of_published_shapes_runs(tmp_path: Path) -> None:
     """`experiment=large`, with two shapes, one memory and one planner, ends well with its table and its report."""
     fewer = [f"studies.{name}=null" for name in ("GPT-2-XL", "LLaMA-65B", "Gopher", "PaLM-540B")]
-    code, _, err = run_main("experiment=large", "memory=80GiB", "planners=[uniform]", *fewer, f"hydra.run.dir={tmp_path}/run", cwd=tmp_path)
+    code, _, err = run_main(
+        "experiment=large",
+        "memory=80GiB",
+        "planners=[uniform]",
+        *fewer,
+        f"hydra.run.dir={tmp_path}/run",
+        cwd=tmp_path,
+    )
     assert (code, err) == (0, "")
     rows = read_results(tmp_path / "run")
     assert (rows.results["peak_bytes"] == rows.results["theory_peak_bytes"]).all()

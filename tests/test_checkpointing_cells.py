@@ -75,7 +75,9 @@ def test_what_the_backward_part_reads_decides_what_a_cell_needs() -> None:
     for activation in ("tanh", "gelu"):
         network = networks.chain(3, 3, 4, activation=activation, values=False)
         cells = find_cells(program_of(network.loss, network.weights))
-        labels[activation] = [[cells.program.label(value) for value in needs] for needs in cells.needs]
+        labels[activation] = [
+            [cells.program.label(value) for value in needs] for needs in cells.needs
+        ]
     assert labels["tanh"] == [[], ["x_2"], ["x_3", "x_4"]]
     assert labels["gelu"] == [["z_1"], ["x_2", "z_2"], ["x_3", "z_3"]]
 
@@ -97,7 +99,11 @@ def test_a_residual_block_is_one_cell() -> None:
     pairs = list(zip(weights(8)[::2], weights(8)[1::2], strict=True))
     for i, (inner, outer) in enumerate(pairs, 1):
         x = named(f"x_{i + 1}", x + outer @ (inner @ x).tanh())
-    assert starts(find_cells(program_of(Matsum(x), [one for pair in pairs for one in pair]))) == ["x_2", "x_3", "x_4"]
+    assert starts(find_cells(program_of(Matsum(x), [one for pair in pairs for one in pair]))) == [
+        "x_2",
+        "x_3",
+        "x_4",
+    ]
 
 
 def test_data_that_every_cell_reads_breaks_nothing() -> None:
@@ -124,7 +130,13 @@ def test_widths_may_differ() -> None:
 def no_chain(loss: ComputationNode, wrt: list[Leaf], *named_in_it: str) -> None:
     """Every planner that cuts refuses the program, in one line with these names."""
     program = program_of(loss, wrt)
-    for planner in (RecomputeAll(), Uniform(2), Revolve(2), Revolve(max_bytes=10**9), Revolve(max_ops_ratio=2)):
+    for planner in (
+        RecomputeAll(),
+        Uniform(2),
+        Revolve(2),
+        Revolve(max_bytes=10**9),
+        Revolve(max_ops_ratio=2),
+    ):
         with pytest.raises(PlannerError) as refused:
             planner(program)
         assert "\n" not in str(refused.value)
@@ -169,7 +181,9 @@ def test_what_is_made_ready_beside_the_chain_breaks_nothing() -> None:
         schedule = planner(program)
         check_schedule(program, schedule)
         for value in cells.shared:
-            assert [program.instructions[i].writes for i in schedule.order.tolist()].count((value,)) == 1
+            assert [program.instructions[i].writes for i in schedule.order.tolist()].count(
+                (value,)
+            ) == 1
 
 
 def test_a_norm_that_is_written_out_starts_its_cell() -> None:
@@ -187,7 +201,12 @@ def test_a_stretch_without_a_product_is_no_cell() -> None:
     x: Any = leaf("x_1", 3, 4, role="input")
     for i in range(4):
         x = named(f"y_{i + 2}", (named(f"x_{i + 2}", (own[i] @ x).tanh()) * scales[i]).tanh())
-    assert starts(find_cells(program_of(Matsum(x), [*own, *scales]))) == ["x_2", "x_3", "x_4", "x_5"]
+    assert starts(find_cells(program_of(Matsum(x), [*own, *scales]))) == [
+        "x_2",
+        "x_3",
+        "x_4",
+        "x_5",
+    ]
     x = leaf("x_1", 3, 4, role="input")
     for i, scale in enumerate(scales):
         x = named(f"x_{i + 2}", (x * scale).tanh())
@@ -220,7 +239,9 @@ def test_two_towers_are_no_chain() -> None:
     towers: list[Any] = [data, data]
     for side in (0, 1):
         for i, weight in enumerate(own[3 * side : 3 * side + 3], 1):
-            towers[side] = named(f"t{side}_{i}", named(f"p{side}_{i}", weight @ towers[side]).tanh())
+            towers[side] = named(
+                f"t{side}_{i}", named(f"p{side}_{i}", weight @ towers[side]).tanh()
+            )
     no_chain(Matsum(towers[0] + towers[1]), own, "p1_1", "p1_2", "t0_2")
 
 
@@ -228,7 +249,9 @@ def test_micro_batches_are_no_chain() -> None:
     """Slices of a batch with their gradients in between: the first that comes after a gradient is named."""
     network = networks.chain(4, 3, 6, micro_batches=2, values=False)
     no_chain(network.loss, network.weights, "of the forward part and comes after")
-    assert "x_1" not in starts(find_cells(program_of(networks.chain(4, 3, 6, values=False).loss, [])))
+    assert "x_1" not in starts(
+        find_cells(program_of(networks.chain(4, 3, 6, values=False).loss, []))
+    )
 
 
 def test_the_message_of_micro_batches_names_both_nodes() -> None:

@@ -78,8 +78,12 @@ CELLS: dict[str, Callable[[Builder, ComputationNode], ComputationNode]] = {
     "bias": lambda make, x: make.activation(AddBias(make.wider(x), make.leaf(make.width))),
     "residual": lambda make, x: x + make.square(make.activation(make.square(x))),
     "gated": lambda make, x: make.activation(make.square(x)) * make.square(x).tanh(),
-    "quotient": lambda make, x: Div(make.square(x), make.square(x).tanh().exp()),  # never near 0, so that nothing grows to NaN
-    "injected": lambda make, x: (make.square(x) + make.square(make.leaf(make.width, make.batch, role="input"))).tanh(),
+    "quotient": lambda make, x: Div(
+        make.square(x), make.square(x).tanh().exp()
+    ),  # never near 0, so that nothing grows to NaN
+    "injected": lambda make, x: (
+        make.square(x) + make.square(make.leaf(make.width, make.batch, role="input"))
+    ).tanh(),
     "turned": lambda make, x: (x.T @ make.leaf(make.width, make.width)).T.tanh(),
     "normed": lambda make, x: make.leaf(make.width, make.width).tanh() @ x,
     "squashed": lambda make, x: (make.square(x) * 0.5).tanh().exp(),
@@ -97,7 +101,12 @@ class Chain:
 @st.composite
 def chains(draw: Draw, most: int = 5) -> Chain:
     """Chains of one to `most` cells of any kinds, with any of three losses, any weights asked for."""
-    make = Builder(draw, draw(st.integers(1, 4)), draw(st.integers(1, 4)), torch.Generator().manual_seed(draw(st.integers(0, 9))))
+    make = Builder(
+        draw,
+        draw(st.integers(1, 4)),
+        draw(st.integers(1, 4)),
+        torch.Generator().manual_seed(draw(st.integers(0, 9))),
+    )
     kinds = draw(st.lists(st.sampled_from(sorted(CELLS)), min_size=1, max_size=most))
     x: ComputationNode = make.leaf(make.width, make.batch, role="input")
     for kind in kinds:
@@ -107,13 +116,19 @@ def chains(draw: Draw, most: int = 5) -> Chain:
         "squares": lambda: squared_error(x, make.leaf(make.width, make.batch, role="input")),
         "self": lambda: Matsum(x * x),
     }[draw(st.sampled_from(["sum", "squares", "self"]))]()
-    wrt = make.parameters if draw(st.booleans()) else draw(st.lists(st.sampled_from(make.parameters), min_size=1, unique=True))
+    wrt = (
+        make.parameters
+        if draw(st.booleans())
+        else draw(st.lists(st.sampled_from(make.parameters), min_size=1, unique=True))
+    )
     return Chain(linearize([loss, *gradients(loss, wrt)]), tuple(kinds))
 
 
 def any_plan(draw: Draw, start: int, n: int) -> Iterator[tuple[Action, int, int]]:
     """A plan that holds the state of cell `start` and reverses n cells from there, with splits of any kind."""
-    whole = draw(st.integers(1, n))  # this many of the first cells are reversed at once, as a segment
+    whole = draw(
+        st.integers(1, n)
+    )  # this many of the first cells are reversed at once, as a segment
     if whole < n:
         yield Action.ADVANCE, start, start + whole
         yield Action.SNAPSHOT, start + whole, start + whole
@@ -130,7 +145,9 @@ def any_schedule(draw: Draw, program: Program) -> Schedule:
     cells = len(find_cells(program))
     kind = draw(st.sampled_from(["recompute_all", "uniform", "revolve", "budget", "ratio", "any"]))
     if kind == "any":
-        return carry_out(find_cells(program), [(Action.SNAPSHOT, 0, 0), *any_plan(draw, 0, cells)], "any")
+        return carry_out(
+            find_cells(program), [(Action.SNAPSHOT, 0, 0), *any_plan(draw, 0, cells)], "any"
+        )
     if kind == "budget":
         plain = profile_schedule(program, StoreAll()(program), execute=False).peak_bytes
         try:
@@ -155,13 +172,17 @@ def same_values(program: Program, schedule: Schedule) -> bool:
 
 def takes_what_it_predicts(program: Program, schedule: Schedule) -> bool:
     """Whether the measured peak is the predicted one, and the storages that were tracked say the same after every event."""
-    measured, predicted = (profile_schedule(program, schedule, execute=execute) for execute in (True, False))
+    measured, predicted = (
+        profile_schedule(program, schedule, execute=execute) for execute in (True, False)
+    )
     return measured.peak_bytes == predicted.peak_bytes and audit_storages(program, schedule).ok
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.data())
-def test_any_plan_on_any_chain_is_legal_gives_equal_gradients_and_takes_what_it_predicts(data: st.DataObject) -> None:
+def test_any_plan_on_any_chain_is_legal_gives_equal_gradients_and_takes_what_it_predicts(
+    data: st.DataObject,
+) -> None:
     """Whatever the cells and the plan, the schedule keeps its claims, the gradients are equal to the last bit, the storages agree."""
     program = data.draw(chains()).program
     schedule = any_schedule(data.draw, program)
@@ -205,7 +226,9 @@ def test_any_mutation_of_a_plan_is_refused_or_harmless(data: st.DataObject) -> N
 def test_a_recomputation_that_is_left_out_breaks_the_claim() -> None:
     """Where liveness would forgive a forgotten recomputation by keeping the older copy, the claims do not."""
     generator = torch.Generator().manual_seed(0)
-    weights = [Leaf(torch.randn(3, 3, generator=generator), f"W_{i}", "parameter") for i in range(6)]
+    weights = [
+        Leaf(torch.randn(3, 3, generator=generator), f"W_{i}", "parameter") for i in range(6)
+    ]
     x: ComputationNode = Leaf(torch.randn(3, 2, generator=generator), "x", "input")
     for weight in weights:
         x = (weight @ x).tanh()
@@ -218,5 +241,7 @@ def test_a_recomputation_that_is_left_out_breaks_the_claim() -> None:
     with pytest.raises(ScheduleError, match="claims 20 recompute steps; its schedule has 0"):
         check_schedule(program, forgetful)
     # Even with the steps claimed to fit, the copies that live on betray it.
-    with pytest.raises(ScheduleError, match=r"claims to hold at most 3 activations; at step .* 7 are alive"):
+    with pytest.raises(
+        ScheduleError, match=r"claims to hold at most 3 activations; at step .* 7 are alive"
+    ):
         check_schedule(program, replace(forgetful, claims=replace(schedule.claims, recompute=0)))

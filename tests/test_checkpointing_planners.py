@@ -33,11 +33,26 @@ from profiler.audit import audit_storages
 
 
 def chain_program(
-    n: int, d: int = 1, b: int = 1000, activation: str = "tanh", loss: str = "sum", wrt: int | None = None, **more: Any
+    n: int,
+    d: int = 1,
+    b: int = 1000,
+    activation: str = "tanh",
+    loss: str = "sum",
+    wrt: int | None = None,
+    **more: Any,
 ) -> Program:
     """The program of all gradients of the chain, or of one weight's; by default A = 1,000 D."""
-    network = networks.chain(n, d, b, activation=activation, loss=loss, values=more.pop("values", False), **more)
-    return linearize([network.loss, *gradients(network.loss, network.weights if wrt is None else [network.weights[wrt - 1]])])
+    network = networks.chain(
+        n, d, b, activation=activation, loss=loss, values=more.pop("values", False), **more
+    )
+    return linearize(
+        [
+            network.loss,
+            *gradients(
+                network.loss, network.weights if wrt is None else [network.weights[wrt - 1]]
+            ),
+        ]
+    )
 
 
 def runs(program: Program, schedule: Schedule) -> Counter[str]:
@@ -65,18 +80,28 @@ def same_results(program: Program, schedule: Schedule) -> bool:
 def test_revolve_runs_the_fewest_layers_of_both_forms(activation: str) -> None:
     """With s snapshots min(t(n, s) + 1, t(n − 1, s) + 2) layers run forward, at a peak of at most (s + 3)A + nD + 2, in both regimes."""
     for n in [*range(2, 12), 20]:
-        programs = {(d, b): chain_program(n, d, b, activation) for d, b in [(1, 1000), (9, 9), (40, 3)]}
+        programs = {
+            (d, b): chain_program(n, d, b, activation) for d, b in [(1, 1000), (9, 9), (40, 3)]
+        }
         for s in range(1, n):
             for (d, b), program in programs.items():
                 schedule = Revolve(s)(program)
                 layers = runs(program, schedule)
                 expected = min(advances(n, s) + 1, advances(n - 1, s) + 2)
-                assert (layers["Matmul"], layers[activation.capitalize()]) == (expected, expected), (n, s)
+                assert (layers["Matmul"], layers[activation.capitalize()]) == (
+                    expected,
+                    expected,
+                ), (n, s)
                 assert peak_elements(program, schedule) <= (s + 3) * b * d + n * d * d + 2
-                assert int(held_activations(program, check_schedule(program, schedule)).max()) == schedule.claims.held
+                assert (
+                    int(held_activations(program, check_schedule(program, schedule)).max())
+                    == schedule.claims.held
+                )
 
 
-@pytest.mark.parametrize(("n", "s", "layers"), [(10, 1, 38), (10, 2, 19), (10, 3, 15), (64, 3, 254)])
+@pytest.mark.parametrize(
+    ("n", "s", "layers"), [(10, 1, 38), (10, 2, 19), (10, 3, 15), (64, 3, 254)]
+)
 def test_revolve_runs_the_published_layers(n: int, s: int, layers: int) -> None:
     """The counts that were found by others' brute force come out."""
     program = chain_program(n)
@@ -101,7 +126,9 @@ def test_gelu_runs_no_activation_again_that_nobody_reads() -> None:
             assert unread_steps(program, schedule) == []
             found, like = runs(program, schedule), runs(tanh, planner(tanh))
             assert found["Gelu"] == like["Tanh"]
-            assert found["Matmul"] <= like["Matmul"] + n - 1  # z_k is needed, and x_{k+1} does not tell it
+            assert (
+                found["Matmul"] <= like["Matmul"] + n - 1
+            )  # z_k is needed, and x_{k+1} does not tell it
 
 
 def unread_steps(program: Program, schedule: Schedule) -> list[int]:
@@ -112,9 +139,13 @@ def unread_steps(program: Program, schedule: Schedule) -> list[int]:
     for at, i in enumerate(schedule.order.tolist()):
         _, reads, writes, _ = program.instructions[i]
         read.update(latest[value] for value in reads if value in latest)
-        unread += [latest[write] for write in writes if write in latest and latest[write] not in read]
+        unread += [
+            latest[write] for write in writes if write in latest and latest[write] not in read
+        ]
         latest.update(dict.fromkeys(writes, at))
-    return unread + [at for value, at in latest.items() if at not in read and value not in program.targets]
+    return unread + [
+        at for value, at in latest.items() if at not in read and value not in program.targets
+    ]
 
 
 def test_a_step_that_nobody_reads_is_noticed() -> None:
@@ -123,7 +154,9 @@ def test_a_step_that_nobody_reads_is_noticed() -> None:
     schedule = StoreAll()(program)
     order = schedule.order.tolist()
     assert unread_steps(program, schedule) == []
-    assert unread_steps(program, Schedule(schedule.order[[0, *range(len(order))]], schedule.claims)) == [0]
+    assert unread_steps(
+        program, Schedule(schedule.order[[0, *range(len(order))]], schedule.claims)
+    ) == [0]
 
 
 def test_recompute_all_holds_the_least() -> None:
@@ -163,7 +196,13 @@ def test_one_segment_and_many_snapshots_recompute_nothing() -> None:
 
 PLANS = [
     (activation, loss, n, d, b, planner)
-    for activation, loss in [("tanh", "sum"), ("gelu", "cross_entropy"), ("relu", "squared_error"), ("identity", "sum"), ("sigmoid", "sum")]
+    for activation, loss in [
+        ("tanh", "sum"),
+        ("gelu", "cross_entropy"),
+        ("relu", "squared_error"),
+        ("identity", "sum"),
+        ("sigmoid", "sum"),
+    ]
     for n, d, b in [(5, 5, 7), (7, 3, 11)]
     for planner in [RecomputeAll(), Uniform(), Revolve(1), Revolve(3)]
 ]
@@ -195,7 +234,9 @@ def test_any_weights_may_be_asked_for() -> None:
                 if isinstance(planner, Revolve):  # x_j is its initial state
                     steps = [program.instructions[i] for i in schedule.order.tolist()]
                     weights = [
-                        program.label(step.reads[0]) for step in steps if step.phase == FORWARD and type(step.op).__name__ == "Matmul"
+                        program.label(step.reads[0])
+                        for step in steps
+                        if step.phase == FORWARD and type(step.op).__name__ == "Matmul"
                     ]
                     assert all(weights.count(f"W_{k}") == 1 for k in range(1, j))
 
@@ -220,7 +261,9 @@ def test_without_a_backward_part_nothing_is_run_again() -> None:
 def test_a_byte_budget_is_kept_and_used(activation: str, d: int, b: int) -> None:
     """The peak is never above the budget and grows with it; no plan of revolve that fits runs fewer operations; the least is told."""
     program = chain_program(12, d, b, activation)
-    profiles = {s: profile_schedule(program, Revolve(s)(program), execute=False) for s in range(1, 13)}
+    profiles = {
+        s: profile_schedule(program, Revolve(s)(program), execute=False) for s in range(1, 13)
+    }
     most = profile_schedule(program, StoreAll()(program), execute=False).peak_bytes
     peaks: list[int] = []
     fewest: list[int] = []
@@ -236,13 +279,19 @@ def test_a_byte_budget_is_kept_and_used(activation: str, d: int, b: int) -> None
         assert found.peak_bytes <= budget
         peaks.append(found.peak_bytes)
         fewest.append(found.ops.total)
-        assert found.ops.total <= min((one.ops.total for one in profiles.values() if one.peak_bytes <= budget), default=found.ops.total)
+        assert found.ops.total <= min(
+            (one.ops.total for one in profiles.values() if one.peak_bytes <= budget),
+            default=found.ops.total,
+        )
     assert all(one <= other for one, other in pairwise(peaks))
     assert all(one >= other for one, other in pairwise(fewest))
     assert fewest[-1] == profile_schedule(program, StoreAll()(program), execute=False).ops.total
     assert least is not None
     told = int(least.split("the least is ")[1].split(" bytes")[0])
-    assert profile_schedule(program, Revolve(max_bytes=told)(program), execute=False).peak_bytes == told
+    assert (
+        profile_schedule(program, Revolve(max_bytes=told)(program), execute=False).peak_bytes
+        == told
+    )
     with pytest.raises(PlannerError, match=f"the least is {told} bytes"):
         Revolve(max_bytes=told - 1)(program)
 
@@ -267,11 +316,16 @@ def test_budgets_on_long_chains_are_kept_too() -> None:
     plain = profile_schedule(program, StoreAll()(program), execute=False)
     peaks = []
     for share in (0.1, 0.2, 0.4, 0.8):
-        found = profile_schedule(program, Revolve(max_bytes=int(share * plain.peak_bytes))(program), execute=False)
+        found = profile_schedule(
+            program, Revolve(max_bytes=int(share * plain.peak_bytes))(program), execute=False
+        )
         assert found.peak_bytes <= share * plain.peak_bytes
         peaks.append(found.peak_bytes)
     assert peaks == sorted(peaks)
-    assert profile_schedule(program, Revolve(max_ops_ratio=1.3)(program), execute=False).ops.total <= 1.3 * plain.ops.total
+    assert (
+        profile_schedule(program, Revolve(max_ops_ratio=1.3)(program), execute=False).ops.total
+        <= 1.3 * plain.ops.total
+    )
     with pytest.raises(PlannerError, match="the least is"):
         Revolve(max_bytes=4)(program)
 
@@ -282,7 +336,11 @@ def test_budgets_on_long_chains_are_kept_too() -> None:
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "3"])
 def test_counts_are_whole_numbers_of_at_least_one(wrong: Any) -> None:
     """Zero, negative, fractional and non-numeric snapshots, segments and budgets are refused in one line."""
-    for make in (lambda: Revolve(snapshots=wrong), lambda: Uniform(segments=wrong), lambda: Revolve(max_bytes=wrong)):
+    for make in (
+        lambda: Revolve(snapshots=wrong),
+        lambda: Uniform(segments=wrong),
+        lambda: Revolve(max_bytes=wrong),
+    ):
         with pytest.raises(PlannerError, match="whole number of at least 1") as refused:
             make()
         assert "\n" not in str(refused.value)
@@ -290,7 +348,13 @@ def test_counts_are_whole_numbers_of_at_least_one(wrong: Any) -> None:
 
 def test_revolve_takes_exactly_one_limit() -> None:
     """None, two, a ratio below 1 or one that is no number are refused."""
-    for limits in ({}, {"snapshots": 2, "max_bytes": 5}, {"max_ops_ratio": 0.9}, {"max_ops_ratio": float("nan")}, {"max_ops_ratio": "2"}):
+    for limits in (
+        {},
+        {"snapshots": 2, "max_bytes": 5},
+        {"max_ops_ratio": 0.9},
+        {"max_ops_ratio": float("nan")},
+        {"max_ops_ratio": "2"},
+    ):
         with pytest.raises(PlannerError, match="expected"):
             Revolve(**limits)  # type: ignore[arg-type]
 

@@ -30,7 +30,9 @@ def backward_steps(n: int) -> list[tuple[int, int]]:
     return steps
 
 
-def fewest_layers(n: int, limit: Callable[[int], int], *, layer_at_once: bool = False) -> int | None:
+def fewest_layers(
+    n: int, limit: Callable[[int], int], *, layer_at_once: bool = False
+) -> int | None:
     """The fewest runs of layers within `limit(steps done)` activations; None where it cannot be done.
 
     `layer_at_once` asks that a layer is reversed without anything run in between, so that x_i and x_{i+1} are both alive when that begins.
@@ -52,25 +54,37 @@ def fewest_layers(n: int, limit: Callable[[int], int], *, layer_at_once: bool = 
     return None
 
 
-def moves(state: State, steps: list[tuple[int, int]], limit: int, layer_at_once: bool) -> Iterator[tuple[int, State]]:
+def moves(
+    state: State, steps: list[tuple[int, int]], limit: int, layer_at_once: bool
+) -> Iterator[tuple[int, State]]:
     """The layers that each possible move runs, and where it leads."""
     alive, done = state
     kind, i = steps[done]
     n = steps[0][1] - 1
-    upstream = int(done > 1)  # ∂z_n is the first gradient of an activation: the loss's own is one element, expanded
+    upstream = int(
+        done > 1
+    )  # ∂z_n is the first gradient of an activation: the loss's own is one element, expanded
     for j in range(2, n + 2):
         if alive & bit(j):
             yield 0, (alive & ~bit(j), done)
     if not layer_at_once or kind in (LOSS, SIGMA):
         for j in range(1, n + 1):
-            if has(alive, j) and not has(alive, j + 1) and alive.bit_count() + 1 + upstream <= limit:
+            if (
+                has(alive, j)
+                and not has(alive, j + 1)
+                and alive.bit_count() + 1 + upstream <= limit
+            ):
                 for left in {alive, alive & ~bit(j)}:  # x_j may go as soon as z_j is there
                     if left.bit_count() + 2 + upstream <= limit:
                         yield 1, (left | bit(j + 1), done)
     if kind in (LOSS, WEIGHT):
         possible = has(alive, i)
     elif kind == SIGMA:
-        possible = has(alive, i + 1) and alive.bit_count() + upstream + 1 <= limit and (not layer_at_once or has(alive, i))
+        possible = (
+            has(alive, i + 1)
+            and alive.bit_count() + upstream + 1 <= limit
+            and (not layer_at_once or has(alive, i))
+        )
     else:
         possible = alive.bit_count() + 2 <= limit
     if possible:

@@ -95,7 +95,10 @@ def test_every_registered_name_is_known() -> None:
         (f"{HERE}:Thrifty", f"{HERE}:Thrifty"),
         (f"{HERE}:Thrifty()", f"{HERE}:Thrifty"),
         (f"{HERE}.Thrifty(3)", f"{HERE}:Thrifty(3)"),
-        (f"{HERE}:Thrifty(snapshots=3, note='1MiB, and (more)')", f"{HERE}:Thrifty(snapshots=3, note='1MiB, and (more)')"),
+        (
+            f"{HERE}:Thrifty(snapshots=3, note='1MiB, and (more)')",
+            f"{HERE}:Thrifty(snapshots=3, note='1MiB, and (more)')",
+        ),
         (f"{HERE}:make_thrifty(snapshots=2)", f"{HERE}:make_thrifty(snapshots=2)"),
         ("autodiff.schedule:as_created", "autodiff.schedule:as_created"),
     ],
@@ -148,7 +151,9 @@ def test_what_is_no_planner_is_refused(text: Any, says: str) -> None:
 
 def test_what_a_planner_returns_is_looked_at() -> None:
     """A planner from elsewhere that returns something else is named."""
-    with pytest.raises(PlannerError, match=r"not_a_schedule returned a str; expected an autodiff\.Schedule"):
+    with pytest.raises(
+        PlannerError, match=r"not_a_schedule returned a str; expected an autodiff\.Schedule"
+    ):
         parse_planner(f"{HERE}:not_a_schedule")(chain_program(2))
 
 
@@ -160,7 +165,11 @@ def test_a_schedule_is_written_and_read(planner: Planner, tmp_path: Path) -> Non
     path = write_schedule(tmp_path / "plan.csv", program, schedule)
     found = read_schedule(path, program)
     assert found.order.tolist() == schedule.order.tolist()
-    assert (found.claims, found.planner, dict(found.overwrites)) == (schedule.claims, schedule.planner, dict(schedule.overwrites))
+    assert (found.claims, found.planner, dict(found.overwrites)) == (
+        schedule.claims,
+        schedule.planner,
+        dict(schedule.overwrites),
+    )
 
 
 def test_what_is_written_over_and_what_is_not_claimed_are_kept(tmp_path: Path) -> None:
@@ -187,13 +196,18 @@ def test_what_is_written_over_and_what_is_not_claimed_are_kept(tmp_path: Path) -
         (lambda lines: [*lines[:3], "0,compute,nought,z_1,", *lines[4:]], "line 4"),
         (lambda lines: [*lines[:3], "7,compute,0,z_1,", *lines[4:]], "expected step 0"),
         (lambda lines: [*lines[:3], "0,compute,999,z_1,", *lines[4:]], "expected one of 0 to"),
-        (lambda lines: [*lines[:3], "0,compute,0,z_9,", *lines[4:]], "computes z_9; instruction 0 of this program computes z_1"),
+        (
+            lambda lines: [*lines[:3], "0,compute,0,z_9,", *lines[4:]],
+            "computes z_9; instruction 0 of this program computes z_1",
+        ),
         (lambda lines: [*lines[:3], "0,compute,0,z_1,5", *lines[4:]], "one of its 2 reads"),
         (lambda lines: lines[:-1], "target"),
         (lambda lines: [*lines[:3], *lines[4:]], "expected step 0"),
     ],
 )
-def test_a_file_that_is_no_schedule_of_the_program_is_refused(change: Any, says: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_schedule_of_the_program_is_refused(
+    change: Any, says: str, tmp_path: Path
+) -> None:
     """What is missing, misspelt, of another program, illegal or short of its claims is told, with the line."""
     program = chain_program(4)
     path = write_schedule(tmp_path / "plan.csv", program, Revolve(1)(program))

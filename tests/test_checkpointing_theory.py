@@ -36,7 +36,9 @@ def agrees(found: Profile, derived: Checkpointed) -> bool:
     """Whether operations of every phase and kind, flops and the peak are equal."""
     kinds = ("multiplications", "additions", "comparisons", "elementary", "matmul_flops")
     return found.peak_bytes == 4 * derived.peak_elements and all(
-        getattr(found.ops_by_phase[phase], kind) == getattr(derived.operations[phase], kind) for phase in PHASES for kind in kinds
+        getattr(found.ops_by_phase[phase], kind) == getattr(derived.operations[phase], kind)
+        for phase in PHASES
+        for kind in kinds
     )
 
 
@@ -49,7 +51,13 @@ def test_every_prediction_is_the_derived_number(activation: str, loss: str) -> N
             program = chain_program(n, d, b, activation, loss)
             for name, arguments, planner in planners(n):
                 derived = checkpointed(name, n, d, b, activation=activation, loss=loss, **arguments)
-                assert agrees(profile(program, planner=planner, execute=False), derived), (n, d, b, name, arguments)
+                assert agrees(profile(program, planner=planner, execute=False), derived), (
+                    n,
+                    d,
+                    b,
+                    name,
+                    arguments,
+                )
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -58,7 +66,9 @@ def test_measured_is_predicted_is_derived(activation: str) -> None:
     for d, b in [(3, 20), (12, 4)]:
         program = chain_program(6, d, b, activation, values=True)
         for name, arguments, planner in planners(6):
-            measured, predicted = (profile(program, planner=planner, execute=execute) for execute in (True, False))
+            measured, predicted = (
+                profile(program, planner=planner, execute=execute) for execute in (True, False)
+            )
             assert measured.peak_bytes == predicted.peak_bytes
             assert agrees(measured, checkpointed(name, 6, d, b, activation=activation, **arguments))
 
@@ -79,9 +89,14 @@ def test_many_shapes_at_once_are_the_shapes_one_by_one() -> None:
     for name, arguments, _ in planners(9):
         for activation in ACTIVATIONS:
             together = checkpointed(name, 9, d, b, activation=activation, **arguments)
-            alone = [checkpointed(name, 9, int(x), int(y), activation=activation, **arguments) for x, y in zip(d, b, strict=True)]
+            alone = [
+                checkpointed(name, 9, int(x), int(y), activation=activation, **arguments)
+                for x, y in zip(d, b, strict=True)
+            ]
             assert together.peak_elements.tolist() == [one.peak_elements for one in alone]
-            assert together.operations["recompute"].total.tolist() == [one.operations["recompute"].total for one in alone]
+            assert together.operations["recompute"].total.tolist() == [
+                one.operations["recompute"].total for one in alone
+            ]
 
 
 def test_storing_all_is_the_full_mode_of_the_other_closed_forms() -> None:
@@ -91,12 +106,18 @@ def test_storing_all_is_the_full_mode_of_the_other_closed_forms() -> None:
             for n in range(1, 9):
                 for d, b in SHAPES:
                     segments = checkpointed("store_all", n, d, b, activation=activation, loss=loss)
-                    assert segments.peak_elements == theory.peak_elements("full", n, d, b, activation=activation, loss=loss)
+                    assert segments.peak_elements == theory.peak_elements(
+                        "full", n, d, b, activation=activation, loss=loss
+                    )
 
 
 def test_the_theory_counts_advances_as_the_planners_do() -> None:
     """Its own search for r gives the t of the planners' closed form."""
-    assert all(theory_checkpointing.advances(n, s) == advances(n, s) for n in range(1, 120) for s in range(1, 25))
+    assert all(
+        theory_checkpointing.advances(n, s) == advances(n, s)
+        for n in range(1, 120)
+        for s in range(1, 25)
+    )
 
 
 def test_a_wrong_moment_or_a_wrong_count_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,14 +132,24 @@ def test_a_wrong_moment_or_a_wrong_count_is_noticed(monkeypatch: pytest.MonkeyPa
         patch.setattr(theory_segments.Network, "x", lambda self, k: 0)
         assert not derived_agrees()
     with monkeypatch.context() as patch:
-        patch.setattr(theory_checkpointing, "_layer", lambda activation, d, b: theory.operations("no_grad", 1, d, b)["forward"])
+        patch.setattr(
+            theory_checkpointing,
+            "_layer",
+            lambda activation, d, b: theory.operations("no_grad", 1, d, b)["forward"],
+        )
         assert not derived_agrees()
     assert derived_agrees()
 
 
 @pytest.mark.parametrize(
     ("planner", "arguments"),
-    [("revolv", {}), ("revolve", {}), ("revolve", {"snapshots": 0}), ("uniform", {"segments": 9}), ("uniform", {"segments": 0})],
+    [
+        ("revolv", {}),
+        ("revolve", {}),
+        ("revolve", {"snapshots": 0}),
+        ("uniform", {"segments": 9}),
+        ("uniform", {"segments": 0}),
+    ],
 )
 def test_what_no_formula_covers_is_refused(planner: str, arguments: dict[str, int]) -> None:
     """An unknown planner, a count that is missing or out of range: one line."""
@@ -131,6 +162,13 @@ def test_the_theory_imports_nothing_of_the_engine(module: Any) -> None:
     """Only theory, numpy and the standard library."""
     tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
     names = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
     assert not any(name.split(".")[0] in ("autodiff", "profiler", "torch") for name in names)
-    assert all(name.startswith("experiments.theory") for name in names if name.startswith("experiments"))
+    assert all(
+        name.startswith("experiments.theory") for name in names if name.startswith("experiments")
+    )

@@ -15,7 +15,10 @@ ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU, "gelu": torch.nn.GE
 
 def torch_peak_elements(n: int, d: int, b: int, segments: int, activation: str) -> int:
     """The peak of a step with `checkpoint_sequential`, without parameters and the input."""
-    layers = [torch.nn.Sequential(torch.nn.Linear(d, d, bias=False), ACTIVATIONS[activation]()) for _ in range(n)]
+    layers = [
+        torch.nn.Sequential(torch.nn.Linear(d, d, bias=False), ACTIVATIONS[activation]())
+        for _ in range(n)
+    ]
     network = torch.nn.Sequential(*layers)
     data = torch.randn(b, d)
     tracker = StorageTracker([*network.parameters(), data])
@@ -34,7 +37,9 @@ def test_equal_segments_take_no_more_than_pytorch(n: int, d: int, b: int, activa
     """At every number of segments, in both regimes, the peak is at most that of checkpoint_sequential."""
     program = chain_program(n, d, b, activation)
     for segments in range(1, n + 1):
-        assert peak_elements(program, Uniform(segments)(program)) <= torch_peak_elements(n, d, b, segments, activation)
+        assert peak_elements(program, Uniform(segments)(program)) <= torch_peak_elements(
+            n, d, b, segments, activation
+        )
 
 
 def test_the_tracker_sees_what_checkpointing_saves() -> None:

@@ -14,7 +14,13 @@ from autodiff.checkpointing import conventions
 from autodiff.checkpointing.binomial import advances
 from autodiff.errors import PlannerError
 
-SIZES = [(n, s) for n in range(1, 41) for s in range(1, 12)] + [(100, 5), (100, 150), (1000, 10), (1000, 30), (10000, 20)]
+SIZES = [(n, s) for n in range(1, 41) for s in range(1, 12)] + [
+    (100, 5),
+    (100, 150),
+    (1000, 10),
+    (1000, 30),
+    (10000, 20),
+]
 
 
 def test_equal_to_pyrevolve() -> None:
@@ -51,7 +57,14 @@ def rotor_steps(n: int, memory: int, tape: int) -> float:
             return alone
         splits = range(1, stages + loss)
         kept = alone + solve(stages - 1, room - tape, loss)
-        return min([kept] + [j + solve(stages - j, room - 1, loss) + solve(j, room, False) for j in splits if room >= 1])
+        return min(
+            [kept]
+            + [
+                j + solve(stages - j, room - 1, loss) + solve(j, room, False)
+                for j in splits
+                if room >= 1
+            ]
+        )
 
     return solve(n, memory, True)
 
@@ -63,7 +76,9 @@ def test_rotor_memory() -> None:
             memory = conventions.snapshots_to_rotor(s, working=1 + 12)
             assert rotor_steps(n, memory, tape=12) == conventions.optimal_steps(n, s)
             assert conventions.rotor_to_snapshots(memory, working=1 + 12) == s
-            assert rotor_steps(n, conventions.snapshots_to_rotor(s, working=2), tape=1) < conventions.optimal_steps(n, s)
+            assert rotor_steps(
+                n, conventions.snapshots_to_rotor(s, working=2), tape=1
+            ) < conventions.optimal_steps(n, s)
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**12))

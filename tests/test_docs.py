@@ -17,7 +17,12 @@ import matplotlib.pyplot as plt
 import pytest
 import sympy
 import torch
-from sympy.parsing.sympy_parser import implicit_multiplication, parse_expr, split_symbols, standard_transformations
+from sympy.parsing.sympy_parser import (
+    implicit_multiplication,
+    parse_expr,
+    split_symbols,
+    standard_transformations,
+)
 
 import autodiff
 from autodiff import ComputationNode, Cost, Leaf, Spec, build_graph, ops
@@ -25,7 +30,9 @@ from autodiff import checkpointing as planners
 from experiments.theory import MODES
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted(path for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")] if path.exists())
+PAGES = sorted(
+    path for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")] if path.exists()
+)
 
 
 # Code
@@ -39,12 +46,18 @@ class Block(NamedTuple):
     prints: str | None
 
 
-BLOCK = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n*```text\n(?P<prints>.*?)^```$)?", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^```python\n(?P<code>.*?)^```\n(?:\n*```text\n(?P<prints>.*?)^```$)?",
+    re.MULTILINE | re.DOTALL,
+)
 
 
 def blocks_of(page: str) -> list[Block]:
     """The blocks of a page, in order."""
-    return [Block(found["code"], page.count("\n", 0, found.start("code")), found["prints"]) for found in BLOCK.finditer(page)]
+    return [
+        Block(found["code"], page.count("\n", 0, found.start("code")), found["prints"])
+        for found in BLOCK.finditer(page)
+    ]
 
 
 def run_page(page: str, name: str) -> None:
@@ -57,7 +70,9 @@ def run_page(page: str, name: str) -> None:
             exec(code, namespace)
         if block.prints is not None:
             shown = [line.rstrip() for line in printed.getvalue().rstrip().split("\n")]
-            assert shown == block.prints.rstrip().split("\n"), f"{name}, the block from line {block.line + 1}"
+            assert shown == block.prints.rstrip().split("\n"), (
+                f"{name}, the block from line {block.line + 1}"
+            )
 
 
 @pytest.fixture
@@ -112,7 +127,9 @@ def test_every_name_is_explained() -> None:
 
 def test_a_missing_name_is_caught() -> None:
     """A name that does not occur, or only inside another, is named."""
-    assert missing_names(["full", "Tanh", "Log"], "`full`, TanhGradient, LogSoftmax and Log.") == ["Tanh"]
+    assert missing_names(["full", "Tanh", "Log"], "`full`, TanhGradient, LogSoftmax and Log.") == [
+        "Tanh"
+    ]
 
 
 def test_links_lead_somewhere() -> None:
@@ -143,7 +160,9 @@ OF_MATRICES: dict[str, Callable[[], ComputationNode]] = {
     "Matmul": lambda: ops.Matmul(leaf("a", M, K), leaf("b", K, P)),
     "PadColumns": lambda: ops.PadColumns(leaf("a", R, S), 0, K),
     "Pick": lambda: ops.Pick(leaf("a", R, K), leaf("classes", K, dtype=torch.int64)),
-    "PickGradient": lambda: ops.PickGradient(leaf("g", K), leaf("classes", K, dtype=torch.int64), R),
+    "PickGradient": lambda: ops.PickGradient(
+        leaf("g", K), leaf("classes", K, dtype=torch.int64), R
+    ),
     "Pow": lambda: ops.Pow(leaf("base", N), 0.5),
     "SumAxis": lambda: ops.SumAxis(leaf("a", R, K), 1),
     "Transpose": lambda: ops.Transpose(leaf("a", R, K)),
@@ -173,7 +192,9 @@ def gradient_reads(node: ComputationNode) -> str:
         seen: set[ComputationNode] = {node, upstream, *node.input_nodes}
         nodes = gradient.sorted_nodes(seen) if gradient not in seen else []
         read = {read for reader in nodes for read in reader.input_nodes}
-        names = [other.name or "" for other in node.input_nodes if other in read] + (["the result"] if node in read else [])
+        names = [other.name or "" for other in node.input_nodes if other in read] + (
+            ["the result"] if node in read else []
+        )
         parts.append(f"∂{below.name}: {', '.join(names) or 'nothing'}")
     return "; ".join(parts) or "no input"
 
@@ -181,7 +202,11 @@ def gradient_reads(node: ComputationNode) -> str:
 def rows_of_the_table() -> dict[str, list[str]]:
     """The rows of docs/ops.md by op: what it computes, multiplications, additions, comparisons, elementary, gradient, result."""
     lines = (ROOT / "docs" / "ops.md").read_text(encoding="utf-8").split("\n")
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines
+        if line.startswith("| `")
+    ]
     return {name.strip("`"): rest for name, *rest in cells}
 
 
@@ -196,7 +221,11 @@ def count(text: str) -> sympy.Expr:
     symbols = {str(symbol): symbol for symbol in (N, R, K, M, P, S)}
     # A symbol before a bracket is a factor, not a function.
     written = re.sub(r"([a-zN\d)])\s*\(", r"\1*(", text.replace("−", "-"))
-    return parse_expr(written, local_dict=symbols, transformations=(*standard_transformations, split_symbols, implicit_multiplication))
+    return parse_expr(
+        written,
+        local_dict=symbols,
+        transformations=(*standard_transformations, split_symbols, implicit_multiplication),
+    )
 
 
 def test_the_table_has_every_op_once() -> None:

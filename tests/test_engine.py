@@ -49,7 +49,9 @@ def value_of(node: ComputationNode) -> Any:
 ONES: list[Any] = [1.0, 1, torch.tensor(1.0), Leaf(torch.tensor(1.0)), Leaf(1.0)]
 
 
-@pytest.mark.parametrize("one", ONES, ids=["float", "int", "tensor", "leaf of a tensor", "leaf of a number"])
+@pytest.mark.parametrize(
+    "one", ONES, ids=["float", "int", "tensor", "leaf of a tensor", "leaf of a number"]
+)
 @pytest.mark.parametrize("building", [False, True])
 def test_one_on_tensors(one: Any, building: bool) -> None:
     """The backward pass of a graph of tensors begins with a number, a tensor or a leaf alike, in and out of `build_graph()`."""
@@ -137,13 +139,20 @@ def test_build_graph_is_left_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("make", [lambda t: t, lambda t: t.numpy()], ids=["tensor", "numpy array"])
-@pytest.mark.parametrize("symbol", [operator.add, operator.sub, operator.mul, operator.matmul, operator.truediv])
-def test_operators_from_both_sides(symbol: Callable[[Any, Any], Any], make: Callable[[torch.Tensor], Any]) -> None:
+@pytest.mark.parametrize(
+    "symbol", [operator.add, operator.sub, operator.mul, operator.matmul, operator.truediv]
+)
+def test_operators_from_both_sides(
+    symbol: Callable[[Any, Any], Any], make: Callable[[torch.Tensor], Any]
+) -> None:
     """A tensor or a numpy array stands on either side of an operator, and both orders have the right value and gradient."""
     a = torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float64)
     b = torch.tensor([[2.0, 5.0], [-1.0, 0.5]], dtype=torch.float64, requires_grad=True)
     node = Leaf(b.detach(), "b")
-    for ours, theirs in ((symbol(make(a), node), symbol(a, b)), (symbol(node, make(a)), symbol(b, a))):
+    for ours, theirs in (
+        (symbol(make(a), node), symbol(a, b)),
+        (symbol(node, make(a)), symbol(b, a)),
+    ):
         assert isinstance(ours, ComputationNode)
         loss = forward_algorithm(ours.sum())
         torch.testing.assert_close(ours.result, theirs.detach())
@@ -178,7 +187,9 @@ def test_get() -> None:
     x = Leaf(1.0, "x")
     graph = Exp(x) + Leaf(2.0, "y")
     assert graph.get("x") is x
-    with pytest.raises(GraphError, match="no node is named 'z'; expected one of the graph's names: x, y"):
+    with pytest.raises(
+        GraphError, match="no node is named 'z'; expected one of the graph's names: x, y"
+    ):
         graph.get("z")
     with pytest.raises(GraphError, match="2 nodes are named 'x'; expected one"):
         (graph * Leaf(3.0, "x")).get("x")
@@ -192,7 +203,10 @@ def test_printing_names_gradient_nodes() -> None:
     y = forward_algorithm(x * x)
     with build_graph():
         backward_algorithm(y)
-    assert str(y) == "Mul result=4.0 gradient=<Leaf>\n  Leaf x result=2.0 gradient=<Add>\n  Leaf x @[2]"
+    assert (
+        str(y)
+        == "Mul result=4.0 gradient=<Leaf>\n  Leaf x result=2.0 gradient=<Add>\n  Leaf x @[2]"
+    )
 
 
 def test_tensors_of_many_lines_are_indented() -> None:
@@ -265,8 +279,15 @@ def references(*roots: ComputationNode) -> list[weakref.ref[Any]]:
     """Weak references to all nodes of the graphs, and to the tensors that they hold."""
     seen: set[ComputationNode] = set()
     nodes = [node for root in roots for node in root.sorted_nodes(seen)]
-    held = [value for node in nodes for value in (node.result, node.gradient, getattr(node, "value", None))]
-    return [weakref.ref(thing) for thing in (*nodes, *(value for value in held if isinstance(value, torch.Tensor)))]
+    held = [
+        value
+        for node in nodes
+        for value in (node.result, node.gradient, getattr(node, "value", None))
+    ]
+    return [
+        weakref.ref(thing)
+        for thing in (*nodes, *(value for value in held if isinstance(value, torch.Tensor)))
+    ]
 
 
 def after_gradients() -> list[weakref.ref[Any]]:
@@ -307,7 +328,9 @@ def after_profile() -> list[weakref.ref[Any]]:
     str(measured)
     measured.timeline()
     measured.alive_at_peak()
-    return references(net.loss) + [weakref.ref(thing) for thing in (measured, measured.ledger, *measured.gradients)]
+    return references(net.loss) + [
+        weakref.ref(thing) for thing in (measured, measured.ledger, *measured.gradients)
+    ]
 
 
 def after_prediction() -> list[weakref.ref[Any]]:
@@ -363,7 +386,8 @@ def test_gradients_leave_no_trace() -> None:
     before = [dict(vars(node)) for node in nodes]
     gradients(net.loss, net.weights)
     assert all(
-        vars(node).keys() == was.keys() and all(vars(node)[key] is was[key] for key in was) for node, was in zip(nodes, before, strict=True)
+        vars(node).keys() == was.keys() and all(vars(node)[key] is was[key] for key in was)
+        for node, was in zip(nodes, before, strict=True)
     )
 
 
@@ -417,8 +441,12 @@ def test_one_weight_costs_what_theory_says(layer: int) -> None:
 # Networks
 
 
-def pytorch_chain(weights: list[torch.Tensor], x: torch.Tensor, target: Any, activation: str, loss: str) -> torch.Tensor:
-    apply = {"gelu": torch.nn.functional.gelu, "identity": lambda z: z}.get(activation) or getattr(torch, activation)
+def pytorch_chain(
+    weights: list[torch.Tensor], x: torch.Tensor, target: Any, activation: str, loss: str
+) -> torch.Tensor:
+    apply = {"gelu": torch.nn.functional.gelu, "identity": lambda z: z}.get(activation) or getattr(
+        torch, activation
+    )
     for weight in weights:
         x = apply(weight @ x)
     if loss == "sum":
@@ -439,7 +467,9 @@ def test_chain_is_the_exercises_network(activation: str, loss: str) -> None:
     measured = profile(net.loss, net.weights)
 
     weights = [leaf.value.clone().requires_grad_() for leaf in net.weights]
-    expected = pytorch_chain(weights, net.input.value, net.target and net.target.value, activation, loss)
+    expected = pytorch_chain(
+        weights, net.input.value, net.target and net.target.value, activation, loss
+    )
     theirs = torch.autograd.grad(expected, weights)
     torch.testing.assert_close(measured.loss, expected.detach())
     torch.testing.assert_close(measured.gradients, list(theirs))
@@ -453,7 +483,10 @@ def test_chain_is_the_exercises_network(activation: str, loss: str) -> None:
 def test_chain_is_drawn_from_its_seed() -> None:
     """The same seed gives the same values, another seed others."""
     one, same, other = (networks.chain(2, 3, 4, seed=seed) for seed in (0, 0, 1))
-    assert all(a.value.equal(b.value) for a, b in zip([*one.weights, one.input], [*same.weights, same.input], strict=True))
+    assert all(
+        a.value.equal(b.value)
+        for a, b in zip([*one.weights, one.input], [*same.weights, same.input], strict=True)
+    )
     assert not one.weights[0].value.equal(other.weights[0].value)
 
 
@@ -473,7 +506,12 @@ def test_chain_without_values() -> None:
 @pytest.mark.parametrize("slices", [2, 3, 7])
 def test_micro_batches_equal_the_whole_batch(slices: int, loss: str, activation: str) -> None:
     """Gradients accumulated slice after slice, of equal width or not, are those of the whole batch to rounding."""
-    whole, sliced = (networks.chain(3, 4, 7, activation=activation, loss=loss, dtype=torch.float64, micro_batches=k) for k in (1, slices))
+    whole, sliced = (
+        networks.chain(
+            3, 4, 7, activation=activation, loss=loss, dtype=torch.float64, micro_batches=k
+        )
+        for k in (1, slices)
+    )
     expected, found = profile(whole.loss, whole.weights), profile(sliced.loss, sliced.weights)
     torch.testing.assert_close(found.loss, expected.loss, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(found.gradients, expected.gradients, rtol=1e-12, atol=1e-12)
@@ -484,7 +522,9 @@ def test_micro_batches_on_integers_are_exact(loss: str) -> None:
     """On integers, where no sum is rounded, accumulated gradients equal the whole batch's to the last bit, in less memory."""
     found = []
     for slices in (1, 2, 4, 8):
-        net = networks.chain(3, 4, 8, activation="identity", loss=loss, dtype=torch.float64, micro_batches=slices)
+        net = networks.chain(
+            3, 4, 8, activation="identity", loss=loss, dtype=torch.float64, micro_batches=slices
+        )
         generator = torch.Generator().manual_seed(5)
         for leaf in [*net.weights, net.input, *([net.target] if net.target else [])]:
             leaf.value = torch.randint(-3, 4, leaf.shape, generator=generator).double()
@@ -503,12 +543,18 @@ def test_micro_batches_on_integers_are_exact(loss: str) -> None:
         (("2", 3, 4), {}, "n = '2'; expected an integer of at least 1"),
         ((2, True, 4), {}, "d = True; expected an integer of at least 1"),
         ((2, 3, 4), {"micro_batches": 0}, "micro_batches = 0; expected an integer of at least 1"),
-        ((2, 3, 4), {"micro_batches": 5}, "micro_batches = 5 with a batch of 4; expected at most one"),
+        (
+            (2, 3, 4),
+            {"micro_batches": 5},
+            "micro_batches = 5 with a batch of 4; expected at most one",
+        ),
         ((2, 3, 4), {"activation": "swish"}, "activation 'swish'; expected one of tanh, relu"),
         ((2, 3, 4), {"loss": "hinge"}, "loss 'hinge'; expected one of sum, squared_error"),
     ],
 )
-def test_chain_refuses_what_is_no_network(arguments: tuple[Any, ...], options: dict[str, Any], message: str) -> None:
+def test_chain_refuses_what_is_no_network(
+    arguments: tuple[Any, ...], options: dict[str, Any], message: str
+) -> None:
     """A bad dimension, activation or loss is one line that says what was given and what was expected."""
     with pytest.raises(TapemeasureError, match=message) as error:
         networks.chain(*arguments, **options)
@@ -564,12 +610,36 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[TapemeasureError], str]] = {
         GraphError,
         r"W_1 has no value \(its shape alone was given\).*execute=False",
     ),
-    "wrt elsewhere": (lambda: profile(A.sum(), [B]), GraphError, "the loss Matsum does not depend on B; .*leave it out of wrt"),
-    "wrt no node": (lambda: profile(A.sum(), [A.value]), GraphError, "wrt holds a Tensor; expected nodes of the loss's graph"),
-    "shape mismatch": (lambda: A @ B, ShapeError, r"Matmul\(A: 2×3 float32, B: 2×3 float32\): expected two matrices"),
-    "sum of two shapes": (lambda: A + B.T, ShapeError, r"Add\(A: 2×3 float32, Transpose: 3×2 float32\): .*equal shapes"),
-    "no gradient": (lambda: profile(Doubled(A).sum(), [A]), GraphError, r"Doubled has no backward\(\).*leave its inputs out of wrt"),
-    "no cost": (lambda: profile(Priceless(A).sum()), GraphError, r"Priceless has no cost\(\).*returns a Cost"),
+    "wrt elsewhere": (
+        lambda: profile(A.sum(), [B]),
+        GraphError,
+        "the loss Matsum does not depend on B; .*leave it out of wrt",
+    ),
+    "wrt no node": (
+        lambda: profile(A.sum(), [A.value]),
+        GraphError,
+        "wrt holds a Tensor; expected nodes of the loss's graph",
+    ),
+    "shape mismatch": (
+        lambda: A @ B,
+        ShapeError,
+        r"Matmul\(A: 2×3 float32, B: 2×3 float32\): expected two matrices",
+    ),
+    "sum of two shapes": (
+        lambda: A + B.T,
+        ShapeError,
+        r"Add\(A: 2×3 float32, Transpose: 3×2 float32\): .*equal shapes",
+    ),
+    "no gradient": (
+        lambda: profile(Doubled(A).sum(), [A]),
+        GraphError,
+        r"Doubled has no backward\(\).*leave its inputs out of wrt",
+    ),
+    "no cost": (
+        lambda: profile(Priceless(A).sum()),
+        GraphError,
+        r"Priceless has no cost\(\).*returns a Cost",
+    ),
     "student's op": (
         lambda: profile(Unmeasured(A).sum(), [A]),
         GraphError,
@@ -580,13 +650,33 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[TapemeasureError], str]] = {
         GraphError,
         r"Unmeasured cannot be measured: it lacks compute\(\), result_spec\(\), cost\(\)",
     ),
-    "not a scalar": (lambda: profile(A, [A]), GraphError, r"the loss A has shape 2×3 float32; expected one element; take its .sum\(\)"),
-    "stop_after": (lambda: profile(A.sum(), [A], stop_after="end"), GraphError, "stop_after='end'; expected 'forward' or 'backward'"),
+    "not a scalar": (
+        lambda: profile(A, [A]),
+        GraphError,
+        r"the loss A has shape 2×3 float32; expected one element; take its .sum\(\)",
+    ),
+    "stop_after": (
+        lambda: profile(A.sum(), [A], stop_after="end"),
+        GraphError,
+        "stop_after='end'; expected 'forward' or 'backward'",
+    ),
     "no node": (lambda: profile(A.value), GraphError, "loss is a Tensor; expected a node"),
-    "wrt beside a program": (lambda: profile(linearize([A.sum()]), [A]), GraphError, "wrt was given beside a Program"),
-    "nothing to run": (lambda: forward_algorithm(ComputationNode(A)), GraphError, r"neither forward\(\) nor compute\(\)"),
+    "wrt beside a program": (
+        lambda: profile(linearize([A.sum()]), [A]),
+        GraphError,
+        "wrt was given beside a Program",
+    ),
+    "nothing to run": (
+        lambda: forward_algorithm(ComputationNode(A)),
+        GraphError,
+        r"neither forward\(\) nor compute\(\)",
+    ),
     "leaf of a node": (lambda: Leaf(A), GraphError, "a leaf was given the node A as its value"),
-    "unknown role": (lambda: Leaf(1.0, "x", role="weight"), GraphError, "role 'weight' of leaf x; expected 'parameter' or 'input'"),
+    "unknown role": (
+        lambda: Leaf(1.0, "x", role="weight"),
+        GraphError,
+        "role 'weight' of leaf x; expected 'parameter' or 'input'",
+    ),
 }
 
 

@@ -17,7 +17,16 @@ import pytest
 import torch
 
 import autodiff
-from autodiff import ComputationNode, Exp, Leaf, Mean, backward_algorithm, build_graph, forward_algorithm, gradients
+from autodiff import (
+    ComputationNode,
+    Exp,
+    Leaf,
+    Mean,
+    backward_algorithm,
+    build_graph,
+    forward_algorithm,
+    gradients,
+)
 from autodiff.errors import GraphError
 
 EXERCISE_CLASSES = """
@@ -301,13 +310,19 @@ def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Run:
     matplotlib.use("Agg")
     plt.close("all")
     monkeypatch.setattr(plt, "show", lambda: None)
-    notebook: dict[str, Any] = {name: getattr(autodiff, name) for name in autodiff.__all__} | {"math": math}
+    notebook: dict[str, Any] = {name: getattr(autodiff, name) for name in autodiff.__all__} | {
+        "math": math
+    }
     if request.param == "the exercise's own classes":
         own = own_classes()
         notebook |= own
         for operator, name in EXERCISE_OPERATORS.items():
-            monkeypatch.setattr(ComputationNode, operator, lambda self, *others, op=own[name]: op(self, *others))
-        monkeypatch.setattr(ComputationNode, "__rmul__", lambda self, other: own["Mul"](other, self))
+            monkeypatch.setattr(
+                ComputationNode, operator, lambda self, *others, op=own[name]: op(self, *others)
+            )
+        monkeypatch.setattr(
+            ComputationNode, "__rmul__", lambda self, other: own["Mul"](other, self)
+        )
 
     def run_cell(cell: str) -> str:
         printed = io.StringIO()
@@ -357,7 +372,9 @@ def derivatives_by_hand(x: np.ndarray) -> list[np.ndarray]:
 def test_polynomial(run: Run) -> None:
     """Step 4 plots the polynomial and its derivative, which are plain tensors."""
     run(POLYNOMIAL)
-    for line, expected in zip(drawn_lines(), derivatives_by_hand(np.linspace(-2, 3, 25))[:2], strict=True):
+    for line, expected in zip(
+        drawn_lines(), derivatives_by_hand(np.linspace(-2, 3, 25))[:2], strict=True
+    ):
         np.testing.assert_allclose(line, expected, rtol=1e-5, atol=1e-4)
 
 
@@ -366,7 +383,9 @@ def test_higher_order_polynomial(run: Run) -> None:
     run(POLYNOMIAL)
     plt.close("all")
     run(HIGHER_ORDER)
-    for line, expected in zip(drawn_lines(), derivatives_by_hand(np.linspace(-2, 3, 25)), strict=True):
+    for line, expected in zip(
+        drawn_lines(), derivatives_by_hand(np.linspace(-2, 3, 25)), strict=True
+    ):
         np.testing.assert_allclose(line, expected, rtol=1e-5, atol=1e-4)
 
 
@@ -402,10 +421,40 @@ def test_table_of_exercise_2_1() -> None:
     e = Exp(d)
     z = Mean(b, e)
     backward_algorithm(forward_algorithm(z))
-    results = {"a": a.result, "b": b.result, "c": c.result, "d": d.result, "e": e.result, "z": z.result}
-    assert results == {"a": math.log(2), "b": 2, "c": math.log(2), "d": -math.log(2), "e": 0.5, "z": 1.25}
-    upstream = {"z": z.gradient, "e": e.gradient, "d": d.gradient, "c": c.gradient, "b": b.gradient, "a": a.gradient, "x": x.gradient}
-    by_hand = {"z": 1, "e": 1 / 2, "d": 0.5 / 2, "c": -0.5 / 2, "b": 1 / 2, "a": 2 / 2, "x": 2 / 2 - 0.5 / 2}
+    results = {
+        "a": a.result,
+        "b": b.result,
+        "c": c.result,
+        "d": d.result,
+        "e": e.result,
+        "z": z.result,
+    }
+    assert results == {
+        "a": math.log(2),
+        "b": 2,
+        "c": math.log(2),
+        "d": -math.log(2),
+        "e": 0.5,
+        "z": 1.25,
+    }
+    upstream = {
+        "z": z.gradient,
+        "e": e.gradient,
+        "d": d.gradient,
+        "c": c.gradient,
+        "b": b.gradient,
+        "a": a.gradient,
+        "x": x.gradient,
+    }
+    by_hand = {
+        "z": 1,
+        "e": 1 / 2,
+        "d": 0.5 / 2,
+        "c": -0.5 / 2,
+        "b": 1 / 2,
+        "a": 2 / 2,
+        "x": 2 / 2 - 0.5 / 2,
+    }
     assert upstream == by_hand
     assert x.gradient == pytest.approx(math.sinh(math.log(2)), rel=1e-15)
 
@@ -475,9 +524,13 @@ class MySinh(ComputationNode):
     ],
     ids=["tanh", "x·tanh(x²)", "cosh", "exp(x²)"],
 )
-def test_student_ops_to_fourth_order(mine: Callable[[Any], Any], theirs: Callable[[Any], Any]) -> None:
+def test_student_ops_to_fourth_order(
+    mine: Callable[[Any], Any], theirs: Callable[[Any], Any]
+) -> None:
     """Classes with only forward and backward are differentiated again and again, their results not taken for constants."""
-    assert derivatives_at(mine, 0.3, 4) == pytest.approx(derivatives_in_pytorch(theirs, 0.3, 4), rel=1e-12)
+    assert derivatives_at(mine, 0.3, 4) == pytest.approx(
+        derivatives_in_pytorch(theirs, 0.3, 4), rel=1e-12
+    )
 
 
 def test_student_ops_in_plain_values() -> None:
@@ -485,7 +538,9 @@ def test_student_ops_in_plain_values() -> None:
     x = Leaf(0.3, "x")
     y = MyCosh(MyTanh(x))
     backward_algorithm(forward_algorithm(y))
-    assert x.gradient == pytest.approx(math.sinh(math.tanh(0.3)) * (1 - math.tanh(0.3) ** 2), rel=1e-14)
+    assert x.gradient == pytest.approx(
+        math.sinh(math.tanh(0.3)) * (1 - math.tanh(0.3) ** 2), rel=1e-14
+    )
     assert y.result == math.cosh(math.tanh(0.3))
     assert type(x.gradient) is float
 
@@ -518,5 +573,10 @@ def test_backward_gives_one_gradient_for_each_input(returned: int, building: boo
             return [self.gradient] * returned
 
     node = forward_algorithm(Miscounted(2.0, 3.0))
-    with build_graph(building), pytest.raises(GraphError, match=rf"Miscounted.backward\(\) gave {returned} gradients; expected 2"):
+    with (
+        build_graph(building),
+        pytest.raises(
+            GraphError, match=rf"Miscounted.backward\(\) gave {returned} gradients; expected 2"
+        ),
+    ):
         backward_algorithm(node)

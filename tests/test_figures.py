@@ -18,7 +18,16 @@ from matplotlib.transforms import Bbox
 
 from experiments import plots, theory
 from experiments.figures import axes as scales
-from experiments.figures.style import MODE_LOOKS, Drawing, finish, handle, new_figure, styled, svg_of, wrap
+from experiments.figures.style import (
+    MODE_LOOKS,
+    Drawing,
+    finish,
+    handle,
+    new_figure,
+    styled,
+    svg_of,
+    wrap,
+)
 from experiments.plots import FIGURES, draw_figures, draw_overview, drawings
 from experiments.publish import Results
 from experiments.words import percent, pretty, short_bytes
@@ -56,19 +65,30 @@ def texts(figure: Figure) -> list[tuple[str, Bbox]]:
         if not axes.get_visible():
             continue
         found += [axes.xaxis.label, axes.yaxis.label, axes.title, axes._left_title, *axes.texts]
-        for axis, (low, high) in ((axes.xaxis, sorted(axes.get_xlim())), (axes.yaxis, sorted(axes.get_ylim()))):
+        for axis, (low, high) in (
+            (axes.xaxis, sorted(axes.get_xlim())),
+            (axes.yaxis, sorted(axes.get_ylim())),
+        ):
             ticks = zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=False)
             found += [label for place, label in ticks if low <= place <= high]
     for legend in figure.legends:
         found += legend.get_texts()
-    return [(text.get_text(), text.get_window_extent()) for text in found if text.get_visible() and text.get_text().strip()]
+    return [
+        (text.get_text(), text.get_window_extent())
+        for text in found
+        if text.get_visible() and text.get_text().strip()
+    ]
 
 
 def overlaps(figure: Figure) -> list[tuple[str, str]]:
     """The pairs of texts that lie on one another, and each text that is cut off by the edge."""
     found = texts(figure)
     page = Bbox.from_extents(-0.5, -0.5, figure.bbox.width + 0.5, figure.bbox.height + 0.5)
-    cut = [(text, "the edge") for text, box in found if not (page.contains(box.x0, box.y0) and page.contains(box.x1, box.y1))]
+    cut = [
+        (text, "the edge")
+        for text, box in found
+        if not (page.contains(box.x0, box.y0) and page.contains(box.x1, box.y1))
+    ]
     pairs = itertools.combinations(found, 2)
     return cut + [(one, other) for (one, box), (other, its) in pairs if box.overlaps(its)]
 
@@ -86,8 +106,16 @@ def test_nothing_overlaps_and_axes_are_labelled(drawn: dict[str, Drawing], name:
         assert overlaps(figure) == []
         shown = [axes for axes in figure.axes if axes.get_visible()]
         for axes in shown:
-            column = [other for other in shown if abs(other.get_position().x0 - axes.get_position().x0) < 0.01]
-            row = [other for other in shown if abs(other.get_position().y0 - axes.get_position().y0) < 0.01]
+            column = [
+                other
+                for other in shown
+                if abs(other.get_position().x0 - axes.get_position().x0) < 0.01
+            ]
+            row = [
+                other
+                for other in shown
+                if abs(other.get_position().y0 - axes.get_position().y0) < 0.01
+            ]
             assert any(other.get_xlabel() for other in column)
             assert any(other.get_ylabel() for other in row)
     assert drawn[name].title
@@ -110,17 +138,29 @@ def test_the_legend_lies_off_the_panels(drawn: dict[str, Drawing]) -> None:
         with styled(name):
             drawing.figure.draw_without_rendering()
             boxes = [legend.get_window_extent() for legend in drawing.figure.legends]
-            assert not any(box.overlaps(axes.get_window_extent()) for box in boxes for axes in drawing.figure.axes)
+            assert not any(
+                box.overlaps(axes.get_window_extent())
+                for box in boxes
+                for axes in drawing.figure.axes
+            )
 
 
-def test_the_residuals_say_whether_theory_holds(results: Results, drawn: dict[str, Drawing]) -> None:
+def test_the_residuals_say_whether_theory_holds(
+    results: Results, drawn: dict[str, Drawing]
+) -> None:
     """The title counts the rows and their residual; one planted operation and a few planted bytes turn it into the opposite."""
     rows = len(results.results) + len(results.scale)
-    assert drawn["residuals"].title == f"Measured equals theory in all {rows} rows: residual 0 operations, 0 bytes"
+    assert (
+        drawn["residuals"].title
+        == f"Measured equals theory in all {rows} rows: residual 0 operations, 0 bytes"
+    )
     with styled():
         wrong = FIGURES["residuals"](changed(changed(results, 3, "ops", 1), 5, "peak_bytes", -12))
         assert wrong is not None
-        assert wrong.title == f"Measured DIFFERS from theory in 2 of {len(results.results)} rows: by up to 1 operation and 12 bytes"
+        assert (
+            wrong.title
+            == f"Measured DIFFERS from theory in 2 of {len(results.results)} rows: by up to 1 operation and 12 bytes"
+        )
         left, right = wrong.figure.axes
     assert sorted({y for line in left.lines for y in np.atleast_1d(line.get_ydata())}) == [0, 1]
     assert sorted({y for line in right.lines for y in np.atleast_1d(line.get_ydata())}) == [-12, 0]
@@ -128,14 +168,22 @@ def test_the_residuals_say_whether_theory_holds(results: Results, drawn: dict[st
 
 
 @pytest.mark.parametrize(("name", "column"), [("operations", "ops"), ("peaks", "peak_bytes")])
-def test_marks_lie_on_the_theory(results: Results, drawn: dict[str, Drawing], name: str, column: str) -> None:
+def test_marks_lie_on_the_theory(
+    results: Results, drawn: dict[str, Drawing], name: str, column: str
+) -> None:
     """The note says that all marks lie on the curves, and says so no more when one is moved off."""
     note = re.compile(r"all (\d+) marks lie on the theory")
     before = [text for text, _ in texts(drawn[name].figure) if note.search(text)]
     assert len(before) == 1
     rows = results.results
     moved = int(
-        rows.index[(rows["part"] == "exact") & (rows["n"] == 4) & (rows["d"] == 2) & (rows["b"] == 16) & (rows["mode"] == "full")][0]
+        rows.index[
+            (rows["part"] == "exact")
+            & (rows["n"] == 4)
+            & (rows["d"] == 2)
+            & (rows["b"] == 16)
+            & (rows["mode"] == "full")
+        ][0]
     )
     everywhere = replace(changed(results, moved, column, 4))
     with styled():
@@ -149,7 +197,9 @@ def test_marks_lie_on_the_theory(results: Results, drawn: dict[str, Drawing], na
 
 def test_the_title_of_the_ratios_is_computed(drawn: dict[str, Drawing]) -> None:
     """The ratios in the title are those of the theory at the deepest network, and its limits are 3 and 2."""
-    ground, full, w1 = (theory.total_operations(mode, 4, 6, 16) for mode in ("no_grad", "full", "w1_only"))
+    ground, full, w1 = (
+        theory.total_operations(mode, 4, 6, 16) for mode in ("no_grad", "full", "w1_only")
+    )
     title = drawn["ratios"].title
     assert f"full takes {full / ground:.2f} times no-grad’s (tending to 3)" in title
     assert f"W₁ only takes {w1 / ground:.2f} times no-grad’s (tending to 2)" in title
@@ -157,11 +207,21 @@ def test_the_title_of_the_ratios_is_computed(drawn: dict[str, Drawing]) -> None:
 
 def test_the_title_of_the_peaks_is_computed(results: Results, drawn: dict[str, Drawing]) -> None:
     """The shares in the title are those of the roles at the peaks of the two extreme shapes."""
-    rows = results.results[(results.results["mode"] == "full") & (results.results["part"] == "exact") & (results.results["n"] == 4)]
+    rows = results.results[
+        (results.results["mode"] == "full")
+        & (results.results["part"] == "exact")
+        & (results.results["n"] == 4)
+    ]
     wide = rows[(rows["d"] == 2) & (rows["b"] == 16)].iloc[0]
     deep = rows[(rows["d"] == 6) & (rows["b"] == 2)].iloc[0]
-    assert f"activations are {percent(wide['peak_activation_bytes'], wide['peak_bytes'])}" in drawn["peaks"].title
-    assert f"weight gradients are {percent(deep['peak_parameter_gradient_bytes'], deep['peak_bytes'])}" in drawn["peaks"].title
+    assert (
+        f"activations are {percent(wide['peak_activation_bytes'], wide['peak_bytes'])}"
+        in drawn["peaks"].title
+    )
+    assert (
+        f"weight gradients are {percent(deep['peak_parameter_gradient_bytes'], deep['peak_bytes'])}"
+        in drawn["peaks"].title
+    )
 
 
 def test_the_timelines_name_every_peak(drawn: dict[str, Drawing]) -> None:
@@ -173,10 +233,17 @@ def test_the_timelines_name_every_peak(drawn: dict[str, Drawing]) -> None:
         assert peak in marks
 
 
-def test_the_map_of_regimes_knows_a_peak_that_is_none_of_the_pieces(results: Results, drawn: dict[str, Drawing]) -> None:
+def test_the_map_of_regimes_knows_a_peak_that_is_none_of_the_pieces(
+    results: Results, drawn: dict[str, Drawing]
+) -> None:
     """Every measured peak meets the piece that rules; one that is off by four bytes is told in the title and in the legend."""
     rows = results.results
-    full = rows[(rows["mode"] == "full") & (rows["activation"] == "tanh") & (rows["micro_batches"] == 1) & (rows["n"] >= 2)]
+    full = rows[
+        (rows["mode"] == "full")
+        & (rows["activation"] == "tanh")
+        & (rows["micro_batches"] == 1)
+        & (rows["n"] >= 2)
+    ]
     assert f"all {len(full)} measured peaks" in drawn["regimes"].title
     with styled():
         wrong = FIGURES["regimes"](changed(results, int(full.index[0]), "peak_bytes", 4))
@@ -185,15 +252,27 @@ def test_the_map_of_regimes_knows_a_peak_that_is_none_of_the_pieces(results: Res
     assert any("NONE of them (1 row)" in text for text, _ in texts(wrong.figure))
 
 
-def test_the_titles_of_the_lessons_are_computed(results: Results, drawn: dict[str, Drawing]) -> None:
+def test_the_titles_of_the_lessons_are_computed(
+    results: Results, drawn: dict[str, Drawing]
+) -> None:
     """gelu beside tanh, the last layer beside the first, and the batch in slices: each number in a title is one of the theory's."""
-    peaks = {kind: theory.peak_elements("full", 4, 2, 16, activation=kind) for kind in ("tanh", "gelu")}
-    assert f"with gelu is {peaks['gelu'] / peaks['tanh']:.2f} times as high for full and the same for W₁ only" in drawn["activations"].title
+    peaks = {
+        kind: theory.peak_elements("full", 4, 2, 16, activation=kind) for kind in ("tanh", "gelu")
+    }
+    assert (
+        f"with gelu is {peaks['gelu'] / peaks['tanh']:.2f} times as high for full and the same for W₁ only"
+        in drawn["activations"].title
+    )
     last, first = (theory.total_operations("only", 4, 3, 5, wrt=j) for j in (4, 1))
     assert f"W₄ takes {percent(last, first)} of W₁’s operations" in drawn["layers"].title
-    least = min(theory.peak_elements("full", 3, 2, 12, micro_batches=k) for k in (1, 2, 3, 4, 6, 12))
+    least = min(
+        theory.peak_elements("full", 3, 2, 12, micro_batches=k) for k in (1, 2, 3, 4, 6, 12)
+    )
     whole = theory.peak_elements("full", 3, 2, 12)
-    assert f"from {short_bytes(4 * whole)} to {short_bytes(4 * least)}, for not one operation more" in drawn["micro_batches"].title
+    assert (
+        f"from {short_bytes(4 * whole)} to {short_bytes(4 * least)}, for not one operation more"
+        in drawn["micro_batches"].title
+    )
 
 
 def test_the_titles_about_the_machine_are_computed(drawn: dict[str, Drawing]) -> None:
@@ -204,7 +283,9 @@ def test_the_titles_about_the_machine_are_computed(drawn: dict[str, Drawing]) ->
 
 def test_ticks_are_the_swept_values(drawn: dict[str, Drawing]) -> None:
     """Each dimension's axis is of base 2 and has its ticks where something was measured."""
-    for axes, expected in zip(drawn["operations"].figure.axes, ([1, 2, 4], [2, 6], [2, 6, 16]), strict=True):
+    for axes, expected in zip(
+        drawn["operations"].figure.axes, ([1, 2, 4], [2, 6], [2, 6, 16]), strict=True
+    ):
         assert axes.get_xscale() == "log"
         assert list(axes.get_xticks()) == expected
 
@@ -234,8 +315,15 @@ def test_dense_ticks_keep_only_labels_that_fit() -> None:
         {"modes": ["full"], "grid": {"n": [1, 40], "d": [3], "b": [1, 700]}},
         {"modes": ["only"], "grid": {"n": [1], "d": [2], "b": [2]}, "timeline": None},
         {"modes": ["only"], "grid": {"n": [12], "d": [2], "b": [2]}, "timeline": None},
-        {"network": {"name": "chain", "activation": "identity", "loss": "cross_entropy"}, "grid": {"n": [1, 3], "d": [1, 4], "b": [1, 9]}},
-        {"network": {"name": "chain", "activation": ["relu", "gelu"], "loss": "squared_error"}, "modes": ["full"], "dtype": "float16"},
+        {
+            "network": {"name": "chain", "activation": "identity", "loss": "cross_entropy"},
+            "grid": {"n": [1, 3], "d": [1, 4], "b": [1, 9]},
+        },
+        {
+            "network": {"name": "chain", "activation": ["relu", "gelu"], "loss": "squared_error"},
+            "modes": ["full"],
+            "dtype": "float16",
+        },
         {"modes": ["full"], "micro_batches": [2, 4], "grid": {"n": [2], "d": [2], "b": [4]}},
     ],
 )
@@ -250,9 +338,22 @@ def test_any_sweep_can_be_drawn(tmp_path: Path, changes: dict[str, Any]) -> None
 
 def test_other_engines_stand_beside_ours(results: Results) -> None:
     """Rows of PyTorch are series of their own on the same axes, named in the legend; planners have other figures."""
-    full = results.results[(results.results["mode"] == "full") & (results.results["part"] == "exact")]
-    theirs = full.assign(engine="pytorch", ops=pd.NA, theory_ops=pd.NA, peak_bytes=full["peak_bytes"] + 4, theory_peak_bytes=pd.NA)
-    planned = [full.assign(mode="checkpointed", planner=f"revolve(snapshots={s})", ops=full["ops"] + 50 * s) for s in (2, 3)]
+    full = results.results[
+        (results.results["mode"] == "full") & (results.results["part"] == "exact")
+    ]
+    theirs = full.assign(
+        engine="pytorch",
+        ops=pd.NA,
+        theory_ops=pd.NA,
+        peak_bytes=full["peak_bytes"] + 4,
+        theory_peak_bytes=pd.NA,
+    )
+    planned = [
+        full.assign(
+            mode="checkpointed", planner=f"revolve(snapshots={s})", ops=full["ops"] + 50 * s
+        )
+        for s in (2, 3)
+    ]
     rows = pd.concat([results.results, theirs, *planned], ignore_index=True)
     made = drawings(replace(results, results=rows, scale=rows.iloc[:0]))
     for name in ("operations", "peaks"):
@@ -267,13 +368,21 @@ def test_other_engines_stand_beside_ours(results: Results) -> None:
 def test_nothing_measured_draws_nothing(results: Results) -> None:
     """A sweep in which every point failed has no figures, and that is no error."""
     rows = results.results.assign(status="failed")
-    nothing = {"scale": rows.iloc[:0], "timelines": pd.DataFrame(), "capacity": results.capacity.iloc[:0]}
+    nothing = {
+        "scale": rows.iloc[:0],
+        "timelines": pd.DataFrame(),
+        "capacity": results.capacity.iloc[:0],
+    }
     assert drawings(replace(results, results=rows, **nothing)) == {}
 
 
-def test_files_are_the_same_every_time(results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_the_same_every_time(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SVG and PNG are the same bytes when drawn again, and no state of matplotlib is changed."""
-    monkeypatch.setattr(plots, "FIGURES", {name: FIGURES[name] for name in ("seconds", "timelines")})
+    monkeypatch.setattr(
+        plots, "FIGURES", {name: FIGURES[name] for name in ("seconds", "timelines")}
+    )
     before = dict(matplotlib.rcParams)
     paths = draw_figures(replace(results, directory=tmp_path / "one"))
     again = draw_figures(replace(results, directory=tmp_path / "two"))
@@ -296,9 +405,13 @@ def test_figures_can_stand_in_one_page(drawn: dict[str, Drawing]) -> None:
     assert len(ids) == len(set(ids)) > 0
 
 
-def test_a_figure_without_data_is_removed(results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_figure_without_data_is_removed(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A figure of an earlier report goes when its data are gone; other files in the folder stay."""
-    monkeypatch.setattr(plots, "FIGURES", {name: FIGURES[name] for name in ("seconds", "timelines")})
+    monkeypatch.setattr(
+        plots, "FIGURES", {name: FIGURES[name] for name in ("seconds", "timelines")}
+    )
     draw_figures(replace(results, directory=tmp_path))
     (tmp_path / "figures" / "mine.svg").write_text("<svg/>")
     paths = draw_figures(replace(results, directory=tmp_path, timelines=pd.DataFrame()))
@@ -307,7 +420,9 @@ def test_a_figure_without_data_is_removed(results: Results, tmp_path: Path, monk
     assert (tmp_path / "figures" / "mine.svg").exists()
 
 
-def test_the_overview_can_be_made_again(results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_overview_can_be_made_again(
+    results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The README's figure is drawn from results; where no depth was swept, or nothing lies there, one line says so."""
     draw_overview(results, tmp_path / "overview.png")
     assert (tmp_path / "overview.png").read_bytes().startswith(b"\x89PNG")
@@ -326,7 +441,13 @@ def test_the_overview_of_the_readme_is_small() -> None:
 def test_modes_can_be_told_apart_in_grey() -> None:
     """The modes of one figure differ in lightness, in marker and in dashes."""
     shown = ("no_grad", "forward", "full", "w1_only", "checkpointed")
-    lightness = sorted(float(np.dot([0.2126, 0.7152, 0.0722], np.power(to_rgb(MODE_LOOKS[mode].colour), 2.2)) ** (1 / 3)) for mode in shown)
+    lightness = sorted(
+        float(
+            np.dot([0.2126, 0.7152, 0.0722], np.power(to_rgb(MODE_LOOKS[mode].colour), 2.2))
+            ** (1 / 3)
+        )
+        for mode in shown
+    )
     assert min(np.diff(lightness)) > 0.08
     assert len({MODE_LOOKS[mode].marker for mode in MODE_LOOKS}) == len(MODE_LOOKS)
 
@@ -337,7 +458,11 @@ def test_titles_are_wrapped_by_their_width() -> None:
     lines = wrap(text, 200, 13, bold=True)
     assert len(lines) > 3
     assert " ".join(lines).replace("\N{NO-BREAK SPACE}", " ") == text
-    assert all(whole in lines_text for whole in ("19.5\N{NO-BREAK SPACE}KiB", "55\N{NO-BREAK SPACE}%") for lines_text in [" ".join(lines)])
+    assert all(
+        whole in lines_text
+        for whole in ("19.5\N{NO-BREAK SPACE}KiB", "55\N{NO-BREAK SPACE}%")
+        for lines_text in [" ".join(lines)]
+    )
 
 
 def test_a_legend_wider_than_the_page_takes_more_lines() -> None:
@@ -347,14 +472,25 @@ def test_a_legend_wider_than_the_page_takes_more_lines() -> None:
         axes = figure.subplots()
         scales.plain_axis(axes, [0, 1], "x", (0, 1), which="x")
         scales.plain_axis(axes, [0, 1], "y", (0, 1))
-        finish(figure, "A title", "a note", [handle("a rather long entry, number " + str(index), MODE_LOOKS["full"]) for index in range(7)])
+        finish(
+            figure,
+            "A title",
+            "a note",
+            [
+                handle("a rather long entry, number " + str(index), MODE_LOOKS["full"])
+                for index in range(7)
+            ],
+        )
         assert overlaps(figure) == []
 
 
 @pytest.mark.parametrize(
     ("formula", "expected"),
     [
-        ("4*(max(n*b*d + b*d + d**2 + 1, n*d**2 + b*d + 1))", "4·max{nbd + bd + d² + 1, nd² + bd + 1}"),
+        (
+            "4*(max(n*b*d + b*d + d**2 + 1, n*d**2 + b*d + 1))",
+            "4·max{nbd + bd + d² + 1, nd² + bd + 1}",
+        ),
         ("6*n*b*d**2 - 2*b*d**2 - 1", "6nbd² − 2bd² − 1"),
         ("4*(2*b*d)", "4·2bd"),
         ("4*(n*b*d + 1)", "4·(nbd + 1)"),

@@ -16,7 +16,14 @@ from experiments.figures.growth import layer_slope, layers_run
 from experiments.figures.schedules import bars_of, blocks_of
 from experiments.figures.style import Drawing, styled
 from experiments.fit import COMPLEXITY_COLUMNS
-from experiments.growth import DISTANT, formulas_of, growth_table, growths_of, slope_of, theory_layers
+from experiments.growth import (
+    DISTANT,
+    formulas_of,
+    growth_table,
+    growths_of,
+    slope_of,
+    theory_layers,
+)
 from experiments.lessons import lessons_of
 from experiments.plans import Plan, PlanGroup, plan_groups, planner_words
 from experiments.plots import FIGURES
@@ -27,7 +34,12 @@ from tests.sweeps import SMALL, results_of
 from tests.test_figures import ELSEWHERE, overlaps, texts
 from tests.test_report import page_of
 
-PLANNERS = [f"revolve(snapshots={s})" for s in (1, 2, 3, 4)] + ["recompute_all", "uniform(segments=2)", "uniform(segments=3)", "store_all"]
+PLANNERS = [f"revolve(snapshots={s})" for s in (1, 2, 3, 4)] + [
+    "recompute_all",
+    "uniform(segments=2)",
+    "uniform(segments=3)",
+    "store_all",
+]
 SWEEP: dict[str, Any] = {
     "network": {"name": "chain", "activation": "tanh", "loss": "sum"},
     "grid": {"n": 6, "d": [2, 8], "b": [2, 16]},
@@ -36,16 +48,29 @@ SWEEP: dict[str, Any] = {
     "engine": ["autodiff", "pytorch"],
     "audit": "none",
     "measure_process": False,
-    "timeline": {"n": 5, "d": 2, "b": 8, "modes": ["full", "checkpointed"], "planners": ["revolve(snapshots=2)", "recompute_all"]},
+    "timeline": {
+        "n": 5,
+        "d": 2,
+        "b": 8,
+        "modes": ["full", "checkpointed"],
+        "planners": ["revolve(snapshots=2)", "recompute_all"],
+    },
     "studies": {
-        "gelu": {"network": {"activation": "gelu"}, "modes": ["no_grad", "forward", "full", "w1_only"]},
+        "gelu": {
+            "network": {"activation": "gelu"},
+            "modes": ["no_grad", "forward", "full", "w1_only"],
+        },
         "layers": {
             "network": {"activation": ["tanh", "gelu"]},
             "grid": {"n": 4, "d": [3], "b": 5},
             "modes": ["only"],
             "engine": ["autodiff"],
         },
-        "micro_batches": {"grid": {"n": 6, "d": 2, "b": 16}, "modes": ["full"], "micro_batches": [2, 4]},
+        "micro_batches": {
+            "grid": {"n": 6, "d": 2, "b": 16},
+            "modes": ["full"],
+            "micro_batches": [2, 4],
+        },
         "growth": {
             "engine": ["autodiff"],
             "grid": {"n": [4, 8, 16, 32], "d": 2, "b": 4},
@@ -72,7 +97,9 @@ def drawn(results: Results) -> dict[str, Drawing]:
 @pytest.fixture(scope="module")
 def wide(results: Results) -> PlanGroup:
     """The plans at the shape whose batch is far wider than its layers."""
-    return next(group for group in plan_groups(results.results) if (group.n, group.d, group.b) == (6, 2, 16))
+    return next(
+        group for group in plan_groups(results.results) if (group.n, group.d, group.b) == (6, 2, 16)
+    )
 
 
 def draw(results: Results, names: tuple[str, ...] = ELSEWHERE) -> dict[str, Drawing]:
@@ -109,8 +136,16 @@ def test_the_figure_is_drawn_and_legible(drawn: dict[str, Drawing], name: str) -
         assert overlaps(figure) == []
         shown = [axes for axes in figure.axes if axes.get_visible()]
         for axes in shown:
-            column = [other for other in shown if abs(other.get_position().x0 - axes.get_position().x0) < 0.01]
-            row = [other for other in shown if abs(other.get_position().y0 - axes.get_position().y0) < 0.01]
+            column = [
+                other
+                for other in shown
+                if abs(other.get_position().x0 - axes.get_position().x0) < 0.01
+            ]
+            row = [
+                other
+                for other in shown
+                if abs(other.get_position().y0 - axes.get_position().y0) < 0.01
+            ]
             assert any(other.get_xlabel() for other in column)
             assert any(other.get_ylabel() for other in row)
         legends = [legend.get_window_extent() for legend in figure.legends]
@@ -124,8 +159,16 @@ def test_the_figure_is_drawn_and_legible(drawn: dict[str, Drawing], name: str) -
         {"network": {"name": "chain", "activation": "gelu", "loss": "squared_error"}},
         {"network": {"name": "chain", "activation": "identity", "loss": "cross_entropy"}},
         {"grid": {"n": [1, 2], "d": 2, "b": 3}, "planners": ["recompute_all"]},
-        {"grid": {"n": 5, "d": 40, "b": 1}, "planners": ["uniform", "revolve(snapshots=2)"], "engine": ["autodiff"]},
-        {"grid": {"n": 9, "d": 2, "b": 50}, "planners": ["revolve(max_ops_ratio=2.0)"], "modes": ["checkpointed", "full"]},
+        {
+            "grid": {"n": 5, "d": 40, "b": 1},
+            "planners": ["uniform", "revolve(snapshots=2)"],
+            "engine": ["autodiff"],
+        },
+        {
+            "grid": {"n": 9, "d": 2, "b": 50},
+            "planners": ["revolve(max_ops_ratio=2.0)"],
+            "modes": ["checkpointed", "full"],
+        },
         {
             "grid": {"n": 40, "d": 2, "b": 8},
             "planners": ["revolve(snapshots=3)", "revolve(snapshots=7)"],
@@ -135,9 +178,17 @@ def test_the_figure_is_drawn_and_legible(drawn: dict[str, Drawing], name: str) -
         {"modes": ["checkpointed"], "planners": ["revolve(snapshots=2)"]},
     ],
 )
-def test_any_sweep_of_planners_can_be_drawn_and_told(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_any_sweep_of_planners_can_be_drawn_and_told(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
     """One planner, budgets, other networks, no plain step beside: what can be drawn is legible, and the report is written."""
-    given = {**SWEEP, "execute": False, "studies": None, "timeline": {"n": 3, "d": 2, "b": 2}, **changes}
+    given = {
+        **SWEEP,
+        "execute": False,
+        "studies": None,
+        "timeline": {"n": 3, "d": 2, "b": 2},
+        **changes,
+    }
     made = results_of(given, tmp_path)
     for name, drawing in draw(made, (*ELSEWHERE, "timelines", "peaks")).items():
         with styled(name):
@@ -147,7 +198,10 @@ def test_any_sweep_of_planners_can_be_drawn_and_told(tmp_path: Path, changes: di
 
 def test_the_frontier_says_what_falls_and_what_does_not(drawn: dict[str, Drawing]) -> None:
     """The numbers in the title are the theory's: the lowest peak and its price on wide batches, and the level that stays on wide layers."""
-    full, lowest = (4 * expected("store_all").peak_elements, 4 * expected("recompute_all").peak_elements)
+    full, lowest = (
+        4 * expected("store_all").peak_elements,
+        4 * expected("recompute_all").peak_elements,
+    )
     title = drawn["frontier"].title
     assert f"from {short_bytes(full)} to {short_bytes(lowest)} for" in title
     stays = short_bytes(4 * theory.peak_elements("full", 6, 8, 2))
@@ -155,7 +209,9 @@ def test_the_frontier_says_what_falls_and_what_does_not(drawn: dict[str, Drawing
     assert len(drawn["frontier"].figure.axes) == 3
 
 
-def test_a_mark_off_the_frontiers_curves_is_told(results: Results, drawn: dict[str, Drawing]) -> None:
+def test_a_mark_off_the_frontiers_curves_is_told(
+    results: Results, drawn: dict[str, Drawing]
+) -> None:
     """All marks meet the theory, and one that is moved is counted as missing it."""
     words = " ".join(text for text, _ in texts(drawn["frontier"].figure))
     assert "with a theory meet it" in words
@@ -172,7 +228,8 @@ def test_the_schedule_is_read_from_the_events(results: Results) -> None:
     frame = results.timelines[results.timelines["planner"] == "revolve(snapshots=2)"]
     blocks, bars = blocks_of(frame, 5), bars_of(frame, 5)
     run = {
-        kind: [block.layer for block in blocks if block.kind == kind and block.layer <= 5] for kind in ("advance", "recompute", "reverse")
+        kind: [block.layer for block in blocks if block.kind == kind and block.layer <= 5]
+        for kind in ("advance", "recompute", "reverse")
     }
     assert run["advance"] == [1, 2, 3, 4, 5]
     assert len(run["recompute"]) == theory_layers(5, 2) - 5 > 0
@@ -191,32 +248,52 @@ def test_the_titles_of_the_schedules_are_computed(drawn: dict[str, Drawing]) -> 
     """Layers run forward and peaks in the title are the theory's."""
     title = drawn["schedules"].title
     peaks = [
-        short_bytes(4 * expected(name, 5, 2, 8, **more).peak_elements) for name, more in (("store_all", {}), ("revolve", {"snapshots": 2}))
+        short_bytes(4 * expected(name, 5, 2, 8, **more).peak_elements)
+        for name, more in (("store_all", {}), ("revolve", {"snapshots": 2}))
     ]
     assert f"store all (full) runs 5 layers forward and peaks at {peaks[0]}" in title
-    assert f"revolve, s = 2 runs {theory_layers(5, 2)} layers forward and peaks at {peaks[1]}" in title
+    assert (
+        f"revolve, s = 2 runs {theory_layers(5, 2)} layers forward and peaks at {peaks[1]}" in title
+    )
 
 
-def test_growth_is_measured_and_stands_beside_the_theory(results: Results, drawn: dict[str, Drawing]) -> None:
+def test_growth_is_measured_and_stands_beside_the_theory(
+    results: Results, drawn: dict[str, Drawing]
+) -> None:
     """Layers run are the theory's counts at each depth; the slopes of the table are those of the figure's title, and none is exact."""
     growths = growths_of(results.results)
     assert [growth.rule.name for growth in growths] == ["s = 2", "s = log₂ n", "s = √n"]
     for growth in growths:
         wanted = [theory_layers(n, growth.rule.snapshots(n)) for n in growth.depths]
         assert layers_run(growth, again=False) == wanted
-        assert layers_run(growth, again=True) == [layers - n for layers, n in zip(wanted, growth.depths, strict=True)]
+        assert layers_run(growth, again=True) == [
+            layers - n for layers, n in zip(wanted, growth.depths, strict=True)
+        ]
     table = growth_table(results.results)
     assert list(table.columns) == list(COMPLEXITY_COLUMNS)
     assert not table["exact"].any()
     assert set(table["big_o"]) == {"n**(3/2)", "n*log2(n)", "n"}
-    slopes = table.loc[table["quantity"] == "ops_forward + ops_recompute", "formula"].str.removeprefix("n**").astype(float)
-    for growth, slope in zip(growths, slopes, strict=True):  # operations have those of the loss beside them: a hundredth at most
+    slopes = (
+        table.loc[table["quantity"] == "ops_forward + ops_recompute", "formula"]
+        .str.removeprefix("n**")
+        .astype(float)
+    )
+    for growth, slope in zip(
+        growths, slopes, strict=True
+    ):  # operations have those of the loss beside them: a hundredth at most
         assert abs(layer_slope(growth, again=False) - slope) < 0.015
-        assert layer_slope(growth, again=False) == pytest.approx(growth.counted_slope("ops_forward + ops_recompute"), abs=1e-12)
-        assert f"{layer_slope(growth, again=False):.2f} with {growth.rule.name}" in drawn["growth"].title
+        assert layer_slope(growth, again=False) == pytest.approx(
+            growth.counted_slope("ops_forward + ops_recompute"), abs=1e-12
+        )
+        assert (
+            f"{layer_slope(growth, again=False):.2f} with {growth.rule.name}"
+            in drawn["growth"].title
+        )
     legend = [text.get_text() for one in drawn["growth"].figure.legends for text in one.get_texts()]
     assert [", as the theory counts; " in text for text in legend] == [True] * 3
-    for growth in growths:  # and the exact count's slope nears the curve's as depths grow: from afar, to a twentieth
+    for growth in (
+        growths
+    ):  # and the exact count's slope nears the curve's as depths grow: from afar, to a twentieth
         curve = slope_of(DISTANT, [growth.rule.curve(n) for n in DISTANT])
         assert abs(growth.counted_slope("ops_forward + ops_recompute", DISTANT) - curve) < 0.05
     assert table["reason"].str.contains("the theory's count has").all()
@@ -236,7 +313,12 @@ def test_a_power_law_has_its_own_slope(results: Results) -> None:
 
 def test_slopes_and_orders_are_written_for_the_eye() -> None:
     """The formulas of growth read as powers."""
-    assert [pretty("n**1.46"), order_words("n**(4/3)"), order_words("n*log2(n)"), order_words("n")] == [
+    assert [
+        pretty("n**1.46"),
+        order_words("n**(4/3)"),
+        order_words("n*log2(n)"),
+        order_words("n"),
+    ] == [
         "n^1.46",
         "O(n^(4/3))",
         "O(n log n)",
@@ -256,11 +338,22 @@ def test_the_advice_is_computed(results: Results, wide: PlanGroup) -> None:
     assert [plan.peak_bytes for plan in best] == sorted(plan.peak_bytes for plan in best)
     assert [plan.ops for plan in best] == sorted((plan.ops for plan in best), reverse=True)
     points = {(plan.peak_bytes, plan.ops) for plan in (*wide.plans, full)}
-    lowest = {point for point in points if not any(other[0] <= point[0] and other[1] <= point[1] for other in points - {point})}
+    lowest = {
+        point
+        for point in points
+        if not any(other[0] <= point[0] and other[1] <= point[1] for other in points - {point})
+    }
     assert {(plan.peak_bytes, plan.ops) for plan in best} == lowest - {(full.peak_bytes, full.ops)}
-    told = next(advice for advice in advice_of(results.results) if "b = 16" in advice.heading and "d = 2" in advice.heading)
+    told = next(
+        advice
+        for advice in advice_of(results.results)
+        if "b = 16" in advice.heading and "d = 2" in advice.heading
+    )
     saved = percent(full.peak_bytes - best[0].peak_bytes, full.peak_bytes)
-    assert f"({saved} less) for {percent(best[0].ops - full.ops, full.ops)} more operations" in told.sentences[0]
+    assert (
+        f"({saved} less) for {percent(best[0].ops - full.ops, full.ops)} more operations"
+        in told.sentences[0]
+    )
     chosen = exchange(wide)
     assert chosen is not None
     assert chosen.peak_bytes * chosen.ops == min(plan.peak_bytes * plan.ops for plan in best)
@@ -272,16 +365,21 @@ def test_a_plan_that_takes_more_memory_is_no_use(results: Results, wide: PlanGro
     assert any(plan.planner == "revolve(snapshots=2)" for plan in wide.best)
     worse = planted(results, "peak_bytes", 10**6, planner="revolve(snapshots=2)", n=6, d=2, b=16)
     told = next(advice for advice in advice_of(worse.results) if "d = 2, b = 16" in advice.heading)
-    assert "revolve, s = 2" in next(sentence for sentence in told.sentences if sentence.startswith("No use here"))
+    assert "revolve, s = 2" in next(
+        sentence for sentence in told.sentences if sentence.startswith("No use here")
+    )
 
 
 def test_the_advice_says_why_nothing_falls(results: Results) -> None:
     """Where the layer is far wider than the batch all plans stay, and the reason is the weight gradients, with their bytes."""
-    told = next(advice for advice in advice_of(results.results) if "d = 8, b = 2 " in advice.heading)
+    told = next(
+        advice for advice in advice_of(results.results) if "d = 8, b = 2 " in advice.heading
+    )
     (sentence,) = told.sentences
     assert sentence.startswith("Checkpointing saves nothing here: all 7 plans stay at")
     assert (
-        f"all 6 weight gradients are {percent(6 * 64, theory.peak_elements('full', 6, 8, 2))} of it ({short_bytes(4 * 6 * 64)})" in sentence
+        f"all 6 weight gradients are {percent(6 * 64, theory.peak_elements('full', 6, 8, 2))} of it ({short_bytes(4 * 6 * 64)})"
+        in sentence
     )
     assert told.lines == ()
 
@@ -289,11 +387,15 @@ def test_the_advice_says_why_nothing_falls(results: Results) -> None:
 def test_what_holds_a_peak_up_is_read_from_its_roles(wide: PlanGroup) -> None:
     """The last segment of uniform, the working set, the activations that are kept, and the gradients are told apart."""
     by_name = {plan.planner: plan for plan in wide.plans}
-    assert "the last segment: its 3 layers are kept whole" in held_up_by(wide, by_name["uniform(segments=2)"])
+    assert "the last segment: its 3 layers are kept whole" in held_up_by(
+        wide, by_name["uniform(segments=2)"]
+    )
     assert held_up_by(wide, by_name["revolve(snapshots=2)"]).startswith("the working set")
     assert held_up_by(wide, wide.full).startswith("the activations: all are kept")
     only = {"activation": 0, "gradient": 0, "temporary": 0, "parameter_gradient": 6 * 16}
-    assert "all 6 weight gradients are 96 % of it" in held_up_by(wide, Plan("uniform(segments=2)", 100, 1, None, only, None, None))
+    assert "all 6 weight gradients are 96 % of it" in held_up_by(
+        wide, Plan("uniform(segments=2)", 100, 1, None, only, None, None)
+    )
 
 
 def test_the_claims_about_pytorch_hold(results: Results) -> None:
@@ -308,10 +410,16 @@ def test_the_claims_about_pytorch_hold(results: Results) -> None:
         "checkpoint_sequential",
     }
     assert [claim["words"] for claim in told if claim["true"] != claim["of"]] == []
-    changed = engines_of(planted(results, "peak_bytes", 4, engine="pytorch", mode="no_grad", activation="tanh", n=6).results)
-    assert [(claim["words"].split(",")[0], claim["of"] - claim["true"]) for claim in changed if claim["true"] != claim["of"]] == [
-        ("no-grad", 1)
-    ]
+    changed = engines_of(
+        planted(
+            results, "peak_bytes", 4, engine="pytorch", mode="no_grad", activation="tanh", n=6
+        ).results
+    )
+    assert [
+        (claim["words"].split(",")[0], claim["of"] - claim["true"])
+        for claim in changed
+        if claim["true"] != claim["of"]
+    ] == [("no-grad", 1)]
     assert engines_of(results.results[results.results["engine"] == "autodiff"]) == []
 
 
@@ -320,7 +428,17 @@ def test_the_engines_stand_on_one_axis(results: Results, drawn: dict[str, Drawin
     title = drawn["engines"].title
     assert "our peak is lower in" in title
     assert "HIGHER" not in title
-    worse = planted(results, "peak_bytes", 10**6, engine="autodiff", mode="no_grad", activation="tanh", n=6, d=2, b=16)
+    worse = planted(
+        results,
+        "peak_bytes",
+        10**6,
+        engine="autodiff",
+        mode="no_grad",
+        activation="tanh",
+        n=6,
+        d=2,
+        b=16,
+    )
     with styled():
         wrong = FIGURES["engines"](worse)
     assert wrong is not None
@@ -332,7 +450,10 @@ def test_the_four_lessons_have_their_numbers(results: Results) -> None:
     lessons = lessons_of(results.results)
     assert len(lessons) == 4
     words = [" ".join(lesson.sentences) for lesson in lessons]
-    peak = {mode: short_bytes(4 * theory.peak_elements(mode, 6, 2, 16)) for mode in ("no_grad", "forward", "full", "w1_only")}
+    peak = {
+        mode: short_bytes(4 * theory.peak_elements(mode, 6, 2, 16))
+        for mode in ("no_grad", "forward", "full", "w1_only")
+    }
     assert f"peaks at {peak['forward']}, one that keeps nothing at {peak['no_grad']}" in words[0]
     assert (
         f"With tanh, W₁ alone takes {percent(theory.total_operations('w1_only', 6, 2, 16), theory.total_operations('full', 6, 2, 16))}"
@@ -341,7 +462,10 @@ def test_the_four_lessons_have_their_numbers(results: Results) -> None:
     assert "With gelu, W₁ alone" in words[1]
     last, first = (theory.total_operations("only", 4, 3, 5, wrt=j) for j in (4, 1))
     assert f"W₄, takes {percent(last, first)} of W₁’s operations" in words[1]
-    assert f"From b = 16 to b = 2 examples a step, 8 times fewer, the peak falls from {peak['full']} to" in words[2]
+    assert (
+        f"From b = 16 to b = 2 examples a step, 8 times fewer, the peak falls from {peak['full']} to"
+        in words[2]
+    )
     sliced = short_bytes(4 * theory.peak_elements("full", 6, 2, 16, micro_batches=4))
     assert f"in 4 slices, the gradients added up: from {peak['full']} to {sliced}" in words[2]
     assert f"Keeping everything peaks at {peak['full']}" in words[3]
@@ -350,11 +474,16 @@ def test_the_four_lessons_have_their_numbers(results: Results) -> None:
 def test_a_lesson_without_rows_is_left_out(results: Results) -> None:
     """Only what was measured is taught."""
     rows = results.results
-    assert [len(lessons_of(rows[rows["mode"] == mode])) for mode in ("no_grad", "full", "only", "checkpointed")] == [0, 1, 1, 1]
+    assert [
+        len(lessons_of(rows[rows["mode"] == mode]))
+        for mode in ("no_grad", "full", "only", "checkpointed")
+    ] == [0, 1, 1, 1]
     assert lessons_of(rows.assign(status="failed")) == []
 
 
-def test_the_report_has_the_sections(results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_has_the_sections(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Lessons, advice and PyTorch have sections that the page links to; a sweep without such rows has none of them."""
     monkeypatch.setattr(report, "FIGURES", {})
     page = page_of(replace(results, directory=tmp_path))
@@ -369,11 +498,21 @@ def test_the_report_has_the_sections(results: Results, tmp_path: Path, monkeypat
     assert places == sorted(places)
     assert {"#lessons", "#checkpointing", "#pytorch"} <= set(page.addresses)
     assert "n^(3/2)" in page.words
-    plain = results_of({**SMALL, "studies": None, "modes": ["full"], "grid": {"n": [2], "d": [2], "b": [2]}}, tmp_path / "plain")
+    plain = results_of(
+        {**SMALL, "studies": None, "modes": ["full"], "grid": {"n": [2], "d": [2], "b": [2]}},
+        tmp_path / "plain",
+    )
     words = page_of(plain).words
     assert not any(heading in words for heading in headings[:3])
-    changed = planted(results, "peak_bytes", 4, engine="pytorch", mode="no_grad", activation="tanh", n=6)
-    assert "only" in page_of(replace(changed, directory=tmp_path)).words.split("Beside plain PyTorch: where")[1].split("Formulas found")[0]
+    changed = planted(
+        results, "peak_bytes", 4, engine="pytorch", mode="no_grad", activation="tanh", n=6
+    )
+    assert (
+        "only"
+        in page_of(replace(changed, directory=tmp_path))
+        .words.split("Beside plain PyTorch: where")[1]
+        .split("Formulas found")[0]
+    )
 
 
 def test_nothing_measured_draws_nothing(results: Results) -> None:

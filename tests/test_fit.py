@@ -17,7 +17,15 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from experiments import fit, fit_maximum, fit_search
-from experiments.fit import Fit, FitError, Monomial, Polynomial, complexity_table, fit_polynomial, fit_quantity
+from experiments.fit import (
+    Fit,
+    FitError,
+    Monomial,
+    Polynomial,
+    complexity_table,
+    fit_polynomial,
+    fit_quantity,
+)
 from experiments.fit_cover import Piece, equally_short, shortest_cover
 from experiments.fit_rows import lacks_rank, lacks_ratio
 from experiments.monomials import MONOMIALS, big_o, independent_rows, null_vectors, solve
@@ -29,7 +37,10 @@ DEFAULT_GRID = ((1, 2, 3, 4, 8, 16), (8, 12, 16, 24, 32, 48), (4, 8, 12, 16, 32,
 SMALL_GRID = ((1, 2, 3, 4, 8), (8, 12, 16, 24), (4, 8, 16, 32))
 BEYOND = ((20, 10, 10), (17, 100, 3), (33, 5, 64), (9, 40, 30), (5, 36, 20))
 QUICK = settings(
-    max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
+    max_examples=10,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )
 
 
@@ -42,7 +53,9 @@ def polynomial(text: str) -> Polynomial:
     """Read a polynomial as sympy reads it, which shares no code with ours."""
     n, b, d = sympy.symbols("n b d")
     terms = sympy.Poly(sympy.sympify(text, {"n": n, "b": b, "d": d}), n, b, d).terms()
-    return Polynomial.of({Monomial(*powers): Fraction(int(value.p), int(value.q)) for powers, value in terms})
+    return Polynomial.of(
+        {Monomial(*powers): Fraction(int(value.p), int(value.q)) for powers, value in terms}
+    )
 
 
 def maximum(*texts: str) -> tuple[set[Polynomial], Rule]:
@@ -61,7 +74,10 @@ def maximum(*texts: str) -> tuple[set[Polynomial], Rule]:
 def test_a_polynomial_prints_its_terms_with_the_highest_power_of_n_first() -> None:
     """Terms come in one order and in Python's notation, with no 1 before a letter and no zero terms."""
     assert str(polynomial("1 + 2*d**2 + n*b*d")) == "n*b*d + 2*d**2 + 1"
-    assert str(polynomial("3*b*d + n*d**2 - d**2 - 1 + n*b*d**2")) == "n*b*d**2 + n*d**2 + 3*b*d - d**2 - 1"
+    assert (
+        str(polynomial("3*b*d + n*d**2 - d**2 - 1 + n*b*d**2"))
+        == "n*b*d**2 + n*d**2 + 3*b*d - d**2 - 1"
+    )
     assert str(polynomial("-n*d**2/2 + b")) == "-1/2*n*d**2 + b"
     assert str(polynomial("n - n")) == "0"
     assert str(Polynomial.of({Monomial(1, 1, 1): 0, Monomial(0, 0, 0): Fraction(4, 2)})) == "2"
@@ -71,7 +87,9 @@ coefficients = st.dictionaries(st.sampled_from(MONOMIALS), st.integers(-9, 9), m
 
 
 @given(coefficients, st.integers(1, 50), st.integers(1, 50), st.integers(1, 50))
-def test_a_printed_polynomial_evaluates_to_the_polynomial(terms: dict[Monomial, int], n: int, d: int, b: int) -> None:
+def test_a_printed_polynomial_evaluates_to_the_polynomial(
+    terms: dict[Monomial, int], n: int, d: int, b: int
+) -> None:
     """Python's own reading of the printed formula gives the same integer."""
     ours = Polynomial.of(terms)
     assert eval(str(ours), {"n": n, "d": d, "b": b}) == ours(n, d, b)
@@ -83,19 +101,28 @@ def test_exact_linear_algebra_agrees_with_sympy(matrix: list[list[int]]) -> None
     """Rank and null space are sympy's, and the rows kept as independent are so."""
     theirs = sympy.Matrix(matrix)
     kept = independent_rows(matrix)
-    assert len(kept) == theirs.rank() == sympy.Matrix([matrix[index] for index in kept] or [[0]]).rank()
+    assert (
+        len(kept)
+        == theirs.rank()
+        == sympy.Matrix([matrix[index] for index in kept] or [[0]]).rank()
+    )
     found = null_vectors(matrix)
     assert len(found) == len(theirs.nullspace())
     assert all((theirs * sympy.Matrix(vector)).is_zero_matrix for vector in found)
     if len(kept) == 4:
         square = [matrix[index] for index in kept]
         values = [3, -1, 4, 1]
-        assert solve(square, values) == [Fraction(int(x.p), int(x.q)) for x in sympy.Matrix(square).LUsolve(sympy.Matrix(values))]
+        assert solve(square, values) == [
+            Fraction(int(x.p), int(x.q)) for x in sympy.Matrix(square).LUsolve(sympy.Matrix(values))
+        ]
 
 
 def test_big_o_keeps_what_nothing_dominates() -> None:
     """Only monomials that no other outgrows remain, of all pieces together, and what is subtracted does not count."""
-    assert big_o([polynomial("n*b*d + b*d + d**2 + 1"), polynomial("n*d**2 + 3*b*d - d**2 + 1")]) == "n*b*d + n*d**2"
+    assert (
+        big_o([polynomial("n*b*d + b*d + d**2 + 1"), polynomial("n*d**2 + 3*b*d - d**2 + 1")])
+        == "n*b*d + n*d**2"
+    )
     assert big_o([polynomial("6*n*b*d**2 + 2*n*b*d - n*d**2 - 1")]) == "n*b*d**2"
     assert big_o([polynomial("5*b*d"), polynomial("n - b*d**2")]) == "n + b*d"
     assert big_o([polynomial("7")]) == "1"
@@ -111,7 +138,13 @@ def test_an_invented_polynomial_is_found_exactly(terms: dict[Monomial, int]) -> 
     """Any integer coefficients on the twelve monomials come back, with the rows counted."""
     truth = Polynomial.of(terms)
     found = fit_polynomial(rows_of(lambda n, d, b: int(truth(n, d, b))))
-    assert (found.pieces, found.exact, found.valid_from_n, found.rows, found.reason) == ((truth,), True, 1, 80, "")
+    assert (found.pieces, found.exact, found.valid_from_n, found.rows, found.reason) == (
+        (truth,),
+        True,
+        1,
+        80,
+        "",
+    )
     assert found.formula == str(truth)
 
 
@@ -130,11 +163,20 @@ def test_one_row_off_by_one_leaves_no_polynomial(place: int, error: int) -> None
     n, d, b, value = rows[place]
     rows[place] = (n, d, b, value + error)
     found = fit_polynomial(rows)
-    assert (found.formula, found.big_o, found.exact, found.pieces, found.valid_from_n) == ("undecided", "undecided", False, (), 0)
+    assert (found.formula, found.big_o, found.exact, found.pieces, found.valid_from_n) == (
+        "undecided",
+        "undecided",
+        False,
+        (),
+        0,
+    )
     assert "held out differ" in found.reason
 
 
-@pytest.mark.parametrize("rule", [lambda n, d, b: n**2 * b * d, lambda n, d, b: d**3, lambda n, d, b: max(n * b * d, d * d)])
+@pytest.mark.parametrize(
+    "rule",
+    [lambda n, d, b: n**2 * b * d, lambda n, d, b: d**3, lambda n, d, b: max(n * b * d, d * d)],
+)
 def test_what_is_no_such_polynomial_is_caught_by_the_rows_held_out(rule: Rule) -> None:
     """A polynomial goes through twelve rows of anything; the others show that it is wrong, and the first of them is named."""
     found = fit_polynomial(rows_of(rule))
@@ -161,7 +203,9 @@ def test_without_a_row_held_out_nothing_is_claimed() -> None:
         (((2,), (3,), (7,)), "add n=4; d=6, 12; b=14"),
     ],
 )
-def test_a_grid_without_rank_names_the_values_to_add(grid: Sequence[Sequence[int]], advice: str) -> None:
+def test_a_grid_without_rank_names_the_values_to_add(
+    grid: Sequence[Sequence[int]], advice: str
+) -> None:
     """Too few values of an axis leave both kinds of fit undecided, and adding what is advised mends the rank."""
     rows = rows_of(lambda n, d, b: n * b * d, grid)
     for found in (fit_polynomial(rows), fit.fit_maximum(rows)):
@@ -188,8 +232,17 @@ D_TERMS = ("n*d**2", "d**2", "n*d**2 - d**2 + b*d", "n*d**2 + b*d", "d**2 + 2*d"
 
 
 @QUICK
-@given(st.sampled_from(A_TERMS), st.sampled_from(D_TERMS), st.integers(1, 5), st.integers(1, 5), st.integers(0, 9), st.integers(0, 9))
-def test_an_invented_maximum_of_two_is_found_exactly(left: str, right: str, p: int, q: int, r: int, s: int) -> None:
+@given(
+    st.sampled_from(A_TERMS),
+    st.sampled_from(D_TERMS),
+    st.integers(1, 5),
+    st.integers(1, 5),
+    st.integers(0, 9),
+    st.integers(0, 9),
+)
+def test_an_invented_maximum_of_two_is_found_exactly(
+    left: str, right: str, p: int, q: int, r: int, s: int
+) -> None:
     """Whatever the coefficients, where each piece rules alone at many shapes, both come back."""
     pieces, rule = maximum(f"{p}*({left}) + {r}", f"{q}*({right}) + {s}")
     rows = rows_of(rule, DEFAULT_GRID)
@@ -203,7 +256,9 @@ def test_an_invented_maximum_of_two_is_found_exactly(left: str, right: str, p: i
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(2, 6), st.integers(1, 9))
 def test_an_invented_maximum_of_three_is_found_exactly(p: int, q: int, r: int, s: int) -> None:
     """A piece that rules only between two others is found beside them."""
-    pieces, rule = maximum(f"{p}*n*b*d + d**2 + {s}", f"{p}*n*d**2 + {q + 2}*b*d - d**2 + {s}", f"{r}*n*d**2 + b*d")
+    pieces, rule = maximum(
+        f"{p}*n*b*d + d**2 + {s}", f"{p}*n*d**2 + {q + 2}*b*d - d**2 + {s}", f"{r}*n*d**2 + b*d"
+    )
     rows = rows_of(rule, DEFAULT_GRID)
     assume(all(_rules_widely(piece, pieces, rows) for piece in pieces))
     found = fit.fit_maximum(rows)
@@ -213,21 +268,39 @@ def test_an_invented_maximum_of_three_is_found_exactly(p: int, q: int, r: int, s
 
 def _rules_widely(piece: Polynomial, pieces: set[Polynomial], rows: Sequence[Row]) -> bool:
     """Say whether a piece alone meets twenty rows with three values of n, d and b."""
-    own = [row for row in rows if all(piece(*row[:3]) > other(*row[:3]) for other in pieces - {piece})]
+    own = [
+        row for row in rows if all(piece(*row[:3]) > other(*row[:3]) for other in pieces - {piece})
+    ]
     return len(own) >= 20 and all(len({row[place] for row in own}) >= 3 for place in range(3))
 
 
 REAL_PEAKS = {
     "tanh no_grad": (1, ["2*b*d"], "b*d"),
     "tanh forward": (1, ["n*b*d + b*d"], "n*b*d"),
-    "tanh full": (2, ["n*b*d + b*d + d**2 + 1", "n*d**2 + 3*b*d - d**2 + 1", "n*d**2 + b*d + 1"], "n*b*d + n*d**2"),
+    "tanh full": (
+        2,
+        ["n*b*d + b*d + d**2 + 1", "n*d**2 + 3*b*d - d**2 + 1", "n*d**2 + b*d + 1"],
+        "n*b*d + n*d**2",
+    ),
     "tanh w1_only": (1, ["n*b*d + b*d + 2", "b*d + d**2 + 1"], "n*b*d + d**2"),
     "gelu forward": (1, ["2*n*b*d + 1"], "n*b*d"),
-    "gelu full": (1, ["2*n*b*d - b*d + d**2 + 1", "2*n*b*d + 2", "n*d**2 + b*d + 1"], "n*b*d + n*d**2"),
+    "gelu full": (
+        1,
+        ["2*n*b*d - b*d + d**2 + 1", "2*n*b*d + 2", "n*d**2 + b*d + 1"],
+        "n*b*d + n*d**2",
+    ),
     "cross entropy forward": (1, ["n*b*d + b*d + b + 1"], "n*b*d"),
-    "cross entropy full": (1, ["n*b*d + 3*b*d + 1", "n*d**2 + 3*b*d - d**2 + 1", "n*d**2 + b*d + 1"], "n*b*d + n*d**2"),
+    "cross entropy full": (
+        1,
+        ["n*b*d + 3*b*d + 1", "n*d**2 + 3*b*d - d**2 + 1", "n*d**2 + b*d + 1"],
+        "n*b*d + n*d**2",
+    ),
     "cross entropy w1_only": (1, ["n*b*d + 3*b*d + 1", "b*d + d**2 + 1"], "n*b*d + d**2"),
-    "PyTorch full": (2, ["n*b*d + b*d + d**2 + 2", "n*d**2 + 3*b*d - d**2 + 2", "n*d**2 + b*d + 2"], "n*b*d + n*d**2"),
+    "PyTorch full": (
+        2,
+        ["n*b*d + b*d + d**2 + 2", "n*d**2 + 3*b*d - d**2 + 2", "n*d**2 + b*d + 2"],
+        "n*b*d + n*d**2",
+    ),
     "parameters": (1, ["n*d**2"], "n*d**2"),
 }
 
@@ -243,7 +316,13 @@ def test_the_peaks_of_the_exercise_are_decided_on_the_default_grid(name: str) ->
 
     found = fit_quantity(rows_of(measured, DEFAULT_GRID), itemsize=4, kind="maximum")
     assert set(found.pieces) == pieces
-    assert (found.exact, found.valid_from_n, found.big_o, found.reason, found.rivals) == (True, start, growth, "", ())
+    assert (found.exact, found.valid_from_n, found.big_o, found.reason, found.rivals) == (
+        True,
+        start,
+        growth,
+        "",
+        (),
+    )
     assert found.rows == 36 * sum(n >= start for n in DEFAULT_GRID[0])
     assert found.formula.startswith("4*(")
     assert all(found(*shape) == measured(*shape) for shape in BEYOND)
@@ -252,7 +331,10 @@ def test_the_peaks_of_the_exercise_are_decided_on_the_default_grid(name: str) ->
 
 
 REAL_OPERATIONS = {
-    "no_grad": (lambda n, d, b: n * (b * d * (2 * d - 1) + b * d) + b * d - 1, "2*n*b*d**2 + b*d - 1"),
+    "no_grad": (
+        lambda n, d, b: n * (b * d * (2 * d - 1) + b * d) + b * d - 1,
+        "2*n*b*d**2 + b*d - 1",
+    ),
     "backward": (
         lambda n, d, b: 3 * n * b * d + n * d**2 * (2 * b - 1) + (n - 1) * b * d * (2 * d - 1),
         "4*n*b*d**2 + 2*n*b*d - n*d**2 - 2*b*d**2 + b*d",
@@ -275,7 +357,9 @@ def test_the_operations_of_the_exercise_are_found(name: str) -> None:
 def test_the_least_n_that_succeeds_is_told() -> None:
     """Rows of small n that follow a rule of their own are left out, and no more rows than needed."""
     pieces, rule = maximum("n*b*d + d**2", "2*n*d**2 + 5")
-    found = fit.fit_maximum(rows_of(lambda n, d, b: rule(n, d, b) if n >= 3 else b * d + 1, DEFAULT_GRID))
+    found = fit.fit_maximum(
+        rows_of(lambda n, d, b: rule(n, d, b) if n >= 3 else b * d + 1, DEFAULT_GRID)
+    )
     assert (set(found.pieces), found.valid_from_n, found.rows) == (pieces, 3, 144)
 
 
@@ -290,12 +374,17 @@ def test_the_least_n_that_succeeds_is_told() -> None:
         ((8, 9, 10), (8, 9, 10), "add b=3 and b=17"),
     ],
 )
-def test_a_narrow_ratio_of_batch_to_width_names_the_values_to_add(d: tuple[int, ...], b: tuple[int, ...], advice: str) -> None:
+def test_a_narrow_ratio_of_batch_to_width_names_the_values_to_add(
+    d: tuple[int, ...], b: tuple[int, ...], advice: str
+) -> None:
     """b/d must reach below 1/3 and above 2 (touching them is not enough); with what is advised it does."""
     found = fit.fit_maximum(rows_of(lambda n, d, b: 2 * b * d, ((1, 2, 3), d, b)))
     assert not found.exact
     assert found.reason.endswith(advice)
-    wider = (*b, *(int(part.removeprefix("b=")) for part in advice.removeprefix("add ").split(" and ")))
+    wider = (
+        *b,
+        *(int(part.removeprefix("b=")) for part in advice.removeprefix("add ").split(" and ")),
+    )
     assert lacks_ratio(rows_of(lambda n, d, b: 0, ((1, 2, 3), d, wider))) == ""
 
 
@@ -310,7 +399,9 @@ def test_a_rival_leaves_the_maximum_undecided() -> None:
 
 def test_the_shape_that_is_advised_tells_the_rivals_apart() -> None:
     """Rivals differ at the shape to add, and with its values in the grid the right one is decided."""
-    pieces, rule = maximum("n*b*d + b*d + d**2 + 1", "n*d**2 + 3*b*d - d**2 + 1", "n*d**2 + b*d + 1")
+    pieces, rule = maximum(
+        "n*b*d + b*d + d**2 + 1", "n*d**2 + 3*b*d - d**2 + 1", "n*d**2 + b*d + 1"
+    )
     found = fit.fit_maximum(rows_of(rule, ((2, 3), (4, 6, 12), (2, 4, 8, 16))))
     assert not found.exact
     assert len(found.rivals) > 1
@@ -325,7 +416,10 @@ def test_the_shape_that_is_advised_tells_the_rivals_apart() -> None:
 def test_one_row_off_by_one_leaves_no_maximum(shape: tuple[int, int, int], error: int) -> None:
     """A single wrong row is not fitted by a piece of its own, and not hidden by leaving out small n."""
     _, rule = maximum(*REAL_PEAKS["tanh full"][1])
-    rows = [(n, d, b, value + error * ((n, d, b) == shape)) for n, d, b, value in rows_of(rule, DEFAULT_GRID)]
+    rows = [
+        (n, d, b, value + error * ((n, d, b) == shape))
+        for n, d, b, value in rows_of(rule, DEFAULT_GRID)
+    ]
     found = fit.fit_maximum(rows)
     assert (found.formula, found.exact) == ("undecided", False)
     assert "measure" in found.reason
@@ -350,7 +444,10 @@ def test_a_grid_of_powers_of_two_is_told_to_hide_pieces() -> None:
     assert found.reason.endswith("add b=24, 48, 96")
 
 
-@pytest.mark.parametrize("rule", [lambda n, d, b: n.bit_length() * b * d + n * d * d, lambda n, d, b: (7919 * n * d * b) % 1009])
+@pytest.mark.parametrize(
+    "rule",
+    [lambda n, d, b: n.bit_length() * b * d + n * d * d, lambda n, d, b: (7919 * n * d * b) % 1009],
+)
 def test_what_is_no_maximum_of_polynomials_is_not_claimed(rule: Rule) -> None:
     """A logarithm of n and chance values find no formula."""
     assert fit.fit_maximum(rows_of(rule, DEFAULT_GRID)).formula == "undecided"
@@ -386,7 +483,9 @@ def test_the_shortest_cover_is_that_of_brute_force(given_pieces: list[tuple[int,
     assert found is not None
     best = min(lengths.values())
     assert (len(found[0]), found[1]) == best
-    assert set(equally_short(pieces, goal, *best, 10_000)) == {choice for choice, length in lengths.items() if length == best}
+    assert set(equally_short(pieces, goal, *best, 10_000)) == {
+        choice for choice, length in lengths.items() if length == best
+    }
 
 
 def test_the_pool_admits_no_piece_that_exceeds_a_row_or_meets_too_few() -> None:
@@ -415,7 +514,9 @@ def test_a_fit_that_takes_any_proposal_is_caught(monkeypatch: pytest.MonkeyPatch
     assert any(careless(*shape) != rule(*shape) for shape in BEYOND)
 
 
-@pytest.mark.parametrize("row", [(0, 8, 4, 1), (1, 8, -4, 1), (1, 8, 4), (1, 8, 4, 1.5), (1.0, 8, 4, 1)])
+@pytest.mark.parametrize(
+    "row", [(0, 8, 4, 1), (1, 8, -4, 1), (1, 8, 4), (1, 8, 4, 1.5), (1.0, 8, 4, 1)]
+)
 def test_a_row_that_is_none_is_refused(row: tuple[int, ...]) -> None:
     """The message says what was given, what was expected and what to do."""
     with pytest.raises(FitError, match="given, expected four integers"):
@@ -466,18 +567,33 @@ def results(**changes: object) -> pd.DataFrame:
             "peak_bytes": 8 * max(n * b * d + b * d + 2, b * d + d * d + 1),
             "parameter_bytes": 8 * n * d * d,
         }
-        rows.append(row | {key: value(n, d, b) if callable(value) else value for key, value in changes.items()})
+        rows.append(
+            row
+            | {key: value(n, d, b) if callable(value) else value for key, value in changes.items()}
+        )
     return pd.DataFrame(rows)
 
 
 def test_the_table_has_one_row_for_each_group_and_quantity() -> None:
     """Groups keep their order, quantities that were not measured are left out, zero is zero, and bytes carry their itemsize."""
-    frame = pd.concat([results(), results(engine="pytorch", dtype="torch.float32", ops=float("nan"), peak_bytes=lambda n, d, b: 8 * b * d)])
+    frame = pd.concat(
+        [
+            results(),
+            results(
+                engine="pytorch",
+                dtype="torch.float32",
+                ops=float("nan"),
+                peak_bytes=lambda n, d, b: 8 * b * d,
+            ),
+        ]
+    )
     before = frame.copy()
     table = complexity_table(frame)
     assert tuple(table.columns) == fit.COMPLEXITY_COLUMNS
     pd.testing.assert_frame_equal(frame, before)
-    assert list(zip(table["engine"], table["quantity"], table["formula"], table["big_o"], strict=True)) == [
+    assert list(
+        zip(table["engine"], table["quantity"], table["formula"], table["big_o"], strict=True)
+    ) == [
         ("tapemeasure", "ops", "n*b*d", "n*b*d"),
         ("tapemeasure", "ops_backward", "0", "0"),
         ("tapemeasure", "peak_bytes", "8*(max(n*b*d + b*d + 2, b*d + d**2 + 1))", "n*b*d + d**2"),
@@ -510,9 +626,16 @@ def test_a_group_whose_weights_vary_is_left_out() -> None:
 
 def test_an_undecided_quantity_is_a_row_with_its_reason_and_rivals() -> None:
     """The table says undecided, not exact, why, and what else would fit."""
-    table = complexity_table(results(peak_bytes=lambda n, d, b: 8 * max(3 * n * b * d, n * d + 4 * b * d))).set_index("quantity")
+    table = complexity_table(
+        results(peak_bytes=lambda n, d, b: 8 * max(3 * n * b * d, n * d + 4 * b * d))
+    ).set_index("quantity")
     row = table.loc["peak_bytes"]
-    assert (row["formula"], row["big_o"], row["exact"], row["valid_from_n"]) == ("undecided", "undecided", False, 0)
+    assert (row["formula"], row["big_o"], row["exact"], row["valid_from_n"]) == (
+        "undecided",
+        "undecided",
+        False,
+        0,
+    )
     assert "| 8*(max(3*n*b*d, 4*b*d + d))" in row["reason"]
 
 

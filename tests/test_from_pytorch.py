@@ -10,7 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from autodiff import Claims, Executable, GraphError, Schedule, ScheduleError, StoreAll, check_schedule
+from autodiff import (
+    Claims,
+    Executable,
+    GraphError,
+    Schedule,
+    ScheduleError,
+    StoreAll,
+    check_schedule,
+)
 from autodiff.pytorch import from_pytorch
 from profiler import profile
 from profiler.audit import audit_storages
@@ -56,11 +64,22 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[..., torch.Tensor], Seq
         (torch.randn(5, 4), torch.tensor([0, 1, 2, 1, 0])),
     ),
     "convolution": (
-        lambda: nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 2)),
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 4, 3, padding=1),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(16, 2),
+        ),
         lambda model, x: model(x).square().mean(),
         (torch.randn(3, 2, 4, 4),),
     ),
-    "tied": (Tied, lambda model, ids: F.cross_entropy(model(ids).flatten(0, 1), ids.flatten()), (torch.arange(12).reshape(2, 6) % 11,)),
+    "tied": (
+        Tied,
+        lambda model, ids: F.cross_entropy(model(ids).flatten(0, 1), ids.flatten()),
+        (torch.arange(12).reshape(2, 6) % 11,),
+    ),
     "in_place": (lambda: nn.Linear(4, 4), in_place, (torch.randn(3, 4),)),
     "frozen": (
         lambda: nn.Sequential(nn.Linear(4, 4).requires_grad_(False), nn.Tanh(), nn.Linear(4, 2)),
@@ -81,11 +100,19 @@ def test_a_traced_step_gives_its_own_numbers(case: str) -> None:
     found = profile(program)
     loss, grads = step(*args)
     assert torch.equal(found.loss, loss)
-    assert all(torch.equal(mine, theirs) for mine, theirs in zip(found.gradients, grads, strict=True))
+    assert all(
+        torch.equal(mine, theirs) for mine, theirs in zip(found.gradients, grads, strict=True)
+    )
     audit_storages(program, StoreAll()(program)).raise_if_wrong()
     predicted = profile(program, execute=False)
-    assert (predicted.peak_bytes, predicted.peak_by_role, predicted.ops) == (found.peak_bytes, found.peak_by_role, found.ops)
-    assert found.parameter_bytes == sum(4 * parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    assert (predicted.peak_bytes, predicted.peak_by_role, predicted.ops) == (
+        found.peak_bytes,
+        found.peak_by_role,
+        found.ops,
+    )
+    assert found.parameter_bytes == sum(
+        4 * parameter.numel() for parameter in model.parameters() if parameter.requires_grad
+    )
     assert found.ops_by_phase["forward"].total > 0
     assert found.ops_by_phase["backward"].total > 0
 
@@ -93,13 +120,17 @@ def test_a_traced_step_gives_its_own_numbers(case: str) -> None:
 def test_arguments_may_lie_in_lists_and_dicts() -> None:
     """Tensors are found wherever they lie in the arguments, beside what is no tensor; also where the step writes in place."""
     model = nn.Linear(4, 3)
-    step = training_step(model, lambda model, parts, scale: in_place(model, scale * parts["x"][0] + parts["bias"]))
+    step = training_step(
+        model, lambda model, parts, scale: in_place(model, scale * parts["x"][0] + parts["bias"])
+    )
     args = ({"x": [torch.randn(5, 4)], "bias": torch.ones(4), "name": "unread"}, 2.0)
     program = from_pytorch(step, *args, model=model)
     loss, gradients = step(*args)
     found = profile(program)
     assert torch.equal(found.loss, loss.detach())
-    assert all(torch.equal(one, other) for one, other in zip(found.gradients, gradients, strict=True))
+    assert all(
+        torch.equal(one, other) for one, other in zip(found.gradients, gradients, strict=True)
+    )
 
 
 def test_the_chain_costs_what_the_engine_says() -> None:
@@ -121,7 +152,10 @@ def test_the_chain_costs_what_the_engine_says() -> None:
     assert traced.ops_by_phase == own.ops_by_phase
     assert traced.matmul_flops == own.matmul_flops
     assert own.peak_bytes <= traced.peak_bytes <= own.peak_bytes + 4
-    assert all(torch.equal(mine, theirs) for mine, theirs in zip(own.gradients, traced.gradients, strict=True))
+    assert all(
+        torch.equal(mine, theirs)
+        for mine, theirs in zip(own.gradients, traced.gradients, strict=True)
+    )
 
 
 def test_a_program_runs_on_other_values() -> None:
@@ -144,9 +178,13 @@ def test_a_random_op_is_never_run_again() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(16, 16), nn.Dropout(0.5), nn.Linear(16, 16), nn.Dropout(0.5))
     program = from_pytorch(training_step(model, lambda m, x: m(x).sum()), torch.randn(4, 16))
-    drawn = [i for i, instruction in enumerate(program.instructions) if not instruction.op.repeatable]
+    drawn = [
+        i for i, instruction in enumerate(program.instructions) if not instruction.op.repeatable
+    ]
     assert len(drawn) == 2
-    order = np.array([*range(drawn[0] + 1), drawn[0], *range(drawn[0] + 1, len(program.instructions))])
+    order = np.array(
+        [*range(drawn[0] + 1), drawn[0], *range(drawn[0] + 1, len(program.instructions))]
+    )
     with pytest.raises(ScheduleError, match="other numbers"):
         check_schedule(program, Schedule(order, Claims(0, 0, 0)))
     check_schedule(program, StoreAll()(program))
@@ -210,7 +248,15 @@ def test_what_cannot_be_traced_is_told_with_its_line() -> None:
 
     x = torch.randn(3, 2)
     told = {}
-    for step in (branching, calls_backward, fails, asks_for_a_number, chooses_rows, lambda x: weight @ x, lambda x: None):
+    for step in (
+        branching,
+        calls_backward,
+        fails,
+        asks_for_a_number,
+        chooses_rows,
+        lambda x: weight @ x,
+        lambda x: None,
+    ):
         with pytest.raises(GraphError) as caught:
             from_pytorch(step, x)
         told[step.__name__] = str(caught.value)
@@ -233,7 +279,9 @@ def test_what_has_no_known_cost_is_listed() -> None:
     """An op that the table lacks is named with its calls, run again or not, and a program of known ops lists none."""
 
     def step(x: torch.Tensor) -> Any:
-        loss = (torch.special.bessel_j1(x.detach()) * torch.special.bessel_j1(x.detach()) * weight).sum()
+        loss = (
+            torch.special.bessel_j1(x.detach()) * torch.special.bessel_j1(x.detach()) * weight
+        ).sum()
         return loss, torch.autograd.grad(loss, [weight])
 
     weight = torch.ones(3, requires_grad=True)
@@ -241,4 +289,9 @@ def test_what_has_no_known_cost_is_listed() -> None:
     assert found.uncounted == {"special_bessel_j1": 2}
     assert "special_bessel_j1, 2 calls" in str(found)
     model = nn.Linear(2, 2)
-    assert profile(from_pytorch(training_step(model, lambda m, x: m(x).sum()), torch.ones(1, 2))).uncounted == {}
+    assert (
+        profile(
+            from_pytorch(training_step(model, lambda m, x: m(x).sum()), torch.ones(1, 2))
+        ).uncounted
+        == {}
+    )

@@ -24,15 +24,28 @@ from experiments.errors import ConfigError, ResultsError
 from experiments.expected import POINTS, expected_below
 from experiments.journal import JOURNAL, Journal, read_journal
 from experiments.points import points_of
-from experiments.publish import COMPLEXITY, MANIFEST, RESULTS, TIMELINES, publish_again, read_results
+from experiments.publish import (
+    COMPLEXITY,
+    MANIFEST,
+    RESULTS,
+    TIMELINES,
+    publish_again,
+    read_results,
+)
 from experiments.report import main, missing_points, write_report
 from experiments.rows import COLUMNS, STATUSES, frame_of, problem_of, read_rows, row_of
 from tests.command_line import run_main
 
 ROOT = Path(__file__).resolve().parent.parent
-FEW = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+FEW = settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 MANY = settings(FEW, max_examples=80)
-SLOW = settings(FEW, max_examples=15, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # to shrink an example would take minutes
+SLOW = settings(
+    FEW, max_examples=15, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+)  # to shrink an example would take minutes
 
 TINY: dict[str, Any] = {
     "network": {"name": "chain", "activation": "tanh", "loss": "sum"},
@@ -74,7 +87,9 @@ anything = st.recursive(
     plain,
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["n", "d", "b", "name", "activation", "loss", "modes", "x\ny"]), inner)
+        | st.dictionaries(
+            st.sampled_from(["n", "d", "b", "name", "activation", "loss", "modes", "x\ny"]), inner
+        )
     ),
     max_leaves=6,
 )
@@ -95,13 +110,34 @@ def test_any_config_is_a_sweep_or_one_line(changes: dict[str, Any]) -> None:
 
 
 numbers = st.one_of(
-    st.integers(1, 4).map(str), st.sampled_from(["0", "-1", "1.5", "1e3", "[]", "[1,2]", "null", "true", "x", "{a:1}", "99999999999", ""])
+    st.integers(1, 4).map(str),
+    st.sampled_from(
+        ["0", "-1", "1.5", "1e3", "[]", "[1,2]", "null", "true", "x", "{a:1}", "99999999999", ""]
+    ),
 )
 words = st.text(st.sampled_from("abnd01=,[]{}()'\"\\ $:.-+~#\n\tσ\ud800"), max_size=12)
 overrides = st.one_of(
-    st.tuples(st.sampled_from(["grid.n", "grid.d", "grid.b", "repeats", "threads", "timeout_s", "micro_batches"]), numbers).map("=".join),
     st.tuples(
-        st.sampled_from(["modes", "network", "network.activation", "experiment", "planners", "scale", "studies", "device", "dtype"]), words
+        st.sampled_from(
+            ["grid.n", "grid.d", "grid.b", "repeats", "threads", "timeout_s", "micro_batches"]
+        ),
+        numbers,
+    ).map("=".join),
+    st.tuples(
+        st.sampled_from(
+            [
+                "modes",
+                "network",
+                "network.activation",
+                "experiment",
+                "planners",
+                "scale",
+                "studies",
+                "device",
+                "dtype",
+            ]
+        ),
+        words,
     ).map("=".join),
     st.tuples(
         st.sampled_from(["modes", "planners", "grid"]),
@@ -113,11 +149,18 @@ overrides = st.one_of(
 
 @settings(FEW, max_examples=25)
 @given(arguments=st.lists(overrides, max_size=3), is_multirun=st.booleans())
-def test_any_command_line_is_told_without_a_traceback(here: Path, arguments: list[str], is_multirun: bool) -> None:
+def test_any_command_line_is_told_without_a_traceback(
+    here: Path, arguments: list[str], is_multirun: bool
+) -> None:
     """Whatever is typed, the command line ends by leaving, with words; what is refused leaves no directory behind."""
     flags = ["--multirun"] if is_multirun else []
     code, out, err = run_main(
-        *flags, "experiment=quick", "dry_run=true", "grid.n=1", *(word for word in arguments if not word.startswith("-")), cwd=here
+        *flags,
+        "experiment=quick",
+        "dry_run=true",
+        "grid.n=1",
+        *(word for word in arguments if not word.startswith("-")),
+        cwd=here,
     )
     assert (out if code == 0 else err).strip()
     assert list(here.iterdir()) == []
@@ -146,7 +189,12 @@ def damages(content: bytes) -> st.SearchStrategy[bytes]:
             "replace": new,
         }[kind]
 
-    one = st.tuples(st.sampled_from(["change", "insert", "remove", "double", "cut", "replace"]), place, st.integers(1, 200), piece)
+    one = st.tuples(
+        st.sampled_from(["change", "insert", "remove", "double", "cut", "replace"]),
+        place,
+        st.integers(1, 200),
+        piece,
+    )
 
     def together(several: list[tuple[str, int, int, bytes]]) -> bytes:
         damaged = content
@@ -159,13 +207,17 @@ def damages(content: bytes) -> st.SearchStrategy[bytes]:
 
 @MANY
 @given(data=st.data())
-def test_a_damaged_journal_loses_no_valid_row(finished: Path, here: Path, data: st.DataObject) -> None:
+def test_a_damaged_journal_loses_no_valid_row(
+    finished: Path, here: Path, data: st.DataObject
+) -> None:
     """Of a journal with any damage, every line that is still whole is read, the rest is passed over, and rows can be appended to it."""
     content = (finished / JOURNAL).read_bytes()
     damaged = data.draw(damages(content))
     path = here / JOURNAL
     path.write_bytes(damaged)
-    untouched = [json.loads(line) for line in damaged.split(b"\n") if line in content.split(b"\n")[:-1]]
+    untouched = [
+        json.loads(line) for line in damaged.split(b"\n") if line in content.split(b"\n")[:-1]
+    ]
     rows = read_journal(path)
     assert all(row in rows for row in untouched)
     assert all(problem_of(row) is None for row in rows)
@@ -176,12 +228,19 @@ def test_a_damaged_journal_loses_no_valid_row(finished: Path, here: Path, data: 
     assert read_journal(path) == [*rows, new]
 
 
-values = st.one_of(plain, st.integers(2**62, 2**65), st.lists(st.integers(), max_size=2), st.just({"_target_": "os.system"}))
+values = st.one_of(
+    plain,
+    st.integers(2**62, 2**65),
+    st.lists(st.integers(), max_size=2),
+    st.just({"_target_": "os.system"}),
+)
 
 
 @MANY
 @given(changes=st.dictionaries(st.sampled_from(COLUMNS), values, min_size=1, max_size=5))
-def test_a_row_of_any_values_is_valid_or_passed_over(finished: Path, here: Path, changes: dict[str, Any]) -> None:
+def test_a_row_of_any_values_is_valid_or_passed_over(
+    finished: Path, here: Path, changes: dict[str, Any]
+) -> None:
     """A row whose columns hold anything is either no row, or comes through the table and its file as it is."""
     row = {**read_journal(finished / JOURNAL)[0], **changes}
     (here / JOURNAL).write_text(json.dumps(row) + "\n")
@@ -195,12 +254,19 @@ def test_a_row_of_any_values_is_valid_or_passed_over(finished: Path, here: Path,
 @FEW
 @given(
     changes=st.dictionaries(
-        st.sampled_from(COLUMNS[1:]), values | st.text("\x00\x01\x1b\ufffe$<&\n'\"\\", max_size=3), min_size=1, max_size=5
+        st.sampled_from(COLUMNS[1:]),
+        values | st.text("\x00\x01\x1b\ufffe$<&\n'\"\\", max_size=3),
+        min_size=1,
+        max_size=5,
     ),
     several=st.integers(1, 3),
 )
 def test_rows_of_any_values_make_a_report(
-    finished: Path, here: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], several: int
+    finished: Path,
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    several: int,
 ) -> None:
     """Whatever valid rows hold, absurd numbers and odd letters too, the command makes its report: exit 0, and not a word of an error."""
     directory = here / "run"
@@ -212,15 +278,26 @@ def test_rows_of_any_values_make_a_report(
     with mock.patch("experiments.plots.draw_figures", return_value={}):
         assert main([str(directory)]) == 0
     assert "error" not in capsys.readouterr().err
-    assert len(read_results(directory).results) + len(read_results(directory).scale) == sum(problem_of(row) is None for row in rows)
+    assert len(read_results(directory).results) + len(read_results(directory).scale) == sum(
+        problem_of(row) is None for row in rows
+    )
 
 
 @SLOW
 @given(
     data=st.data(),
-    grid=st.fixed_dictionaries({axis: st.lists(st.integers(1, 3), min_size=1, max_size=2) for axis in "ndb"}),
-    modes=st.lists(st.sampled_from(["no_grad", "full", "w1_only", "only", "checkpointed"]), min_size=1, max_size=2, unique=True),
-    names=st.sets(st.sampled_from([JOURNAL, POINTS, MANIFEST, TIMELINES, COMPLEXITY, RESULTS]), max_size=3),
+    grid=st.fixed_dictionaries(
+        {axis: st.lists(st.integers(1, 3), min_size=1, max_size=2) for axis in "ndb"}
+    ),
+    modes=st.lists(
+        st.sampled_from(["no_grad", "full", "w1_only", "only", "checkpointed"]),
+        min_size=1,
+        max_size=2,
+        unique=True,
+    ),
+    names=st.sets(
+        st.sampled_from([JOURNAL, POINTS, MANIFEST, TIMELINES, COMPLEXITY, RESULTS]), max_size=3
+    ),
 )
 def test_a_sweep_goes_on_in_a_damaged_directory(
     finished: Path,
@@ -245,20 +322,30 @@ def test_a_sweep_goes_on_in_a_damaged_directory(
     rows = read_journal(directory / JOURNAL)
     assert rows[: len(before)] == before
     table = frame_of(rows)
-    assert {point.key for point in points_of(sweep_config(sweep))} <= set(table.loc[table["status"] == "ok", "key"])
-    assert set(read_results(directory).results["key"]) | set(read_results(directory).scale["key"]) == set(table["key"])
+    assert {point.key for point in points_of(sweep_config(sweep))} <= set(
+        table.loc[table["status"] == "ok", "key"]
+    )
+    assert set(read_results(directory).results["key"]) | set(
+        read_results(directory).scale["key"]
+    ) == set(table["key"])
 
 
 @MANY
 @given(data=st.data())
-def test_a_damaged_table_loses_no_valid_row(finished: Path, here: Path, data: st.DataObject) -> None:
+def test_a_damaged_table_loses_no_valid_row(
+    finished: Path, here: Path, data: st.DataObject
+) -> None:
     """Of a damaged results.csv every row that is still whole is read; what is no table at all is told in one line."""
     content = (finished / RESULTS).read_bytes()
     damaged = data.draw(damages(content))
     (here / RESULTS).write_bytes(damaged)
     lines = content.split(b"\n")
     has_header = damaged.split(b"\n")[0] == lines[0]
-    untouched = {line.split(b",")[0].decode() for line in damaged.split(b"\n")[1:] if has_header and line and line in lines[1:]}
+    untouched = {
+        line.split(b",")[0].decode()
+        for line in damaged.split(b"\n")[1:]
+        if has_header and line and line in lines[1:]
+    }
     try:
         frame = read_rows(here / RESULTS)
     except ResultsError as error:
@@ -269,9 +356,18 @@ def test_a_damaged_table_loses_no_valid_row(finished: Path, here: Path, data: st
 
 
 @SLOW
-@given(data=st.data(), name=st.sampled_from([MANIFEST, TIMELINES, COMPLEXITY, RESULTS, JOURNAL, POINTS]), has_journal=st.booleans())
+@given(
+    data=st.data(),
+    name=st.sampled_from([MANIFEST, TIMELINES, COMPLEXITY, RESULTS, JOURNAL, POINTS]),
+    has_journal=st.booleans(),
+)
 def test_a_directory_with_any_damage_is_reported_or_told(
-    finished: Path, here: Path, monkeypatch: pytest.MonkeyPatch, data: st.DataObject, name: str, has_journal: bool
+    finished: Path,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    data: st.DataObject,
+    name: str,
+    has_journal: bool,
 ) -> None:
     """A report of a directory with a damaged file is made, or refused in one line; where the journal is whole, no row is missing in it."""
     monkeypatch.setattr("experiments.plots.draw_figures", lambda results: {})
@@ -288,14 +384,19 @@ def test_a_directory_with_any_damage_is_reported_or_told(
         results = None
     if has_journal and name != JOURNAL:
         assert results is not None
-        assert set(results.results["key"]) == {row["key"] for row in read_journal(finished / JOURNAL)}
+        assert set(results.results["key"]) == {
+            row["key"] for row in read_journal(finished / JOURNAL)
+        }
 
 
 @FEW
 @given(data=st.data())
 def test_damaged_expectations_are_none(finished: Path, here: Path, data: st.DataObject) -> None:
     """A points.json with any damage is either a set of keys still, or counts as none."""
-    damaged = data.draw(damages((finished / POINTS).read_bytes()) | anything.map(lambda value: json.dumps(value).encode()))
+    damaged = data.draw(
+        damages((finished / POINTS).read_bytes())
+        | anything.map(lambda value: json.dumps(value).encode())
+    )
     (here / POINTS).write_bytes(damaged)
     expected = expected_below(here)
     assert all(isinstance(key, str) for key in expected)
@@ -305,10 +406,24 @@ def test_damaged_expectations_are_none(finished: Path, here: Path, data: st.Data
 @SLOW
 @given(
     manifest=st.dictionaries(
-        st.sampled_from(["python", "versions", "cores", "frequency_mhz", "memory_bytes", "load_average", "config", "cpu"]), anything
+        st.sampled_from(
+            [
+                "python",
+                "versions",
+                "cores",
+                "frequency_mhz",
+                "memory_bytes",
+                "load_average",
+                "config",
+                "cpu",
+            ]
+        ),
+        anything,
     )
 )
-def test_a_manifest_of_any_values_makes_a_report(finished: Path, here: Path, manifest: dict[str, Any]) -> None:
+def test_a_manifest_of_any_values_makes_a_report(
+    finished: Path, here: Path, manifest: dict[str, Any]
+) -> None:
     """What a manifest says that is not of its kind is left out of the report."""
     directory = here / "run"
     shutil.rmtree(directory, ignore_errors=True)
@@ -335,19 +450,37 @@ def readers_that_run(source: str) -> set[str]:
             names |= {alias.name for alias in node.names} | {(node.module or "").split(".")[0]}
         elif isinstance(node, ast.Call):
             names |= (
-                {node.func.id} if isinstance(node.func, ast.Name) else {node.func.attr} if isinstance(node.func, ast.Attribute) else set()
+                {node.func.id}
+                if isinstance(node.func, ast.Name)
+                else {node.func.attr}
+                if isinstance(node.func, ast.Attribute)
+                else set()
             )
     return names & READERS_THAT_RUN
 
 
 def test_nothing_in_the_experiments_runs_what_it_reads() -> None:
     """No module of the experiments unpickles, loads YAML, evaluates, or instantiates by name that it read."""
-    found = {path.name: readers_that_run(path.read_text()) for path in (ROOT / "experiments").rglob("*.py")}
+    found = {
+        path.name: readers_that_run(path.read_text())
+        for path in (ROOT / "experiments").rglob("*.py")
+    }
     # A module that is to be profiled is imported by the path that its user types; nothing that lies in a file of results comes there.
-    assert {name: names for name, names in found.items() if names} == {"build.py": {"import_module"}}
+    assert {name: names for name, names in found.items() if names} == {
+        "build.py": {"import_module"}
+    }
 
 
-@pytest.mark.parametrize("line", ["import pickle", "from yaml import load", "pd.read_pickle(p)", "eval(t)", "hydra.utils.instantiate(c)"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pickle",
+        "from yaml import load",
+        "pd.read_pickle(p)",
+        "eval(t)",
+        "hydra.utils.instantiate(c)",
+    ],
+)
 def test_a_reader_that_runs_is_seen(line: str) -> None:
     """Each way to run what is read is found."""
     assert readers_that_run(line)
@@ -374,7 +507,9 @@ def test_a_trap_works(here: Path) -> None:
     assert (here / "marker").exists()
 
 
-def test_traps_in_a_results_directory_are_data(finished: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_traps_in_a_results_directory_are_data(
+    finished: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Pickles, YAML tags, `_target_` and import paths in a directory of results are never run: not by a report, not by a resumed sweep."""
     marker, directory = here / "marker", here / "run"
     shutil.copytree(finished, directory)
@@ -383,7 +518,13 @@ def test_traps_in_a_results_directory_are_data(finished: Path, here: Path, monke
     target = {"_target_": "builtins.exec", "_args_": [command]}
     for folder in (".hydra", ".submitit/1", "0"):
         (directory / folder).mkdir(parents=True)
-    for name in (".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "multirun.yaml", "0/config.yaml"):
+    for name in (
+        ".hydra/config.yaml",
+        ".hydra/hydra.yaml",
+        ".hydra/overrides.yaml",
+        "multirun.yaml",
+        "0/config.yaml",
+    ):
         (directory / name).write_text(tagged)
     for name in (
         "config.pickle",

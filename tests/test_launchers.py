@@ -31,9 +31,17 @@ def multirun(launcher: str, directory: Path, *arguments: str) -> tuple[int, str]
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [*command, *SMALL, *arguments], cwd=directory, env=environment, capture_output=True, text=True, check=False, timeout=600
+        [*command, *SMALL, *arguments],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
     )
-    assert "experiments/" not in done.stderr, done.stderr  # a frame of a traceback would name one of our files
+    assert "experiments/" not in done.stderr, (
+        done.stderr
+    )  # a frame of a traceback would name one of our files
     return done.returncode, done.stdout + done.stderr
 
 
@@ -51,7 +59,9 @@ def check_whole(directory: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LOCAL)
-def test_a_launcher_measures_every_point_and_ends_in_one_report(launcher: str, tmp_path: Path) -> None:
+def test_a_launcher_measures_every_point_and_ends_in_one_report(
+    launcher: str, tmp_path: Path
+) -> None:
     """Jobs run by the launcher write rows in directories of their own, which are merged; run again, it finds every row."""
     code, said = multirun(launcher, tmp_path, "grid.n=1,2,3")
     assert code == 0, said
@@ -67,10 +77,17 @@ def test_a_launcher_measures_every_point_and_ends_in_one_report(launcher: str, t
 @pytest.mark.parametrize("launcher", LOCAL)
 def test_a_job_that_is_killed_loses_no_row_of_others(launcher: str, tmp_path: Path) -> None:
     """Where a job's process is killed, what there is is merged and reported, the rest is said to be missing, and the sweep can be finished."""
-    arguments = ("grid.n=[2,3]", "modes=[full,checkpointed]", "planners='store_all','tests.deadly:killed'")
+    arguments = (
+        "grid.n=[2,3]",
+        "modes=[full,checkpointed]",
+        "planners='store_all','tests.deadly:killed'",
+    )
     code, said = multirun(launcher, tmp_path, *arguments)
     assert code == 1, said
-    assert "POINTS ARE MISSING: they were not measured. To go on: python -m experiments.sweep --multirun" in said
+    assert (
+        "POINTS ARE MISSING: they were not measured. To go on: python -m experiments.sweep --multirun"
+        in said
+    )
     found = read_results(tmp_path / "all").results
     assert 0 < len(found) < len(expected_below(tmp_path / "all")) == 6
     # Under a time limit each point has a process of its own, and what kills it kills no job.
@@ -96,7 +113,9 @@ def test_ray_refuses_a_relative_directory(tmp_path: Path) -> None:
 def test_slurm_measures_every_point_and_ends_in_one_report(tmp_path: Path) -> None:
     """The same on Slurm, whose commands must be there: see scripts/one_node_slurm.sh."""
     assert shutil.which("sbatch"), "Slurm is not installed; see scripts/one_node_slurm.sh"
-    code, said = multirun("submitit_slurm", tmp_path, "grid.n=1,2,3", "hydra.launcher.timeout_min=5")
+    code, said = multirun(
+        "submitit_slurm", tmp_path, "grid.n=1,2,3", "hydra.launcher.timeout_min=5"
+    )
     assert code == 0, said
     check_whole(tmp_path)
 
@@ -105,7 +124,13 @@ def test_slurm_measures_every_point_and_ends_in_one_report(tmp_path: Path) -> No
 def test_a_slurm_job_whose_time_is_over_says_so(tmp_path: Path) -> None:
     """A job that does not end is stopped when its time is over, its rows are merged, and the rest is said to be missing."""
     arguments = ("grid.n=[2,3]", "modes=[full,checkpointed]", "planners='tests.deadly:endless'")
-    code, said = multirun("submitit_slurm", tmp_path, *arguments, "hydra.launcher.timeout_min=1", "hydra.launcher.max_num_timeout=0")
+    code, said = multirun(
+        "submitit_slurm",
+        tmp_path,
+        *arguments,
+        "hydra.launcher.timeout_min=1",
+        "hydra.launcher.max_num_timeout=0",
+    )
     assert code == 1
     assert "3 OF 4 POINTS ARE MISSING" in said
     assert len(read_results(tmp_path / "all").results) == 1

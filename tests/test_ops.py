@@ -34,7 +34,11 @@ def build(case: str, dimensions: tuple[int, int, int] = DIMENSIONS[0]) -> Comput
 def leaves_of(node: ComputationNode) -> list[Leaf]:
     """The leaves that a node depends on and that can be differentiated."""
     leaves = [leaf for leaf in node.sorted_nodes() if isinstance(leaf, Leaf)]
-    return [leaf for leaf in leaves if not isinstance(leaf.value, torch.Tensor) or leaf.value.is_floating_point()]
+    return [
+        leaf
+        for leaf in leaves
+        if not isinstance(leaf.value, torch.Tensor) or leaf.value.is_floating_point()
+    ]
 
 
 def by_formula(node: ComputationNode, values: Mapping[ComputationNode, Any] | None = None) -> Any:
@@ -42,7 +46,11 @@ def by_formula(node: ComputationNode, values: Mapping[ComputationNode, Any] | No
     held: dict[ComputationNode, Any] = dict(values or {})
     for below in node.sorted_nodes():
         if below not in held:
-            held[below] = below.value if isinstance(below, Leaf) else below.compute(*[held[each] for each in below.input_nodes])
+            held[below] = (
+                below.value
+                if isinstance(below, Leaf)
+                else below.compute(*[held[each] for each in below.input_nodes])
+            )
     return held[node]
 
 
@@ -50,7 +58,9 @@ def weighted_sum(node: ComputationNode) -> ComputationNode:
     """A loss that depends on each element of a node in its own way."""
     if not node.shape:
         return node
-    weights = torch.randn(node.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    weights = torch.randn(
+        node.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
     return ops.Matsum(node * weights)
 
 
@@ -67,16 +77,26 @@ def check_gradient(node: ComputationNode) -> None:
     program = linearize([loss, *gradients(loss, leaves)])
     (_, *found), _ = execute(program, StoreAll()(program))
     variables: dict[ComputationNode, torch.Tensor] = {
-        leaf: torch.as_tensor(leaf.value, dtype=torch.float64).clone().requires_grad_() for leaf in leaves
+        leaf: torch.as_tensor(leaf.value, dtype=torch.float64).clone().requires_grad_()
+        for leaf in leaves
     }
     value = torch.as_tensor(by_formula(loss, variables))
-    by_torch = torch.autograd.grad(value, list(variables.values()), allow_unused=True) if value.requires_grad else [None] * len(leaves)
+    by_torch = (
+        torch.autograd.grad(value, list(variables.values()), allow_unused=True)
+        if value.requires_grad
+        else [None] * len(leaves)
+    )
     for leaf, gradient, expected in zip(leaves, found, by_torch, strict=True):
         assert close(gradient, torch.zeros_like(variables[leaf]) if expected is None else expected)
         assert close(gradient, differences(loss, variables, leaf), tolerance=1e-7)
 
 
-def differences(loss: ComputationNode, values: Mapping[ComputationNode, torch.Tensor], leaf: Leaf, step: float = 1e-5) -> torch.Tensor:
+def differences(
+    loss: ComputationNode,
+    values: Mapping[ComputationNode, torch.Tensor],
+    leaf: Leaf,
+    step: float = 1e-5,
+) -> torch.Tensor:
     """The gradient of a leaf by central differences through the formula."""
     with torch.no_grad():
         gradient = torch.zeros_like(values[leaf])
@@ -123,8 +143,13 @@ def test_one_rule_serves_integers_arrays_and_symbols(case: str) -> None:
     formula = CASES[case](Shapes(), *symbols)
     for at, dimensions in enumerate(DIMENSIONS):
         alone = numbers_of(CASES[case](Shapes(), *dimensions))
-        assert alone == [int(np.broadcast_to(number, len(DIMENSIONS))[at]) for number in numbers_of(many)]
-        assert alone == [sympy.sympify(number).subs(dict(zip(symbols, dimensions, strict=True))) for number in numbers_of(formula)]
+        assert alone == [
+            int(np.broadcast_to(number, len(DIMENSIONS))[at]) for number in numbers_of(many)
+        ]
+        assert alone == [
+            sympy.sympify(number).subs(dict(zip(symbols, dimensions, strict=True)))
+            for number in numbers_of(formula)
+        ]
 
 
 def numbers_of(node: ComputationNode) -> list[Any]:
@@ -132,7 +157,14 @@ def numbers_of(node: ComputationNode) -> list[Any]:
     specs = [below.spec for below in node.input_nodes]
     assert node.spec is not None
     cost = node.cost(*specs)
-    counts = [cost.multiplications, cost.additions, cost.comparisons, cost.elementary, cost.matmul_flops, cost.total]
+    counts = [
+        cost.multiplications,
+        cost.additions,
+        cost.comparisons,
+        cost.elementary,
+        cost.matmul_flops,
+        cost.total,
+    ]
     return [*counts, *node.spec.shape, node.spec.nbytes, node.workspace(*specs)]
 
 
@@ -151,7 +183,9 @@ def test_writing_over_an_input(case: str) -> None:
             assert torch.equal(found, expected)
 
 
-FUNCTIONS: dict[str, tuple[Callable[[Any], ComputationNode], Callable[[torch.Tensor], torch.Tensor], float]] = {
+FUNCTIONS: dict[
+    str, tuple[Callable[[Any], ComputationNode], Callable[[torch.Tensor], torch.Tensor], float]
+] = {
     "exp": (ops.Exp, torch.exp, 0.0),
     "tanh": (ops.Tanh, torch.tanh, 0.0),
     "sigmoid": (ops.Sigmoid, torch.sigmoid, 0.0),
@@ -160,10 +194,20 @@ FUNCTIONS: dict[str, tuple[Callable[[Any], ComputationNode], Callable[[torch.Ten
     "1/x": (lambda x: ops.Div(1.0, x), torch.reciprocal, 1.5),
     "log_softmax": (ops.LogSoftmax, lambda x: torch.log_softmax(x, 0), 0.0),
     **{f"x**{k}": (lambda x, k=k: x**k, lambda x, k=k: x**k, 0.0) for k in range(6)},
-    **{f"x**{k} real": (lambda x, k=k: ops.Pow(x, k), lambda x, k=k: x**k, 0.0) for k in (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)},
-    **{f"x**{k}": (lambda x, k=k: ops.Pow(x, k), lambda x, k=k: x**k, 1.5) for k in (-1.5, 0.5, 2.5)},
+    **{
+        f"x**{k} real": (lambda x, k=k: ops.Pow(x, k), lambda x, k=k: x**k, 0.0)
+        for k in (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
+    },
+    **{
+        f"x**{k}": (lambda x, k=k: ops.Pow(x, k), lambda x, k=k: x**k, 1.5)
+        for k in (-1.5, 0.5, 2.5)
+    },
     "a chain of products": (lambda x: x.T @ x @ x.T @ x, lambda x: x.T @ x @ x.T @ x, 0.0),
-    "a chain of layers": (lambda x: ops.Tanh(x.T @ ops.Tanh(x @ (x.T @ x))), lambda x: torch.tanh(x.T @ torch.tanh(x @ (x.T @ x))), 0.0),
+    "a chain of layers": (
+        lambda x: ops.Tanh(x.T @ ops.Tanh(x @ (x.T @ x))),
+        lambda x: torch.tanh(x.T @ torch.tanh(x @ (x.T @ x))),
+        0.0,
+    ),
 }
 
 
@@ -294,7 +338,11 @@ def test_a_wrong_gradient_is_caught() -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "what"),
-    [(WrongCost, "declared .*multiplications=1.*counted"), (WrongKernel, "further from the execution"), (WrongShape, "declared shape")],
+    [
+        (WrongCost, "declared .*multiplications=1.*counted"),
+        (WrongKernel, "further from the execution"),
+        (WrongShape, "declared shape"),
+    ],
 )
 def test_scalars_catch(wrong: type[ComputationNode], what: str) -> None:
     """A wrong cost, a kernel unlike its formula and a wrong shape are each found by scalars, which name the op."""
@@ -342,7 +390,15 @@ def test_storages_catch(wrong: type[ComputationNode], what: str) -> None:
 def test_scalars_where_floating_point_has_no_number() -> None:
     """Scalars give the infinities and not-a-numbers of floating point where Python would raise."""
     x = Leaf(torch.tensor([[0.0, -1.0, 800.0, -0.0]], dtype=torch.float64))
-    for node in (1.0 / x, ops.Log(x), ops.Exp(x * x), ops.Pow(x, 0.5), ops.Div(x, x), ops.Div(1, x), x**-1):
+    for node in (
+        1.0 / x,
+        ops.Log(x),
+        ops.Exp(x * x),
+        ops.Pow(x, 0.5),
+        ops.Div(x, x),
+        ops.Div(1, x),
+        x**-1,
+    ):
         program = linearize([node])
         results, _ = execute(program, StoreAll()(program))
         audit_scalars(program, results=results).raise_if_wrong()

@@ -37,14 +37,21 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_it_is_written_in_fifteen_lines(written: str) -> None:
     """What is not an import or blank is fifteen lines at most, and they are the planner."""
-    lines = [line for line in written.splitlines() if line.strip() and not line.startswith(("import ", "from "))]
+    lines = [
+        line
+        for line in written.splitlines()
+        if line.strip() and not line.startswith(("import ", "from "))
+    ]
     assert 8 <= len(lines) <= 15
     planner = parse_planner("hold_on_the_page:Hold(at=[3, 5])")
     for n in (1, 2, 4, 9):
         program = chain_program(n, 3, 40)
         check_schedule(program, schedule := planner(program))
         assert (schedule.claims.recompute > 0) == (n > 3)
-    peaks = [profile_schedule(program, plan, execute=False).peak_bytes for plan in (schedule, parse_planner("store_all")(program))]
+    peaks = [
+        profile_schedule(program, plan, execute=False).peak_bytes
+        for plan in (schedule, parse_planner("store_all")(program))
+    ]
     assert peaks[0] < peaks[1]
 
 

@@ -9,7 +9,18 @@ import pytest
 import torch
 from torch import nn
 
-from autodiff import Executable, PlannerError, Program, RecomputeAll, Revolve, Schedule, StoreAll, Uniform, check_schedule, find_cells
+from autodiff import (
+    Executable,
+    PlannerError,
+    Program,
+    RecomputeAll,
+    Revolve,
+    Schedule,
+    StoreAll,
+    Uniform,
+    check_schedule,
+    find_cells,
+)
 from autodiff.pytorch import from_pytorch
 from profiler import predict, profile, profile_schedule
 from profiler.audit import audit_storages
@@ -19,8 +30,17 @@ CELLS = {
     "gpt2": 9, "gpt2 with dropout": 9, "gpt2 with eager attention": 9, "bert": 8, "bert with dropout": 8, "vit": 8, "llama": 7, "autoencoder": 4, "resnet": 6,
     "mlp": 6, "mlp with dropout": 6, "normed": 6, "batch_normed": 5,
 }  # fmt: skip
-WITH_A_WORKSPACE = {"llama"}  # where storages are watched, PyTorch runs the gradient of silu as several ops, with buffers between them
-LONG = {"llama", "gpt2 with eager attention", "gpt2", "bert with dropout", "vit", "mlp with dropout"}
+WITH_A_WORKSPACE = {
+    "llama"
+}  # where storages are watched, PyTorch runs the gradient of silu as several ops, with buffers between them
+LONG = {
+    "llama",
+    "gpt2 with eager attention",
+    "gpt2",
+    "bert with dropout",
+    "vit",
+    "mlp with dropout",
+}
 
 
 def run(program: Program, schedule: Schedule) -> list[torch.Tensor]:
@@ -35,12 +55,19 @@ def cells_of_parameters(program: Program) -> list[set[str]]:
     cells, label = find_cells(program), program.label
     found: list[set[str]] = []
     for cell in cells.forward:
-        buffers = {program.values[read].buffer for i in cell for read in program.instructions[i].reads}
-        found.append({label(buffer) for buffer in buffers if program.values[buffer].role == "parameter"})
+        buffers = {
+            program.values[read].buffer for i in cell for read in program.instructions[i].reads
+        }
+        found.append(
+            {label(buffer) for buffer in buffers if program.values[buffer].role == "parameter"}
+        )
     return found
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in MODELS])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in MODELS],
+)
 def test_a_traced_model_is_a_chain_that_every_planner_plans(name: str) -> None:
     """Cells are found; each plan is legal, gives the plain run's numbers to the last bit, and takes what was predicted, as storages witness."""
     program, _ = traced(name)
@@ -49,12 +76,22 @@ def test_a_traced_model_is_a_chain_that_every_planner_plans(name: str) -> None:
     for planner in (RecomputeAll(), Uniform(3), Revolve(2)):
         schedule = planner(program)
         check_schedule(program, schedule)
-        assert all(torch.equal(one, other) for one, other in zip(plain, run(program, schedule), strict=True))
-        measured, predicted = (profile_schedule(program, schedule, execute=execute) for execute in (True, False))
+        assert all(
+            torch.equal(one, other)
+            for one, other in zip(plain, run(program, schedule), strict=True)
+        )
+        measured, predicted = (
+            profile_schedule(program, schedule, execute=execute) for execute in (True, False)
+        )
         folded = predict(program, planner=lambda program, schedule=schedule: schedule)
         assert measured.peak_bytes == predicted.peak_bytes == folded.peak_bytes
         assert measured.ops_by_phase == predicted.ops_by_phase == folded.ops_by_phase
-    assert profile_schedule(program, RecomputeAll()(program), execute=False).ops_by_phase["recompute"].total > 0
+    assert (
+        profile_schedule(program, RecomputeAll()(program), execute=False)
+        .ops_by_phase["recompute"]
+        .total
+        > 0
+    )
     if name not in WITH_A_WORKSPACE:
         audit_storages(program, Revolve(2)(program)).raise_if_wrong()
 
@@ -63,7 +100,9 @@ def test_a_budget_is_kept_by_a_traced_model() -> None:
     """Half the bytes of keeping everything is kept to, for blocks whose activations weigh more than their gradients."""
     torch.manual_seed(0)
     model = nn.Sequential(*[Block(8, 0.1) for _ in range(4)], nn.Linear(8, 3))
-    program = from_pytorch(training_step(model, classified), torch.randn(256, 8), torch.arange(256) % 3, model=model)
+    program = from_pytorch(
+        training_step(model, classified), torch.randn(256, 8), torch.arange(256) % 3, model=model
+    )
     plain = profile(program)
     for planner in (Revolve(max_bytes=plain.peak_bytes // 2), Revolve(max_ops_ratio=1.3)):
         found = profile_schedule(program, planner(program))
@@ -79,11 +118,19 @@ def test_the_blocks_of_gpt2_are_cells(name: str) -> None:
     for block in range(4):
         attention, forward = found[2 * block : 2 * block + 2]
         mine = f"transformer.h.{block}."
-        assert {one for one in attention if one.startswith(mine)} == {one for one in attention if "wte" not in one and "wpe" not in one}
-        assert {one.removeprefix(mine).split(".")[0] for one in attention if one.startswith(mine)} == {"ln_1", "attn"}
+        assert {one for one in attention if one.startswith(mine)} == {
+            one for one in attention if "wte" not in one and "wpe" not in one
+        }
+        assert {
+            one.removeprefix(mine).split(".")[0] for one in attention if one.startswith(mine)
+        } == {"ln_1", "attn"}
         assert {one.removeprefix(mine).split(".")[0] for one in forward} == {"ln_2", "mlp"}
     assert {"transformer.wte.weight", "transformer.wpe.weight"} < found[0]
-    assert found[-1] == {"transformer.ln_f.weight", "transformer.ln_f.bias", "transformer.wte.weight"}
+    assert found[-1] == {
+        "transformer.ln_f.weight",
+        "transformer.ln_f.bias",
+        "transformer.wte.weight",
+    }
 
 
 def test_a_plan_lowers_the_peak_of_gpt2() -> None:
@@ -119,7 +166,9 @@ def test_running_statistics_are_left_alone(name: str) -> None:
     own_loss, own_gradients = training_step(model, loss_of)(*args)
     assert torch.equal(loss, own_loss)
     assert all(torch.equal(one, other) for one, other in zip(gradients, own_gradients, strict=True))
-    assert any(not torch.equal(before[key], value) for key, value in model.named_buffers())  # the step itself does write them
+    assert any(
+        not torch.equal(before[key], value) for key, value in model.named_buffers()
+    )  # the step itself does write them
     model.load_state_dict({**model.state_dict(), **before})
 
 
@@ -128,9 +177,14 @@ def test_masks_are_made_once_for_all_blocks() -> None:
     program, _ = traced("bert")
     shared = find_cells(program).shared
     assert shared
-    assert all(program.values[value].spec.dtype in (torch.bool, torch.float32, torch.int64) for value in shared)
+    assert all(
+        program.values[value].spec.dtype in (torch.bool, torch.float32, torch.int64)
+        for value in shared
+    )
     order = RecomputeAll()(program).order.tolist()
-    writers = [i for i, step in enumerate(program.instructions) if not shared.isdisjoint(step.writes)]
+    writers = [
+        i for i, step in enumerate(program.instructions) if not shared.isdisjoint(step.writes)
+    ]
     assert all(order.count(i) == 1 for i in writers)
 
 
@@ -152,7 +206,9 @@ class Skipping(nn.Module):
 def test_a_model_that_is_no_chain_is_refused() -> None:
     """Where results lead past later blocks, planners that cut say which, in one line; everything kept is still a plan."""
     model: Any = Skipping()
-    program = from_pytorch(training_step(model, classified), torch.randn(6, 4), torch.arange(6) % 3, model=model)
+    program = from_pytorch(
+        training_step(model, classified), torch.randn(6, 4), torch.arange(6) % 3, model=model
+    )
     for planner in (RecomputeAll(), Uniform(2), Revolve(2)):
         with pytest.raises(PlannerError, match="leads past") as refused:
             planner(program)

@@ -26,20 +26,32 @@ from profiler.predict import COLUMNS, MODES, program_of_mode
 from profiler.terms import at_points, combined, counted_from_one, expressions, in_terms
 from tests.graphs import RandomGraph, graphs, schedules
 
-D, B = sympy.Symbol("d", integer=True, positive=True), sympy.Symbol("b", integer=True, positive=True)
+D, B = (
+    sympy.Symbol("d", integer=True, positive=True),
+    sympy.Symbol("b", integer=True, positive=True),
+)
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "gelu", "identity")
 
 
-def same_numbers(prediction: Prediction, program: Program, schedule: Schedule, execute: bool = True) -> None:
+def same_numbers(
+    prediction: Prediction, program: Program, schedule: Schedule, execute: bool = True
+) -> None:
     """Assert that a prediction of integers says what executing says, by phase, kind and role."""
     measured = profile_schedule(program, schedule, execute=execute)
     assert prediction.ops_by_phase == measured.ops_by_phase
     assert prediction.peak_bytes == measured.peak_bytes
     assert prediction.live_after_bytes == measured.live_after_bytes
-    assert (prediction.parameter_bytes, prediction.input_bytes) == (measured.parameter_bytes, measured.input_bytes)
+    assert (prediction.parameter_bytes, prediction.input_bytes) == (
+        measured.parameter_bytes,
+        measured.input_bytes,
+    )
     columns = prediction.at({}, roles=True)
-    assert {role: int(columns[f"peak_{role}_bytes"][0]) for role in measured.peak_by_role} == measured.peak_by_role
-    assert np.array_equal(combined(prediction.live, at_points(prediction.terms, {}))[:, 0], measured.ledger.live)
+    assert {
+        role: int(columns[f"peak_{role}_bytes"][0]) for role in measured.peak_by_role
+    } == measured.peak_by_role
+    assert np.array_equal(
+        combined(prediction.live, at_points(prediction.terms, {}))[:, 0], measured.ledger.live
+    )
 
 
 # Amounts as coefficients over terms.
@@ -59,7 +71,9 @@ def test_amounts_survive_being_taken_apart(given_amounts: list[Any], d: int, b: 
     terms, rows = in_terms(given_amounts)
     assert expressions(rows, terms) == given_amounts
     values = combined(rows, at_points(terms, {D: [d], B: [b]}))
-    assert [int(value) for value in values[:, 0]] == [int(sympy.sympify(amount).subs({D: d, B: b})) for amount in given_amounts]
+    assert [int(value) for value in values[:, 0]] == [
+        int(sympy.sympify(amount).subs({D: d, B: b})) for amount in given_amounts
+    ]
 
 
 def test_small_amounts_are_of_64_bits_and_large_ones_of_pythons() -> None:
@@ -74,7 +88,11 @@ def test_small_amounts_are_of_64_bits_and_large_ones_of_pythons() -> None:
 
 @pytest.mark.parametrize(
     ("amount", "told"),
-    [(B / 2, "has a fraction"), (1.5, "expected an integer"), (np.array([1, 2]), "expected an integer")],
+    [
+        (B / 2, "has a fraction"),
+        (1.5, "expected an integer"),
+        (np.array([1, 2]), "expected an integer"),
+    ],
     ids=["fraction", "real", "array"],
 )
 def test_an_amount_that_is_no_polynomial_of_integers_is_refused(amount: Any, told: str) -> None:
@@ -101,11 +119,16 @@ def test_terms_count_from_one_only_where_symbols_are_positive_integers() -> None
 # The few moments among which the peak is.
 
 rows_of_integers = st.integers(1, 4).flatmap(
-    lambda width: st.lists(st.lists(st.integers(0, 6), min_size=width, max_size=width), min_size=1, max_size=40)
+    lambda width: st.lists(
+        st.lists(st.integers(0, 6), min_size=width, max_size=width), min_size=1, max_size=40
+    )
 )
 
 
-@given(rows_of_integers, st.lists(st.lists(st.integers(0, 1000), min_size=4, max_size=4), min_size=1, max_size=20))
+@given(
+    rows_of_integers,
+    st.lists(st.lists(st.integers(0, 1000), min_size=4, max_size=4), min_size=1, max_size=20),
+)
 def test_the_envelope_loses_no_maximum(rows: list[list[int]], weights: list[list[int]]) -> None:
     """Whatever the terms' values, the greatest of the kept rows is the greatest of all."""
     matrix = np.array(rows)
@@ -123,8 +146,12 @@ def test_no_row_of_the_envelope_is_below_another_or_between_two(rows: list[list[
     for i, row in enumerate(kept):
         others = np.delete(kept, i, axis=0)
         for one, other in itertools.combinations_with_replacement(others, 2):
-            shares = [k / 60 for k in range(61)]  # every vertex of λ with differences up to 6 is a multiple of 1/60
-            assert not any(np.all(share * one + (1 - share) * other >= row - 1e-12) for share in shares)
+            shares = [
+                k / 60 for k in range(61)
+            ]  # every vertex of λ with differences up to 6 is a multiple of 1/60
+            assert not any(
+                np.all(share * one + (1 - share) * other >= row - 1e-12) for share in shares
+            )
 
 
 @pytest.mark.parametrize(
@@ -147,7 +174,10 @@ def test_the_envelope_of_nothing_and_of_very_large_rows() -> None:
     """No rows give none, and coefficients beyond 64 bits are compared exactly."""
     assert envelope(np.zeros((0, 2), dtype=np.int64)).tolist() == []
     large = 2**80
-    assert envelope(np.array([[large, 0], [large - 1, 0], [0, large]], dtype=object)).tolist() == [0, 2]
+    assert envelope(np.array([[large, 0], [large - 1, 0], [0, large]], dtype=object)).tolist() == [
+        0,
+        2,
+    ]
 
 
 # The fold, held against executing.
@@ -189,7 +219,13 @@ def test_a_grid_is_identical_to_executing_point_by_point(activation: str, loss: 
     planners = [StoreAll(), RecomputeAll(), Uniform(2), Revolve(snapshots=2)]
     d, b = np.array([1, 3, 6, 2]), np.array([5, 3, 1, 9])
     frame = predict_grid(
-        [1, 2, 5], d, b, MODES, activation=activation, loss=loss, planners=[StoreAll(), RecomputeAll(), Revolve(snapshots=2)]
+        [1, 2, 5],
+        d,
+        b,
+        MODES,
+        activation=activation,
+        loss=loss,
+        planners=[StoreAll(), RecomputeAll(), Revolve(snapshots=2)],
     )
     assert list(frame.columns) == list(COLUMNS)
     assert len(frame) == 3 * 4 * (4 + 3)
@@ -198,11 +234,16 @@ def test_a_grid_is_identical_to_executing_point_by_point(activation: str, loss: 
         network = networks.chain(row["n"], row["d"], row["b"], activation=activation, loss=loss)
         step = profile(program_of_mode(network, row["mode"]), planner=chosen[row["planner"]])
         assert row["ops"] == step.ops.total
-        assert [row[f"ops_{phase}"] for phase in PHASES] == [step.ops_by_phase[phase].total for phase in PHASES]
+        assert [row[f"ops_{phase}"] for phase in PHASES] == [
+            step.ops_by_phase[phase].total for phase in PHASES
+        ]
         assert row["matmul_flops"] == step.matmul_flops
         assert row["peak_bytes"] == step.peak_bytes
         assert row["live_after_bytes"] == step.live_after_bytes
-        assert (row["parameter_bytes"], row["input_bytes"]) == (step.parameter_bytes, step.input_bytes)
+        assert (row["parameter_bytes"], row["input_bytes"]) == (
+            step.parameter_bytes,
+            step.input_bytes,
+        )
 
 
 def test_a_large_grid_agrees_with_the_theory_everywhere() -> None:
@@ -210,7 +251,10 @@ def test_a_large_grid_agrees_with_the_theory_everywhere() -> None:
     d, b = np.arange(1, 321, 10), np.arange(1, 257, 8)
     frame = predict_grid(16, d[:, None], b[None, :], ["no_grad", "forward", "full", "w1_only"])
     assert len(frame) == len(d) * len(b) * 4
-    expected = [(total_operations(r.mode, 16, r.d, r.b), 4 * peak_elements(r.mode, 16, r.d, r.b)) for r in frame.itertuples()]
+    expected = [
+        (total_operations(r.mode, 16, r.d, r.b), 4 * peak_elements(r.mode, 16, r.d, r.b))
+        for r in frame.itertuples()
+    ]
     assert list(zip(frame["ops"], frame["peak_bytes"], strict=True)) == expected
 
 
@@ -218,7 +262,15 @@ def test_a_grid_that_was_wrong_would_be_seen() -> None:
     """The comparison is no tautology: the numbers of a neighbouring shape differ from those of a point in every column but one."""
     one, other = predict_grid(4, 8, [8, 9], "full").to_dict("records")
     differing = {name for name in COLUMNS if one[name] != other[name]}
-    assert differing == {"b", "ops", "ops_forward", "ops_backward", "matmul_flops", "peak_bytes", "input_bytes"}
+    assert differing == {
+        "b",
+        "ops",
+        "ops_forward",
+        "ops_backward",
+        "matmul_flops",
+        "peak_bytes",
+        "input_bytes",
+    }
 
 
 def test_numbers_beyond_64_bits_are_exact() -> None:
@@ -240,7 +292,9 @@ def test_numbers_beyond_64_bits_are_exact() -> None:
     ],
     ids=["zero", "real", "lengths", "depth", "mode"],
 )
-def test_what_is_no_grid_is_refused(arguments: tuple[Any, ...], error: type[Exception], told: str) -> None:
+def test_what_is_no_grid_is_refused(
+    arguments: tuple[Any, ...], error: type[Exception], told: str
+) -> None:
     """Wrong dimensions and modes are told in a line."""
     with pytest.raises(error, match=told):
         predict_grid(*arguments)
@@ -259,7 +313,9 @@ def test_the_peak_of_256_layers_is_the_paper_formula() -> None:
     peak = predict_formula(256).peak_bytes
     area, square, n = B * D, D**2, 256
     assert isinstance(peak, sympy.Max)
-    assert set(peak.args) == hull(1 + (n + 1) * area + square, 1 + 3 * area + (n - 1) * square, 1 + area + n * square)
+    assert set(peak.args) == hull(
+        1 + (n + 1) * area + square, 1 + 3 * area + (n - 1) * square, 1 + area + n * square
+    )
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -269,8 +325,12 @@ def test_formulas_give_the_numbers_of_every_shape(activation: str, mode: str) ->
     found = predict_formula(6, mode, activation=activation)
     for d, b in itertools.product((1, 2, 7, 40), (1, 3, 8, 31)):
         shape = {D: d, B: b}
-        assert found.ops.total.subs(shape) == total_operations(mode, 6, d, b, activation=activation, **wrt(mode))
-        assert sympy.sympify(found.peak_bytes).subs(shape) == 4 * peak_elements(mode, 6, d, b, activation=activation, **wrt(mode))
+        assert found.ops.total.subs(shape) == total_operations(
+            mode, 6, d, b, activation=activation, **wrt(mode)
+        )
+        assert sympy.sympify(found.peak_bytes).subs(shape) == 4 * peak_elements(
+            mode, 6, d, b, activation=activation, **wrt(mode)
+        )
 
 
 def wrt(mode: str) -> dict[str, str]:
@@ -278,7 +338,9 @@ def wrt(mode: str) -> dict[str, str]:
     return {"wrt": "W_1"} if mode == "w1_only" else {}
 
 
-@pytest.mark.parametrize("planner", ["recompute_all", "uniform", "uniform(segments=3)", "revolve(snapshots=3)"])
+@pytest.mark.parametrize(
+    "planner", ["recompute_all", "uniform", "uniform(segments=3)", "revolve(snapshots=3)"]
+)
 def test_formulas_of_checkpointed_steps_give_the_numbers_of_executing(planner: str) -> None:
     """A formula made under a planner is true of the same plan on any shape."""
     found = predict_formula(9, "checkpointed", planner=planner)
@@ -305,11 +367,19 @@ def test_symbols_of_the_users_own_serve_in_any_graph() -> None:
     x = Leaf(None, "x", "input", spec=Spec((m, p), torch.float64))
     weight = Leaf(None, "W", "parameter", spec=Spec((k, m), torch.float64))
     found = predict((weight @ x).tanh().sum(), [weight])
-    assert sympy.expand(found.ops.total) == sympy.expand(k * p * (2 * m - 1) + k * p + (k * p - 1) + 3 * k * p + k * m * (2 * p - 1))
+    assert sympy.expand(found.ops.total) == sympy.expand(
+        k * p * (2 * m - 1) + k * p + (k * p - 1) + 3 * k * p + k * m * (2 * p - 1)
+    )
     shape = {k: 3, m: 4, p: 5}
-    x, weight = Leaf(torch.ones(4, 5, dtype=torch.float64), role="input"), Leaf(torch.ones(3, 4, dtype=torch.float64))
+    x, weight = (
+        Leaf(torch.ones(4, 5, dtype=torch.float64), role="input"),
+        Leaf(torch.ones(3, 4, dtype=torch.float64)),
+    )
     step = profile((weight @ x).tanh().sum(), [weight])
-    assert (found.peak_bytes.subs(shape), found.ops.total.subs(shape)) == (step.peak_bytes, step.ops.total)
+    assert (found.peak_bytes.subs(shape), found.ops.total.subs(shape)) == (
+        step.peak_bytes,
+        step.ops.total,
+    )
 
 
 def test_a_share_of_a_symbol_is_refused() -> None:
@@ -323,8 +393,15 @@ def test_predict_is_profile_without_a_ledger() -> None:
     """`predict` takes what `profile` takes, and says the same."""
     network = networks.chain(5, 3, 4, values=False)
     for options in ({}, {"stop_after": "forward"}, {"planner": Uniform(2)}):
-        found, step = predict(network.loss, network.weights, **options), profile(network.loss, network.weights, execute=False, **options)
-        assert (found.ops, found.peak_bytes, found.live_after_bytes) == (step.ops, step.peak_bytes, step.live_after_bytes)
+        found, step = (
+            predict(network.loss, network.weights, **options),
+            profile(network.loss, network.weights, execute=False, **options),
+        )
+        assert (found.ops, found.peak_bytes, found.live_after_bytes) == (
+            step.ops,
+            step.peak_bytes,
+            step.live_after_bytes,
+        )
         assert found.planner == step.planner
 
 
@@ -332,6 +409,8 @@ def test_deep_networks_are_linear_in_depth() -> None:
     """Twice as many layers give twice as many steps and terms of the same few kinds: nothing in the fold is held for each pair of layers."""
     made = [predict_formula(n) for n in (500, 1000)]
     steps: Sequence[int] = [len(one.live) for one in made]
-    assert steps[1] - steps[0] == 500 * (len(predict_formula(3).live) - len(predict_formula(2).live))
+    assert steps[1] - steps[0] == 500 * (
+        len(predict_formula(3).live) - len(predict_formula(2).live)
+    )
     assert [len(one.terms) for one in made] == [3, 3]
     assert [len(one.moments) for one in made] == [3, 3]

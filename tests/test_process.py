@@ -279,10 +279,14 @@ def test_tensors_do_not_come_back() -> None:
 
 def test_a_step_that_fails_has_no_memory() -> None:
     """A failure while preparing is an outcome without numbers."""
-    assert measure_process_memory(raises, "no such network") == ChildOutcome("failed", "ValueError: no such network")
+    assert measure_process_memory(raises, "no such network") == ChildOutcome(
+        "failed", "ValueError: no such network"
+    )
 
 
-def test_reasons_why_memory_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reasons_why_memory_is_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Below 2 MiB, or without a mark to reset, there is a reason in one line; else there is none."""
     assert LEAST_MEASURABLE_BYTES == 2 * MIB
     assert process_memory_reason(2 * MIB) is None
@@ -295,7 +299,10 @@ def test_a_system_without_the_mark_still_runs_the_step(tmp_path: Path) -> None:
     """Where the mark cannot be reset the step runs once, and a reason stands in the place of the numbers."""
     value, peak, baseline, reason = run_in_child(without_clear_refs, str(tmp_path / "absent")).value
     assert (value, peak, baseline) == ((1, "calls", None), None, None)
-    assert reason == f"{tmp_path / 'absent'} cannot be written on this system, so the peak of one step is not known"
+    assert (
+        reason
+        == f"{tmp_path / 'absent'} cannot be written on this system, so the peak of one step is not known"
+    )
 
 
 # Ends.
@@ -331,13 +338,19 @@ def test_threads_are_the_childs_own() -> None:
         (sys.exit, (3,), "SystemExit: 3"),
         (os._exit, (3,), "exited with code 3 before it gave a value"),
         (os._exit, (0,), "exited with code 0 before it gave a value"),
-        (kills_itself, (signal.SIGKILL,), "killed by SIGKILL: the system was probably out of memory"),
+        (
+            kills_itself,
+            (signal.SIGKILL,),
+            "killed by SIGKILL: the system was probably out of memory",
+        ),
         (kills_itself, (signal.SIGSEGV,), "killed by SIGSEGV"),
         (kills_itself, (signal.SIGRTMIN + 5,), f"killed by signal {signal.SIGRTMIN + 5}"),
         (a_lock, (), "TypeError: cannot pickle '_thread.lock' object"),
     ],
 )
-def test_failures_have_a_reason(function: Callable[..., Any], args: tuple[Any, ...], reason: str) -> None:
+def test_failures_have_a_reason(
+    function: Callable[..., Any], args: tuple[Any, ...], reason: str
+) -> None:
     """However a child ends without a value, the outcome says so in one line."""
     assert run_in_child(function, *args) == ChildOutcome("failed", reason)
 
@@ -362,7 +375,9 @@ def test_a_child_that_takes_too_long_is_killed() -> None:
     """A child that is still running at its time limit ends with status timeout, long before it would by itself."""
     started = time.monotonic()
     outcome = run_in_child(time.sleep, LONG_S, timeout_s=0.3)
-    assert outcome == ChildOutcome("timeout", "not finished after timeout_s=0.3 seconds, and killed")
+    assert outcome == ChildOutcome(
+        "timeout", "not finished after timeout_s=0.3 seconds, and killed"
+    )
     assert time.monotonic() - started < LONG_S / 2
 
 
@@ -371,7 +386,10 @@ def test_the_childs_own_children_are_killed(tmp_path: Path) -> None:
     note = tmp_path / "pids"
     assert run_in_child(sleeps_with_a_child, str(note), timeout_s=2.0).status == "timeout"
     assert [is_gone(int(pid)) for pid in note.read_text().split()] == [True, True]
-    assert run_in_child(leaves_a_child, str(note), True).reason == "exited with code 4 before it gave a value"
+    assert (
+        run_in_child(leaves_a_child, str(note), True).reason
+        == "exited with code 4 before it gave a value"
+    )
     assert is_gone(int(note.read_text()))
     assert run_in_child(leaves_a_child, str(note), False).value == "done"
     assert is_gone(int(note.read_text()))
@@ -400,7 +418,12 @@ def test_an_interrupt_kills_the_child_and_propagates(tmp_path: Path) -> None:
 
 def test_a_failure_does_not_touch_the_next_child() -> None:
     """Children are independent: one that crashed leaves the next as it would have been."""
-    assert [run_in_child(function, 3).status for function in (os._exit, abs, os._exit, abs)] == ["failed", "ok", "failed", "ok"]
+    assert [run_in_child(function, 3).status for function in (os._exit, abs, os._exit, abs)] == [
+        "failed",
+        "ok",
+        "failed",
+        "ok",
+    ]
 
 
 def test_children_side_by_side() -> None:
@@ -431,7 +454,9 @@ def test_the_server_may_die(tmp_path: Path) -> None:
         (abs, {"x": _thread.allocate_lock()}, "cannot pickle"),
     ],
 )
-def test_what_cannot_be_asked_is_an_error(function: Callable[..., Any], options: dict[str, Any], words: str) -> None:
+def test_what_cannot_be_asked_is_an_error(
+    function: Callable[..., Any], options: dict[str, Any], words: str
+) -> None:
     """A limit or a number of threads that is none, and what cannot be sent to a child, are refused in one line."""
     with pytest.raises(TapemeasureError, match=words) as refused:
         run_in_child(function, **options)
@@ -464,7 +489,15 @@ def run_script(folder: Path, ending: str, *options: str) -> subprocess.Completed
     (folder / "program.py").write_text(SCRIPT + ending)
     command = [sys.executable, *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LONG_S, check=False)
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=LONG_S,
+        check=False,
+    )
 
 
 @pytest.mark.slow
@@ -476,7 +509,11 @@ def test_a_main_program_is_not_run_again(tmp_path: Path) -> None:
 
 def test_a_guarded_program_can_hand_over_its_own_function(tmp_path: Path) -> None:
     """A function of the main script is found in the child, which loads the script but does not run what is guarded."""
-    done = run_script(tmp_path, 'if __name__ == "__main__":\n    main(operator.add, 1, 2)\n    main(double, 21)\n', "program.py")
+    done = run_script(
+        tmp_path,
+        'if __name__ == "__main__":\n    main(operator.add, 1, 2)\n    main(double, 21)\n',
+        "program.py",
+    )
     assert (done.stdout, done.stderr) == ("loaded\n3\nloaded\n42\n", "")
 
 
@@ -485,7 +522,10 @@ def test_a_killed_parent_leaves_no_child(tmp_path: Path) -> None:
     """When the measuring program is killed outright, its child and what that has started end too."""
     note = tmp_path / "pids"
     code = f"import test_process; from profiler.process import run_in_child; run_in_child(test_process.sleeps_with_a_child, {str(note)!r})"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)]),
+    }
     parent = subprocess.Popen([sys.executable, "-c", code], env=environment)
     while parent.poll() is None and not (note.exists() and len(note.read_text().split()) == 2):
         time.sleep(0.01)
@@ -522,5 +562,11 @@ def test_limits_of_control_groups_are_respected(tmp_path: Path) -> None:
 
 def test_limits_of_the_older_control_groups_are_respected(tmp_path: Path) -> None:
     """In the first version the limit may stand at the root of the mount, with the host's path not to be seen."""
-    limited(tmp_path / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes"), "800", 700, "total_inactive_file 30")
+    limited(
+        tmp_path / "memory",
+        ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        "800",
+        700,
+        "total_inactive_file 30",
+    )
     assert cgroup_rooms("9:cpu,cpuacct:/x\n4:memory:/docker/abc\n0::/\n", tmp_path) == [130]

@@ -35,13 +35,24 @@ def test_shapes_alone_give_the_measured_numbers(activation: str, loss: str) -> N
     for n, d, b in [(1, 3, 2), (3, 4, 9), (4, 9, 2)]:
         shapes = networks.chain(n, d, b, activation=activation, loss=loss, values=False)
         network = networks.chain(n, d, b, activation=activation, loss=loss)
-        for mode, wrt, stop in [("no_grad", 0, "backward"), ("forward", n, "forward"), ("full", n, "backward"), ("w1_only", 1, "backward")]:
+        for mode, wrt, stop in [
+            ("no_grad", 0, "backward"),
+            ("forward", n, "forward"),
+            ("full", n, "backward"),
+            ("w1_only", 1, "backward"),
+        ]:
             measured = profile(network.loss, network.weights[:wrt], stop_after=stop)
             predicted = profile(shapes.loss, shapes.weights[:wrt], stop_after=stop, execute=False)
             assert numbers(measured) == numbers(predicted)
-            assert measured.peak_bytes == 4 * theory.peak_elements(mode, n, d, b, activation=activation, loss=loss)
-            assert measured.live_after_bytes == 4 * theory.live_after_elements(mode, n, d, b, activation=activation, loss=loss)
-            assert measured.ops.total == theory.total_operations(mode, n, d, b, activation=activation, loss=loss)
+            assert measured.peak_bytes == 4 * theory.peak_elements(
+                mode, n, d, b, activation=activation, loss=loss
+            )
+            assert measured.live_after_bytes == 4 * theory.live_after_elements(
+                mode, n, d, b, activation=activation, loss=loss
+            )
+            assert measured.ops.total == theory.total_operations(
+                mode, n, d, b, activation=activation, loss=loss
+            )
             assert measured.parameter_bytes == 4 * theory.parameter_elements(n, d)
             assert measured.input_bytes == theory.input_bytes(d, b, loss)
 
@@ -113,11 +124,15 @@ def test_a_chrome_trace_has_spans_and_counters(tmp_path: Path) -> None:
     network = networks.chain(2, 3, 3)
     for execute in (True, False):
         found = profile(network.loss, network.weights, execute=execute)
-        events = json.loads(found.to_chrome_trace(tmp_path / "trace.json").read_text())["traceEvents"]
+        events = json.loads(found.to_chrome_trace(tmp_path / "trace.json").read_text())[
+            "traceEvents"
+        ]
         spans = [event for event in events if event["ph"] == "X"]
         counters = [event for event in events if event["ph"] == "C"]
         assert [span["name"] for span in spans][:3] == ["z_1", "x_2", "z_2"]
-        assert all(before["ts"] + before["dur"] <= after["ts"] + 1e-6 for before, after in pairwise(spans))
+        assert all(
+            before["ts"] + before["dur"] <= after["ts"] + 1e-6 for before, after in pairwise(spans)
+        )
         assert max(sum(counter["args"].values()) for counter in counters) == found.peak_bytes
         assert list(tmp_path.iterdir()) == [tmp_path / "trace.json"]
 
@@ -127,7 +142,14 @@ def test_a_profile_prints_as_a_table() -> None:
     network = networks.chain(2, 3, 3)
     found = profile(network.loss, network.weights)
     text, html = str(found), found._repr_html_()
-    for word in ("forward", "backward", "peak", "parameters", f"{found.ops.total:,}", f"{found.peak_bytes:,}"):
+    for word in (
+        "forward",
+        "backward",
+        "peak",
+        "parameters",
+        f"{found.ops.total:,}",
+        f"{found.peak_bytes:,}",
+    ):
         assert word in text
         assert word in html
     assert "∂W_2" in text
@@ -146,7 +168,9 @@ def test_a_program_stands_for_its_loss() -> None:
     """A Program gives the numbers of the graph that it was made of, and takes no `wrt`."""
     network = networks.chain(2, 3, 4)
     program = linearize([network.loss, *gradients(network.loss, network.weights)])
-    assert numbers(profile(program)) == numbers(profile(network.loss, network.weights, planner=StoreAll()))
+    assert numbers(profile(program)) == numbers(
+        profile(network.loss, network.weights, planner=StoreAll())
+    )
     with pytest.raises(GraphError, match="wrt was given beside a Program"):
         profile(program, network.weights)
 

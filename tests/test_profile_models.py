@@ -24,9 +24,11 @@ from profiler.pytorch.recorder import _meet
 aten = torch.ops.aten
 
 FUSED_ATTENTION = {
-    aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, out_shape=None, **__: sdpa_flop_count(q, k, v),
-    aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda g, q, k, v, *_, out_shape=None, **__: sdpa_backward_flop_count(
-        g, q, k, v
+    aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, out_shape=None, **__: (
+        sdpa_flop_count(q, k, v)
+    ),
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda g, q, k, v, *_, out_shape=None, **__: (
+        sdpa_backward_flop_count(g, q, k, v)
     ),
 }
 
@@ -36,7 +38,15 @@ Batch = dict[str, torch.Tensor]
 def gpt2() -> tuple[nn.Module, Batch]:
     """A two-block GPT-2, its embedding tied to its head, and a batch of tokens."""
     ends = {"bos_token_id": 0, "eos_token_id": 0}
-    config = transformers.GPT2Config(vocab_size=101, n_positions=32, n_embd=32, n_layer=2, n_head=4, loss_type="ForCausalLM", **ends)
+    config = transformers.GPT2Config(
+        vocab_size=101,
+        n_positions=32,
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        loss_type="ForCausalLM",
+        **ends,
+    )
     tokens = torch.arange(32).reshape(2, 16)
     return transformers.GPT2LMHeadModel(config), {"input_ids": tokens, "labels": tokens}
 
@@ -44,7 +54,12 @@ def gpt2() -> tuple[nn.Module, Batch]:
 def bert() -> tuple[nn.Module, Batch]:
     """A two-layer BERT that classifies."""
     config = transformers.BertConfig(
-        vocab_size=101, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, max_position_embeddings=32
+        vocab_size=101,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=32,
     )
     return transformers.BertForSequenceClassification(config), {
         "input_ids": torch.arange(32).reshape(2, 16),
@@ -55,15 +70,29 @@ def bert() -> tuple[nn.Module, Batch]:
 def vit() -> tuple[nn.Module, Batch]:
     """A two-layer vision transformer."""
     config = transformers.ViTConfig(
-        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, image_size=32, patch_size=8, num_labels=5
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        image_size=32,
+        patch_size=8,
+        num_labels=5,
     )
-    return transformers.ViTForImageClassification(config), {"pixel_values": torch.ones(2, 3, 32, 32), "labels": torch.tensor([1, 3])}
+    return transformers.ViTForImageClassification(config), {
+        "pixel_values": torch.ones(2, 3, 32, 32),
+        "labels": torch.tensor([1, 3]),
+    }
 
 
 def resnet() -> tuple[nn.Module, Batch]:
     """A residual network of two stages."""
-    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[16, 32], depths=[1, 1], num_labels=5)
-    return transformers.ResNetForImageClassification(config), {"pixel_values": torch.ones(2, 3, 32, 32), "labels": torch.tensor([1, 3])}
+    config = transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[16, 32], depths=[1, 1], num_labels=5
+    )
+    return transformers.ResNetForImageClassification(config), {
+        "pixel_values": torch.ones(2, 3, 32, 32),
+        "labels": torch.tensor([1, 3]),
+    }
 
 
 MODELS = (gpt2, bert, vit, resnet)
@@ -87,7 +116,10 @@ def peaks(step: Callable[[], Any], model: nn.Module, *inputs: torch.Tensor) -> t
     with tracker:
         found = profile_step(step, model=model)
     (peak,) = tracker.get_tracker_snapshot("peak").values()
-    before = {one.untyped_storage()._cdata: one.untyped_storage().nbytes() for one in (*model.parameters(), *model.buffers(), *inputs)}
+    before = {
+        one.untyped_storage()._cdata: one.untyped_storage().nbytes()
+        for one in (*model.parameters(), *model.buffers(), *inputs)
+    }
     return found.peak_bytes, int(peak["Total"]) - sum(before.values())
 
 
@@ -157,8 +189,14 @@ def test_modules_of_a_real_model() -> None:
     rows = found.by_module().set_index("module")
     assert rows["class"]["transformer.h.0.attn"] == "GPT2Attention"
     assert rows["matmul_flops"]["transformer.h.0"] == rows["matmul_flops"]["transformer.h.1"]
-    assert rows["parameter_bytes"][""] == found.parameter_bytes == 4 * sum(p.numel() for p in model.parameters())
-    assert rows["ops_backward"]["transformer.h.0.attn"] > rows["ops_forward"]["transformer.h.0.attn"]
+    assert (
+        rows["parameter_bytes"][""]
+        == found.parameter_bytes
+        == 4 * sum(p.numel() for p in model.parameters())
+    )
+    assert (
+        rows["ops_backward"]["transformer.h.0.attn"] > rows["ops_forward"]["transformer.h.0.attn"]
+    )
 
 
 def test_a_real_model_on_fake_tensors() -> None:

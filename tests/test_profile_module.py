@@ -59,7 +59,9 @@ SMALL = ["model=mlp", *TINY["mlp"].split()]
 def config_of(*arguments: str) -> ModuleConfig:
     """The typed config of a command line."""
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        plain: Any = OmegaConf.to_container(compose("profile_module", list(arguments)), resolve=True)
+        plain: Any = OmegaConf.to_container(
+            compose("profile_module", list(arguments)), resolve=True
+        )
     return module_config(plain)
 
 
@@ -77,7 +79,15 @@ def real(config: ModuleConfig) -> Steps:
 def numbers(steps: Steps) -> list[Any]:
     """All that can be told of two steps: bytes before, at the peak by role, after, at every op; operations by phase and kind."""
     return [
-        (one.given_bytes, one.peak_bytes, one.peak_by_role, one.live_after_bytes, one.ledger.live.tolist(), one.ops_by_phase, one.uncounted)
+        (
+            one.given_bytes,
+            one.peak_bytes,
+            one.peak_by_role,
+            one.live_after_bytes,
+            one.ledger.live.tolist(),
+            one.ops_by_phase,
+            one.uncounted,
+        )
         for one in (steps.first, steps.later)
     ]
 
@@ -115,7 +125,12 @@ def test_a_prediction_is_what_happens_whatever_the_step(variant: str) -> None:
 
 def test_an_lstm_keeps_its_flat_weights() -> None:
     """A module that holds its parameters a second time, in a list, is measured; the workspace that oneDNN keeps is said not to be predicted."""
-    config = config_of("model.path=torch.nn.LSTM", "model.arguments={input_size: 4, hidden_size: 5}", "input.shape=[6,4]", "batch=2")
+    config = config_of(
+        "model.path=torch.nn.LSTM",
+        "model.arguments={input_size: 4, hidden_size: 5}",
+        "input.shape=[6,4]",
+        "batch=2",
+    )
     result = profile_module.measured(config)
     parameters = 4 * (4 * 5 * 4 + 4 * 5 * 5 + 2 * 4 * 5)
     actual = real(config)
@@ -132,7 +147,10 @@ def test_an_encoder_layer_in_inference_says_what_is_not_seen() -> None:
         "model.arguments={d_model: 8, nhead: 2, batch_first: true}",
         "input.shape=[3,8]",
     )
-    inference, training = (remarks(profile_module.measured(config_of(*asked, f"mode={mode}"))) for mode in ("forward", "train"))
+    inference, training = (
+        remarks(profile_module.measured(config_of(*asked, f"mode={mode}")))
+        for mode in ("forward", "train")
+    )
     assert any("_transformer_encoder_layer_fwd" in line for line in inference)
     assert not any("runs as one op" in line for line in training)
 
@@ -143,7 +161,9 @@ def test_a_prediction_that_misses_the_state_is_caught() -> None:
     assert numbers(steps)[0] != numbers(steps)[1]
 
 
-@pytest.mark.parametrize(("optimizer", "times"), [("adamw", 2), ("adam", 2), ("sgd", 0), ("none", 0)])
+@pytest.mark.parametrize(
+    ("optimizer", "times"), [("adamw", 2), ("adam", 2), ("sgd", 0), ("none", 0)]
+)
 def test_an_optimizers_state_is_added(optimizer: str, times: int) -> None:
     """Adam's state is two numbers a parameter and a count for each tensor; plain SGD has none."""
     later = fake(config_of(*SMALL, f"optimizer={optimizer}")).later
@@ -156,15 +176,24 @@ def test_what_is_needed_is_what_exists_and_the_peak() -> None:
     steps = fake(config_of(*SMALL, "batch=4"))
     parameters = 4 * (2 * (8 * 8 + 8) + 8 * 10 + 10)
     inputs = 4 * 8 * 4 + 4 * 8  # numbers, and labels of int64
-    assert needed_bytes(steps.later) == parameters + (2 * parameters + 4 * 6) + inputs + steps.later.peak_bytes
-    assert steps.needed_bytes == max(needed_bytes(steps.first), needed_bytes(steps.later)) == needed_bytes(steps.later)
+    assert (
+        needed_bytes(steps.later)
+        == parameters + (2 * parameters + 4 * 6) + inputs + steps.later.peak_bytes
+    )
+    assert (
+        steps.needed_bytes
+        == max(needed_bytes(steps.first), needed_bytes(steps.later))
+        == needed_bytes(steps.later)
+    )
 
 
 def test_a_module_larger_than_any_memory() -> None:
     """A layer of 16 TiB is measured without allocating it."""
     size = 2**21
     config = config_of(
-        "model.path=torch.nn.Linear", f"model.arguments={{in_features: {size}, out_features: {size}}}", f"input.shape=[{size}]"
+        "model.path=torch.nn.Linear",
+        f"model.arguments={{in_features: {size}, out_features: {size}}}",
+        f"input.shape=[{size}]",
     )
     assert fake(config).later.parameter_bytes == 4 * (size * size + size)
 
@@ -186,7 +215,11 @@ class ReadsInConstructor(nn.Module):
 @pytest.mark.parametrize(("device", "how"), [("cpu", "meta"), ("null", "real")])
 def test_a_constructor_that_reads_values(device: str, how: str) -> None:
     """A module that fake tensors cannot make is made on the meta device, or for real; ties stay, and so do the numbers."""
-    config = config_of(f"model.path={HERE}.ReadsInConstructor", f"model.arguments={{device: {device}}}", "input.shape=[3]")
+    config = config_of(
+        f"model.path={HERE}.ReadsInConstructor",
+        f"model.arguments={{device: {device}}}",
+        "input.shape=[3]",
+    )
     module = FakeModule(config)
     assert module.how == how
     steps = module.steps(config.batch)
@@ -208,7 +241,9 @@ class ReadsInForward(nn.Module):
 
 def test_a_forward_that_reads_values_is_told() -> None:
     """What fake tensors cannot run is told with the line that reads, and the way out."""
-    with pytest.raises(FakeTensorError, match=rf"reads values .*{Path(__file__).name}:\d+.*execute=true"):
+    with pytest.raises(
+        FakeTensorError, match=rf"reads values .*{Path(__file__).name}:\d+.*execute=true"
+    ):
         fake(config_of(f"model.path={HERE}.ReadsInForward", "input.shape=[3]"))
 
 
@@ -221,14 +256,19 @@ def test_a_forward_that_reads_values_is_told() -> None:
     start=st.integers(1, 10**4),
 )
 @settings(max_examples=200, deadline=None)
-def test_the_largest_batch_is_the_largest(lines: list[tuple[int, int]], memory: int, start: int) -> None:
+def test_the_largest_batch_is_the_largest(
+    lines: list[tuple[int, int]], memory: int, start: int
+) -> None:
     """Of a piecewise affine need, the batch that is found fits and the next does not, both are measured, and few others are."""
 
     def needed(size: int) -> int:
         return max(fixed + each * size for fixed, each in lines)
 
     search = largest_batch(needed, memory, start)
-    fitting = [min(LARGEST_BATCH, (memory - fixed) // each) if each else LARGEST_BATCH * (fixed <= memory) for fixed, each in lines]
+    fitting = [
+        min(LARGEST_BATCH, (memory - fixed) // each) if each else LARGEST_BATCH * (fixed <= memory)
+        for fixed, each in lines
+    ]
     assert search.largest == max(0, min(fitting))
     assert all(search.needed[size] == needed(size) for size in search.needed)
     assert {max(1, search.largest), min(search.largest + 1, LARGEST_BATCH)} <= search.needed.keys()
@@ -257,8 +297,18 @@ def test_the_boundary_of_a_real_model(model: str) -> None:
     assert result.search is not None
     largest = result.search.largest
     inside, outside = (config_of(*arguments, f"batch={size}") for size in (largest, largest + 1))
-    assert fake(inside).needed_bytes == real(inside).needed_bytes == result.search.needed[largest] <= memory
-    assert fake(outside).needed_bytes == real(outside).needed_bytes == result.search.needed[largest + 1] > memory
+    assert (
+        fake(inside).needed_bytes
+        == real(inside).needed_bytes
+        == result.search.needed[largest]
+        <= memory
+    )
+    assert (
+        fake(outside).needed_bytes
+        == real(outside).needed_bytes
+        == result.search.needed[largest + 1]
+        > memory
+    )
 
 
 # The command line.
@@ -301,13 +351,24 @@ class Links(HTMLParser):
         self.loaded: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.loaded += [str(value) for name, value in attrs if name in ("src", "href") and not str(value).startswith("#")]
+        self.loaded += [
+            str(value)
+            for name, value in attrs
+            if name in ("src", "href") and not str(value).startswith("#")
+        ]
 
 
 @pytest.mark.parametrize("model", ["gpt2", "bert", "vit", "resnet"])
 def test_a_real_model_from_the_command_line(model: str, tmp_path: Path) -> None:
     """A small one of each real model is told, and its report written: a page that loads nothing, two figures, the tables, the numbers."""
-    code, out, err = run_main(f"model={model}", *TINY[model].split(), "batch=2", "memory=16MiB", "hydra.run.dir=run", cwd=tmp_path)
+    code, out, err = run_main(
+        f"model={model}",
+        *TINY[model].split(),
+        "batch=2",
+        "memory=16MiB",
+        "hydra.run.dir=run",
+        cwd=tmp_path,
+    )
     assert (code, err) == (0, "")
     assert "A batch of 2 fits in 16 MiB" in out
     assert "The largest batch that fits is" in out
@@ -318,8 +379,15 @@ def test_a_real_model_from_the_command_line(model: str, tmp_path: Path) -> None:
     assert said["executed"] is None
     assert said["uncounted"] == {}
     tried = pd.read_csv(run / "batches.csv").set_index("batch")
-    assert (bool(tried["fits"][said["largest_batch"]]), bool(tried["fits"][said["largest_batch"] + 1])) == (True, False)
-    assert sum(said["given_bytes"].values()) + said["peak_bytes"] == said["needed_bytes"] == tried["needed_bytes"][2]
+    assert (
+        bool(tried["fits"][said["largest_batch"]]),
+        bool(tried["fits"][said["largest_batch"] + 1]),
+    ) == (True, False)
+    assert (
+        sum(said["given_bytes"].values()) + said["peak_bytes"]
+        == said["needed_bytes"]
+        == tried["needed_bytes"][2]
+    )
     buffers, timeline = pd.read_csv(run / "buffers.csv"), pd.read_csv(run / "timeline.csv")
     assert buffers["bytes"].sum() == timeline["live_bytes"].max() == said["peak_bytes"]
     modules = pd.read_csv(run / "modules.csv", keep_default_na=False).set_index("module")
@@ -346,20 +414,33 @@ def test_what_planners_would_save_is_what_they_save(model: str, tmp_path: Path) 
     assert len(told) > 4
     page = (tmp_path / "run" / "report.html").read_text()
     assert 'id="plans"' in page
-    assert "What checkpointing would save, as PyTorch's ops planned by this project's planners" in out
+    assert (
+        "What checkpointing would save, as PyTorch's ops planned by this project's planners" in out
+    )
     config = config_of(*asked)
     torch.manual_seed(0)
     module = make_module(config)
-    step, trained = Step(module, config), [parameter for parameter in module.parameters() if parameter.requires_grad]
+    step, trained = (
+        Step(module, config),
+        [parameter for parameter in module.parameters() if parameter.requires_grad],
+    )
     batch = step.batch(2)
-    program = from_pytorch(lambda *tensors: (loss := step.loss(batch.of(tensors)), torch.autograd.grad(loss, trained)), *batch.tensors)
+    program = from_pytorch(
+        lambda *tensors: (loss := step.loss(batch.of(tensors)), torch.autograd.grad(loss, trained)),
+        *batch.tensors,
+    )
     plain = None
     for name in ("store_all", "uniform(segments=2)", "revolve(snapshots=1)"):
         torch.manual_seed(1)  # what is drawn at random is drawn alike
         measured = profile(program, planner=parse_planner(name))
-        assert (told.loc[name, "peak_bytes"], told.loc[name, "ops"]) == (measured.peak_bytes, measured.ops.total)
+        assert (told.loc[name, "peak_bytes"], told.loc[name, "ops"]) == (
+            measured.peak_bytes,
+            measured.ops.total,
+        )
         plain = measured.gradients if plain is None else plain
-        assert all(torch.equal(one, other) for one, other in zip(measured.gradients, plain, strict=True))
+        assert all(
+            torch.equal(one, other) for one, other in zip(measured.gradients, plain, strict=True)
+        )
     best = told[told["is_best"]]
     for name in best.index:
         assert f'<td class="keep">{name}</td>' in page
@@ -370,7 +451,10 @@ def test_what_planners_would_save_is_what_they_save(model: str, tmp_path: Path) 
     [
         (("plans=false",), ""),
         (("mode=forward",), ""),
-        (("model=gpt2", *TINY["gpt2"].split(), 'checkpoint=["transformer.h.*"]'), "the step is checkpointed already"),
+        (
+            ("model=gpt2", *TINY["gpt2"].split(), 'checkpoint=["transformer.h.*"]'),
+            "the step is checkpointed already",
+        ),
     ],
     ids=["false", "forward", "checkpointed"],
 )
@@ -398,7 +482,12 @@ def test_executing_says_the_same(tmp_path: Path) -> None:
 
 def test_executing_measures_what_fake_tensors_cannot(tmp_path: Path) -> None:
     """A module that reads values is measured with execute=true, and the report says why it was not predicted."""
-    asked = (f"model.path={HERE}.ReadsInForward", "input.shape=[3]", "memory=1MiB", "hydra.run.dir=run")
+    asked = (
+        f"model.path={HERE}.ReadsInForward",
+        "input.shape=[3]",
+        "memory=1MiB",
+        "hydra.run.dir=run",
+    )
     code, out, _ = run_main(*asked, "execute=true", "repeats=1", cwd=tmp_path)
     assert code == 0
     assert "Measured on real tensors, since" in out
@@ -407,7 +496,9 @@ def test_executing_measures_what_fake_tensors_cannot(tmp_path: Path) -> None:
 
 def test_a_text_of_the_config_is_escaped(tmp_path: Path) -> None:
     """What the command line says goes into the page as text."""
-    run_main(*SMALL, "optimizer_arguments={maximize: '<b>x</b>'}", "hydra.run.dir=run", cwd=tmp_path)
+    run_main(
+        *SMALL, "optimizer_arguments={maximize: '<b>x</b>'}", "hydra.run.dir=run", cwd=tmp_path
+    )
     page = (tmp_path / "run" / "report.html").read_text()
     assert "<b>x</b>" not in page
     assert "&lt;b&gt;x&lt;/b&gt;" in page
@@ -465,7 +556,9 @@ def test_a_memory_that_holds_no_example(tmp_path: Path) -> None:
 
 def test_a_memory_that_holds_everything(tmp_path: Path) -> None:
     """Where every batch that is tried fits, that is said."""
-    code, out, _ = run_main(*SMALL, "mode=forward", "memory=1TiB", "hydra.run.dir=run", cwd=tmp_path)
+    code, out, _ = run_main(
+        *SMALL, "mode=forward", "memory=1TiB", "hydra.run.dir=run", cwd=tmp_path
+    )
     assert code == 0
     assert f"every batch that was tried, up to {LARGEST_BATCH:,}" in out
 
@@ -487,11 +580,20 @@ def test_the_presets_are_the_models_that_they_name() -> None:
 def test_the_commands_of_the_page() -> None:
     """Every command that docs/modules.md shows is one that the command line takes, and every key has its row."""
     page = (ROOT / "docs" / "modules.md").read_text(encoding="utf-8")
-    commands = [shlex.split(line) for line in page.splitlines() if line.startswith("    python -m experiments.profile_module ")]
+    commands = [
+        shlex.split(line)
+        for line in page.splitlines()
+        if line.startswith("    python -m experiments.profile_module ")
+    ]
     assert len(commands) == 6
     for command in commands:
         config_of(*command[3:])
-    rows = {name for line in page.splitlines() if line.startswith("| `") for name in re.findall(r"`([\w.]+)`", line.split("|")[1])}
+    rows = {
+        name
+        for line in page.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`([\w.]+)`", line.split("|")[1])
+    }
     assert {name.split(".")[0] for name in rows} == set(KEYS)
 
 

@@ -35,7 +35,9 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 class Chain:
     """The network of the exercise in plain PyTorch."""
 
-    def __init__(self, n: int = N, d: int = D, b: int = B, activation: str = "tanh", device: str = "cpu") -> None:
+    def __init__(
+        self, n: int = N, d: int = D, b: int = B, activation: str = "tanh", device: str = "cpu"
+    ) -> None:
         self.weights = [torch.randn(d, d, device=device).requires_grad_() for _ in range(n)]
         self.input = torch.randn(d, b, device=device)
         self.activation = ACTIVATIONS[activation]
@@ -78,7 +80,10 @@ def roles(found: Profile) -> dict[str, int]:
 def test_counts_what_the_engine_counts(activation: str) -> None:
     """A chain run by PyTorch has the operations of the same chain in the engine, kind by kind and phase by phase."""
     net = networks.chain(N, D, B, activation=activation)
-    assert profile_step(Chain(activation=activation).step).ops_by_phase == profile(net.loss, net.weights).ops_by_phase
+    assert (
+        profile_step(Chain(activation=activation).step).ops_by_phase
+        == profile(net.loss, net.weights).ops_by_phase
+    )
 
 
 def test_counts_cross_entropy_like_the_engine() -> None:
@@ -134,7 +139,10 @@ def test_peaks_are_those_of_the_formulas(activation: str, n: int, d: int, b: int
         ("only", n): profile_step(lambda: with_gradients_of(chain, w[-1:])),
     }
     for (mode, wrt), measured in found.items():
-        assert measured.peak_bytes == 4 * pytorch_peak_elements(mode, n, d, b, activation, wrt), (mode, wrt)
+        assert measured.peak_bytes == 4 * pytorch_peak_elements(mode, n, d, b, activation, wrt), (
+            mode,
+            wrt,
+        )
         assert sum(measured.peak_by_role.values()) == measured.peak_bytes
     area = b * d
     after = 4 * (((2 * n - 1) if activation == "gelu" else n) * area + 1)
@@ -183,7 +191,11 @@ def test_what_existed_before_is_left_out() -> None:
 def test_arguments_are_inputs() -> None:
     """A tensor that is passed and never read is an input all the same; a bare leaf that requires gradients is a parameter."""
     weight, unread = torch.randn(3, 3, requires_grad=True), torch.randn(100)
-    found = profile_step(lambda w, data: (w @ data["x"]).sum().backward(), weight, {"x": torch.ones(3, 2), "unread": unread})
+    found = profile_step(
+        lambda w, data: (w @ data["x"]).sum().backward(),
+        weight,
+        {"x": torch.ones(3, 2), "unread": unread},
+    )
     assert (found.parameter_bytes, found.input_bytes) == (36, 24 + 400)
     assert found.peak_by_role["parameter_gradient"] == 36
 
@@ -256,7 +268,9 @@ def test_a_sparse_gradient_is_its_indices_and_values() -> None:
 def test_sparse_arguments_are_inputs() -> None:
     """A sparse matrix that a step reads is an input of its indices and values."""
     places, values = torch.arange(3), torch.ones(3)
-    by_place = torch.sparse_coo_tensor(torch.stack([places, places]), values, (3, 3), check_invariants=True)
+    by_place = torch.sparse_coo_tensor(
+        torch.stack([places, places]), values, (3, 3), check_invariants=True
+    )
     by_row = torch.sparse_csr_tensor(torch.arange(4), places, values, (3, 3), check_invariants=True)
     for matrix, held in ((by_place, 2 * 3 * 8 + 3 * 4), (by_row, 4 * 8 + 3 * 8 + 3 * 4)):
         assert profile_step(lambda m: m @ torch.ones(3, 2), matrix).input_bytes == held
@@ -270,7 +284,9 @@ def test_checkpointing_is_recomputation() -> None:
     for reentrant in (False, True):
         model, batch = blocks(), x()
 
-        def step(model: nn.Sequential = model, batch: torch.Tensor = batch, reentrant: bool = reentrant) -> None:
+        def step(
+            model: nn.Sequential = model, batch: torch.Tensor = batch, reentrant: bool = reentrant
+        ) -> None:
             h = batch.clone().requires_grad_() if reentrant else batch
             for block in model:
                 h = checkpoint(block, h, use_reentrant=reentrant)
@@ -278,8 +294,15 @@ def test_checkpointing_is_recomputation() -> None:
 
         found = profile_step(step, model=model)
         products = 2 * B * D * D
-        assert found.ops_by_phase["forward"].matmul_flops == found.ops_by_phase["recompute"].matmul_flops == N * products
-        assert found.ops_by_phase["backward"].matmul_flops == (2 * N - (0 if reentrant else 1)) * products
+        assert (
+            found.ops_by_phase["forward"].matmul_flops
+            == found.ops_by_phase["recompute"].matmul_flops
+            == N * products
+        )
+        assert (
+            found.ops_by_phase["backward"].matmul_flops
+            == (2 * N - (0 if reentrant else 1)) * products
+        )
         rows = found.by_module().set_index("module")
         assert (rows["calls"]["0.0"], rows["recomputed"]["0.0"]) == (1, 1)
         assert rows["ops_recompute"]["0.0"] == rows["ops_forward"]["0.0"]
@@ -289,7 +312,10 @@ def test_checkpointing_is_recomputation() -> None:
 def test_checkpoint_sequential_leaves_its_last_segment_alone(segments: int) -> None:
     """With k segments n/k products are saved: 4n − 1 − n/k."""
     model, batch = blocks(8), x()
-    found = profile_step(lambda: checkpoint_sequential(model, segments, batch, use_reentrant=False).sum().backward(), model=model)
+    found = profile_step(
+        lambda: checkpoint_sequential(model, segments, batch, use_reentrant=False).sum().backward(),
+        model=model,
+    )
     assert found.matmul_flops == (4 * 8 - 1 - 8 // segments) * 2 * B * D * D
 
 
@@ -306,7 +332,9 @@ def test_a_checkpoint_that_turns_autograd_off_inside() -> None:
     for create_graph in (False, True):
         found = profile_step(
             lambda create_graph=create_graph: torch.autograd.grad(
-                checkpoint(block, batch, use_reentrant=False).sum(), weight, create_graph=create_graph
+                checkpoint(block, batch, use_reentrant=False).sum(),
+                weight,
+                create_graph=create_graph,
             )
         )
         recomputed, forward = found.ops_by_phase["recompute"], found.ops_by_phase["forward"]
@@ -422,7 +450,17 @@ def test_an_optimizers_state(name: str) -> None:
     assert second.uncounted == first.uncounted == {}
 
 
-OTHERS = ("Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "ASGD", "Adafactor")
+OTHERS = (
+    "Adagrad",
+    "Adadelta",
+    "Adamax",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "ASGD",
+    "Adafactor",
+)
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -437,8 +475,18 @@ def test_every_optimizer_of_pytorch_is_counted(name: str) -> None:
         optimizer.zero_grad()
 
     first, second = profile_step(step, model=model), profile_step(step, model=model)
-    kept = [tensor for state in optimizer.state.values() for tensor in state.values() if isinstance(tensor, torch.Tensor)]
-    state = sum(nbytes for nbytes in {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in kept}.values())
+    kept = [
+        tensor
+        for state in optimizer.state.values()
+        for tensor in state.values()
+        if isinstance(tensor, torch.Tensor)
+    ]
+    state = sum(
+        nbytes
+        for nbytes in {
+            tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in kept
+        }.values()
+    )
     assert second.given_bytes["optimizer_state"] == state > 0
     assert first.uncounted == second.uncounted == {}
 
@@ -487,9 +535,15 @@ def test_meta_and_fake_tensors_give_the_same_numbers() -> None:
     with FakeTensorMode():
         fake_model, fake_batch = blocks(), x()
     for other, data in ((meta_model, meta_batch), (fake_model, fake_batch)):
-        found = profile_step(lambda other=other, data=data: other(data).sum().backward(), model=other)
+        found = profile_step(
+            lambda other=other, data=data: other(data).sum().backward(), model=other
+        )
         assert found.ops_by_phase == real.ops_by_phase
-        assert (found.peak_bytes, found.peak_by_role, found.given_bytes) == (real.peak_bytes, real.peak_by_role, real.given_bytes)
+        assert (found.peak_bytes, found.peak_by_role, found.given_bytes) == (
+            real.peak_bytes,
+            real.peak_by_role,
+            real.given_bytes,
+        )
 
 
 def test_a_step_larger_than_memory() -> None:
@@ -508,7 +562,12 @@ def test_who_is_alive_at_the_peak() -> None:
     model, batch = nn.Sequential(nn.Linear(D, D), nn.GELU()), x(40)
     table = profile_step(lambda: model(batch).sum().backward(), model=model).alive_at_peak()
     row = table[table["op"] == "addmm"].iloc[0]
-    assert (row["module"], row["saved_in"], row["saved_by"], row["role"]) == ("0", "1", "gelu", "activation")
+    assert (row["module"], row["saved_in"], row["saved_by"], row["role"]) == (
+        "0",
+        "1",
+        "gelu",
+        "activation",
+    )
     assert row["bytes"] == 4 * 40 * D
     assert "1.gelu#1 saved it and 1.gelu_backward#" in row["why"]
     assert table["bytes"].is_monotonic_decreasing
@@ -521,7 +580,9 @@ def test_rows_by_module_add_up() -> None:
     rows = found.by_module().set_index("module")
     for phase, cost in found.ops_by_phase.items():
         assert rows[f"ops_{phase}"][""] + rows[f"ops_{phase}"]["(outside)"] == cost.total
-        assert rows[f"ops_{phase}"]["1"] == rows[f"ops_{phase}"]["1.0"] + rows[f"ops_{phase}"]["1.1"]
+        assert (
+            rows[f"ops_{phase}"]["1"] == rows[f"ops_{phase}"]["1.0"] + rows[f"ops_{phase}"]["1.1"]
+        )
     assert rows["matmul_flops"][""] == found.matmul_flops
     assert rows["matmul_flops"]["0.0"] == 2 * 2 * B * D * D
     assert rows["matmul_flops"]["1.0"] == 3 * 2 * B * D * D
@@ -560,7 +621,9 @@ def test_what_a_step_returns() -> None:
     chain = Chain()
     found = profile_step(lambda: (loss := chain.loss(), torch.autograd.grad(loss, chain.weights)))
     assert found.loss.grad_fn is None
-    assert [gradient.shape for gradient in found.gradients] == [weight.shape for weight in chain.weights]
+    assert [gradient.shape for gradient in found.gradients] == [
+        weight.shape for weight in chain.weights
+    ]
 
 
 # PyTorch is left as it was.
@@ -574,7 +637,11 @@ def unchanged() -> Iterator[None]:
         module = torch.nn.modules.module
         hooks = [module._global_forward_hooks, module._global_forward_pre_hooks]
         hooks += [optimizers._global_optimizer_pre_hooks, optimizers._global_optimizer_post_hooks]
-        return (torch.autograd._engine_run_backward, *map(len, hooks), torch._C._len_torch_dispatch_stack())
+        return (
+            torch.autograd._engine_run_backward,
+            *map(len, hooks),
+            torch._C._len_torch_dispatch_stack(),
+        )
 
     before = globals_of_torch()
     yield
@@ -603,7 +670,10 @@ def test_pytorch_is_left_as_it_was() -> None:
 def test_results_are_the_steps_own() -> None:
     """Measuring changes no number: gradients equal those of the plain step to the last bit."""
     chain = Chain()
-    assert all(torch.equal(a, b) for a, b in zip(chain.step(), profile_step(chain.step).gradients, strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(chain.step(), profile_step(chain.step).gradients, strict=True)
+    )
 
 
 def test_bad_input() -> None:

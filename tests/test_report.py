@@ -43,7 +43,11 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.open.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "data", "action")]
+        self.addresses += [
+            value or ""
+            for name, value in attrs
+            if name in ("src", "href", "xlink:href", "data", "action")
+        ]
 
     def handle_endtag(self, tag: str) -> None:
         if tag in self.open:
@@ -58,7 +62,12 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def measured() -> Results:
     """A small sweep, nowhere written yet."""
-    return with_scale(results_of({**SMALL, "grid": {"n": [1, 2, 3, 4, 6], "d": [2, 3, 6, 8], "b": [2, 3, 4, 6, 16]}}, Path("nowhere")))
+    return with_scale(
+        results_of(
+            {**SMALL, "grid": {"n": [1, 2, 3, 4, 6], "d": [2, 3, 6, 8], "b": [2, 3, 4, 6, 16]}},
+            Path("nowhere"),
+        )
+    )
 
 
 @pytest.fixture
@@ -79,7 +88,10 @@ def lines_of(results: Results, count: int) -> list[str]:
     """The first rows as lines of a journal."""
     rows = results.results.head(count).astype(object)
     return [
-        json.dumps({name: None if value is pd.NA else value for name, value in row.items()}, default=int) for row in rows.to_dict("records")
+        json.dumps(
+            {name: None if value is pd.NA else value for name, value in row.items()}, default=int
+        )
+        for row in rows.to_dict("records")
     ]
 
 
@@ -104,7 +116,14 @@ def test_the_report_opens_offline(results: Results) -> None:
     assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
     assert "url(http" not in path.read_text()
     assert page.tags.count("svg") == page.tags.count("figure") == 2
-    headings = ["measurement equals theory", "nine answers", "Why our constants", "Figures", "Formulas found", "How it was made"]
+    headings = [
+        "measurement equals theory",
+        "nine answers",
+        "Why our constants",
+        "Figures",
+        "Formulas found",
+        "How it was made",
+    ]
     places = [page.words.rindex(heading) for heading in headings]
     assert places == sorted(places)
 
@@ -113,7 +132,8 @@ def test_the_headline_is_the_verdict(results: Results) -> None:
     """The first thing said is how many points were measured and that measurement equals theory exactly."""
     points = len(results.results) + len(results.scale)
     assert (
-        f"{points} points measured; measurement equals theory exactly: yes. The greatest residual is 0 operations" in page_of(results).words
+        f"{points} points measured; measurement equals theory exactly: yes. The greatest residual is 0 operations"
+        in page_of(results).words
     )
 
 
@@ -122,7 +142,12 @@ def test_a_planted_residual_turns_the_verdict(results: Results) -> None:
     rows = results.results.copy()
     rows.loc[4, "peak_bytes"] += 3
     verdict = verdict_of(rows)
-    assert (verdict.agrees, verdict.differing, verdict.greatest_ops, verdict.greatest_bytes) == (False, 1, 0, 3)
+    assert (verdict.agrees, verdict.differing, verdict.greatest_ops, verdict.greatest_bytes) == (
+        False,
+        1,
+        0,
+        3,
+    )
     words = page_of(replace(results, results=rows)).words
     assert "measurement equals theory exactly: NO." in words
     assert "by up to 0 operations and 3 bytes" in words
@@ -155,7 +180,11 @@ def test_text_of_a_private_config_is_escaped(results: Results) -> None:
     """Whatever stands in a config, a reason or a name is text on the page, never markup."""
     rows = results.results.copy()
     rows.loc[0, ["status", "reason"]] = ["failed", "<script>alert('reason')</script>"]
-    manifest = {"commit": "<img src=x>", "config": {"note": "</pre><script>alert('config')</script>"}, "versions": {"<b>": "1"}}
+    manifest = {
+        "commit": "<img src=x>",
+        "config": {"note": "</pre><script>alert('config')</script>"},
+        "versions": {"<b>": "1"},
+    }
     page = page_of(replace(results, results=rows, manifest=manifest))
     assert "script" not in page.tags
     assert "img" not in page.tags
@@ -167,10 +196,14 @@ def test_text_of_a_private_config_is_escaped(results: Results) -> None:
 
 def test_the_nine_answers_are_found_and_agree(measured: Results) -> None:
     """For tanh every one of the nine is a formula found in the rows, and its order is the exercise's."""
-    tanh = next(case for case in answers_of(measured.complexity) if case.case["activation"] == "tanh")
+    tanh = next(
+        case for case in answers_of(measured.complexity) if case.case["activation"] == "tanh"
+    )
     assert len(tanh.answers) == len(QUESTIONS) == 9
     assert [answer.agrees for answer in tanh.answers] == [True] * 9
-    by_name = {(answer.question.letter, answer.question.index): answer.formula for answer in tanh.answers}
+    by_name = {
+        (answer.question.letter, answer.question.index): answer.formula for answer in tanh.answers
+    }
     assert by_name["T", "run"] == "2nbd² + bd − 1"
     assert by_name["M", "run"] == "4·2bd"
     assert by_name["M", "backward, W₁"] == "4·max{nbd + bd + 2, bd + d² + 1}"
@@ -179,7 +212,11 @@ def test_the_nine_answers_are_found_and_agree(measured: Results) -> None:
 def test_an_order_that_is_not_the_sheets_is_told(measured: Results, results: Results) -> None:
     """A formula of another order differs from the sheet; the order of terms and factors makes no difference."""
     table = measured.complexity.copy()
-    asked = (table["activation"] == "tanh") & (table["mode"] == "full") & (table["quantity"] == "peak_bytes")
+    asked = (
+        (table["activation"] == "tanh")
+        & (table["mode"] == "full")
+        & (table["quantity"] == "peak_bytes")
+    )
     table.loc[asked, "big_o"] = "d**2*n + b*d*n"
     assert answers_of(table)[0].answers[7].agrees is True
     table.loc[asked, "big_o"] = "n*b*d"
@@ -190,7 +227,14 @@ def test_an_order_that_is_not_the_sheets_is_told(measured: Results, results: Res
 def test_what_is_undecided_stays_undecided(results: Results) -> None:
     """An undecided formula is shown with its reason and claims no agreement; a mode that was not measured says so."""
     row = dict.fromkeys(COMPLEXITY_COLUMNS, "")
-    row |= {"network": "chain", "activation": "tanh", "loss": "sum", "dtype": "float32", "engine": "autodiff", "planner": "store_all"}
+    row |= {
+        "network": "chain",
+        "activation": "tanh",
+        "loss": "sum",
+        "dtype": "float32",
+        "engine": "autodiff",
+        "planner": "store_all",
+    }
     row |= {
         "mode": "full",
         "quantity": "peak_bytes",
@@ -202,8 +246,16 @@ def test_what_is_undecided_stays_undecided(results: Results) -> None:
     }
     row |= {"reason": "the grid lacks rank: add d=<5>"}
     table = pd.DataFrame([row])
-    answers = {answer.question.index: answer for answer in answers_of(table)[0].answers if answer.question.letter == "M"}
-    assert (answers["backward"].formula, answers["backward"].agrees, answers["run"].formula) == (UNDECIDED, None, "not measured")
+    answers = {
+        answer.question.index: answer
+        for answer in answers_of(table)[0].answers
+        if answer.question.letter == "M"
+    }
+    assert (answers["backward"].formula, answers["backward"].agrees, answers["run"].formula) == (
+        UNDECIDED,
+        None,
+        "not measured",
+    )
     words = page_of(replace(results, complexity=table)).words
     assert "the grid lacks rank: add d=<5>" in words
     assert "✓ agrees" not in words
@@ -222,20 +274,29 @@ def test_the_differences_are_true_of_every_row(measured: Results) -> None:
 @pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid", "gelu"])
 def test_the_differences_are_the_theorys(activation: str) -> None:
     """The formulas of the table of constants are those of the theory, for shapes on both sides of b = d."""
-    for claim in [claim for difference in DIFFERENCES for claim in difference.claims if activation in claim.activations]:
+    for claim in [
+        claim
+        for difference in DIFFERENCES
+        for claim in difference.claims
+        if activation in claim.activations
+    ]:
         for n, d, b in [(1, 2, 5), (2, 5, 2), (3, 4, 4), (5, 3, 40), (6, 40, 3)]:
             if n < claim.least_n:
                 continue
             phases = theory.operations(claim.mode, n, d, b, activation=activation)
             expected = {
                 "peak_bytes": theory.peak_elements(claim.mode, n, d, b, activation=activation),
-                "live_after_bytes": theory.live_after_elements(claim.mode, n, d, b, activation=activation),
+                "live_after_bytes": theory.live_after_elements(
+                    claim.mode, n, d, b, activation=activation
+                ),
                 "matmul_flops": sum(phase.matmul_flops for phase in phases.values()),
             }[claim.column]
             assert claim.formula(n, b * d, d * d, d) == expected, claim.words
 
 
-def test_a_directory_without_a_journal_is_made_again(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_directory_without_a_journal_is_made_again(
+    results: Results, capsys: pytest.CaptureFixture[str]
+) -> None:
     """From the tables alone the report is the same; without complexity.csv the formulas are found again."""
     directory = written(results)
     assert main([str(directory)]) == 0
@@ -270,7 +331,9 @@ def test_a_journal_comes_before_the_tables(results: Results) -> None:
         ("manifest.json", b"{"),
     ],
 )
-def test_damaged_files_are_one_line(results: Results, capsys: pytest.CaptureFixture[str], name: str, content: bytes) -> None:
+def test_damaged_files_are_one_line(
+    results: Results, capsys: pytest.CaptureFixture[str], name: str, content: bytes
+) -> None:
     """A file that cannot be read is named in one line, with exit code 2 and no traceback."""
     directory = written(results)
     (directory / name).write_bytes(content)
@@ -281,9 +344,26 @@ def test_damaged_files_are_one_line(results: Results, capsys: pytest.CaptureFixt
     assert name in said
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"null", b"-1", b"1e999", b'{"a": 1}', b"[" * 5000, b"\xff", b'["\\ud800"]'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[1, 2]",
+        b"null",
+        b"-1",
+        b"1e999",
+        b'{"a": 1}',
+        b"[" * 5000,
+        b"\xff",
+        b'["\\ud800"]',
+    ],
+)
 def test_a_damaged_list_of_points_costs_no_row(
-    results: Results, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, content: bytes
+    results: Results,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    content: bytes,
 ) -> None:
     """A points.json that is none is passed over in one line of the log, and the report has every row and says that nothing is missing."""
     directory = written(results)
@@ -292,15 +372,23 @@ def test_a_damaged_list_of_points_costs_no_row(
     assert f"{len(results.results) + len(results.scale)} points measured" in capsys.readouterr().out
     said = [record.getMessage() for record in caplog.records]
     if content != b'["\\ud800"]':  # which is a list of texts
-        assert said == [f"{directory / 'points.json'} is damaged and passed over: how many points were asked for is not known"]
+        assert said == [
+            f"{directory / 'points.json'} is damaged and passed over: how many points were asked for is not known"
+        ]
         assert "not measured yet" not in Page((directory / "report.html").read_text()).words
 
 
-def test_damage_of_a_journal_is_told_once(results: Results, caplog: pytest.LogCaptureFixture) -> None:
+def test_damage_of_a_journal_is_told_once(
+    results: Results, caplog: pytest.LogCaptureFixture
+) -> None:
     """Damaged lines are counted in one line of the log, however often the rows are needed; the rows around them are all there."""
-    (results.directory / "rows.jsonl").write_text("\n".join(["torn {", *lines_of(results, 30), "[1]"]) + "\n")
+    (results.directory / "rows.jsonl").write_text(
+        "\n".join(["torn {", *lines_of(results, 30), "[1]"]) + "\n"
+    )
     assert main([str(results.directory)]) == 0
-    assert [record.getMessage() for record in caplog.records] == [f"{results.directory / 'rows.jsonl'}: 2 damaged lines are passed over"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{results.directory / 'rows.jsonl'}: 2 damaged lines are passed over"
+    ]
     assert len(publish.read_results(results.directory).results) == 30
 
 
@@ -339,11 +427,17 @@ def test_a_figure_that_cannot_be_drawn_costs_no_report(
 def test_letters_that_xml_cannot_carry_are_replaced() -> None:
     """A control character in a text of the rows does not make a figure that no page can hold."""
     drawing = Drawing("title \x1b", "caption \x00 \ufffe &", Figure(figsize=(1, 1)))
-    (text,) = [element.text for element in ElementTree.fromstring(svg_of(drawing)).iter() if element.tag.endswith("}description")]
+    (text,) = [
+        element.text
+        for element in ElementTree.fromstring(svg_of(drawing)).iter()
+        if element.tag.endswith("}description")
+    ]
     assert text == "caption \N{REPLACEMENT CHARACTER} \N{REPLACEMENT CHARACTER} &"
 
 
-def test_a_fault_of_ours_is_one_line(results: Results, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fault_of_ours_is_one_line(
+    results: Results, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What nobody expected is told in one line, where it happened goes to a file, and the exit code is 1; Ctrl-C is 130."""
 
     def broken(rows: pd.DataFrame) -> None:
@@ -365,7 +459,9 @@ def test_a_fault_of_ours_is_one_line(results: Results, monkeypatch: pytest.Monke
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_directory_without_a_sweep_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_directory_without_a_sweep_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A directory that is not there, holds no sweep, or is a file is told in one line; nothing is written."""
     (tmp_path / "file").write_text("")
     (tmp_path / "empty").mkdir()
@@ -393,7 +489,11 @@ def test_points_are_matched_across_parts(measured: Results) -> None:
     assert len(comparison.table) == len(measured.scale)
     assert (comparison.only_here, comparison.only_there) == (0, 0)
     nothing = compare_rows(measured.results.iloc[:0], measured.scale)
-    assert (len(nothing.table), nothing.only_there, nothing.verdict) == (0, len(measured.scale), "No point was measured in both.")
+    assert (len(nothing.table), nothing.only_there, nothing.verdict) == (
+        0,
+        len(measured.scale),
+        "No point was measured in both.",
+    )
 
 
 def test_two_sweeps_that_differ(measured: Results) -> None:
@@ -406,7 +506,11 @@ def test_two_sweeps_that_differ(measured: Results) -> None:
         theirs[f"wall_ns_{phase}"] *= 4
     theirs.loc[7, "status"] = "failed"
     comparison = compare_rows(ours, theirs)
-    assert (len(comparison.table), comparison.only_here, comparison.only_there) == (len(ours) - 2, 2, 0)
+    assert (len(comparison.table), comparison.only_here, comparison.only_there) == (
+        len(ours) - 2,
+        2,
+        0,
+    )
     assert sorted(comparison.differing["ops_difference"]) == [-2, 0]
     assert sorted(comparison.differing["peak_bytes_difference"]) == [0, 4]
     assert comparison.table["time_ratio"].astype(float).round(6).unique().tolist() == [0.25]
@@ -414,7 +518,9 @@ def test_two_sweeps_that_differ(measured: Results) -> None:
     assert sum(int(line["ops_differing"]) for line in summary_of(comparison)) == 1
 
 
-def test_two_directories_are_compared(results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_directories_are_compared(
+    results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A table on the terminal, comparison.csv and comparison.html in the first directory; the other is left as it was."""
     here = written(replace(results, directory=tmp_path / "here"))
     rows = results.results.copy()

@@ -6,7 +6,17 @@ import pandas as pd
 import pytest
 import torch
 
-from autodiff import Claims, GraphError, Program, RecomputeAll, Revolve, Schedule, StoreAll, Uniform, networks
+from autodiff import (
+    Claims,
+    GraphError,
+    Program,
+    RecomputeAll,
+    Revolve,
+    Schedule,
+    StoreAll,
+    Uniform,
+    networks,
+)
 from autodiff.pytorch import from_pytorch
 from profiler import planner_savings, profile_schedule, program_of, savings_text
 from tests.torch_models import gpt2, traced, training_step
@@ -22,14 +32,20 @@ def test_the_numbers_are_those_of_profile() -> None:
     """Peak, operations and their differences are what `profile` says of each planner; by default every number of a kind is tried."""
     program = chain(6, 4, 32)
     found = planner_savings(program)
-    made = {str(planner): planner for planner in [RecomputeAll(), *map(Uniform, range(2, 7)), *map(Revolve, range(1, 6))]}
+    made = {
+        str(planner): planner
+        for planner in [RecomputeAll(), *map(Uniform, range(2, 7)), *map(Revolve, range(1, 6))]
+    }
     assert found["planner"].iloc[0] == "store_all"
     assert set(found["planner"][1:]) == set(made)
     plain = profile_schedule(program, StoreAll()(program), execute=False)
     for row in found.iloc[1:].itertuples():
         one = profile_schedule(program, made[row.planner](program), execute=False)
         assert (row.peak_bytes, row.ops) == (one.peak_bytes, one.ops.total)
-        assert (row.saved_bytes, row.more_ops) == (plain.peak_bytes - one.peak_bytes, one.ops.total - plain.ops.total)
+        assert (row.saved_bytes, row.more_ops) == (
+            plain.peak_bytes - one.peak_bytes,
+            one.ops.total - plain.ops.total,
+        )
         assert row.saved_share == row.saved_bytes / plain.peak_bytes
     assert list(found["peak_bytes"][1:]) == sorted(found["peak_bytes"][1:])
 
@@ -42,7 +58,9 @@ def test_the_best_are_those_that_no_other_beats() -> None:
         others = rest[rest.index != row.Index]
         assert row.peak_bytes < plain.peak_bytes
         better = (others["peak_bytes"] <= row.peak_bytes) & (others["ops"] <= row.ops)
-        assert not (better & ((others["peak_bytes"] < row.peak_bytes) | (others["ops"] < row.ops))).any()
+        assert not (
+            better & ((others["peak_bytes"] < row.peak_bytes) | (others["ops"] < row.ops))
+        ).any()
     for row in rest[~rest["is_best"]].itertuples():
         others = found[found.index != row.Index]
         assert ((others["peak_bytes"] <= row.peak_bytes) & (others["ops"] <= row.ops)).any()
@@ -121,4 +139,9 @@ def test_a_long_chain_is_looked_at_in_samples() -> None:
     """Of a chain with many cells some numbers of snapshots and segments are tried, the extremes among them."""
     found = planner_savings(chain(100, 2, 4))
     assert len(found) <= 2 + 2 * 16
-    assert {"revolve(snapshots=1)", "revolve(snapshots=99)", "uniform(segments=2)", "uniform(segments=100)"} <= set(found["planner"])
+    assert {
+        "revolve(snapshots=1)",
+        "revolve(snapshots=99)",
+        "uniform(segments=2)",
+        "uniform(segments=100)",
+    } <= set(found["planner"])

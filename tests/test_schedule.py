@@ -53,9 +53,19 @@ def chain(n: int = 3, d: int = 4, b: int = 6, **options: Any) -> Program:
     return linearize([network.loss, *gradients(network.loss, network.weights)])
 
 
-def scheduled(program: Program, order: Sequence[int], overwrites: Mapping[int, int] | None = None, held: int | None = None) -> Schedule:
+def scheduled(
+    program: Program,
+    order: Sequence[int],
+    overwrites: Mapping[int, int] | None = None,
+    held: int | None = None,
+) -> Schedule:
     """A schedule that claims what its order is."""
-    return Schedule(np.array(order, dtype=int), replace(claims_of(program, order), held=held), "by_hand", overwrites or {})
+    return Schedule(
+        np.array(order, dtype=int),
+        replace(claims_of(program, order), held=held),
+        "by_hand",
+        overwrites or {},
+    )
 
 
 def as_created(program: Program) -> list[int]:
@@ -91,7 +101,9 @@ def test_lifetimes_by_hand() -> None:
 
 def test_a_recomputed_value_has_two_lives() -> None:
     """A value that is computed again dies after its last read before that, and its second life counts as recomputation."""
-    program = linearize([Matsum(Mul(Exp(a := Tanh(Leaf(torch.ones(2, 3, dtype=torch.float64)))), a))])
+    program = linearize(
+        [Matsum(Mul(Exp(a := Tanh(Leaf(torch.ones(2, 3, dtype=torch.float64)))), a))]
+    )
     lives = lifetimes(program, scheduled(program, [0, 1, 0, 2, 3]))
     assert lives.born.tolist() == [0, 1, 2, 3, 4]
     assert lives.dies.tolist() == [1, 3, 3, 4, 5]
@@ -153,7 +165,9 @@ def test_liveness_by_definition(graph: RandomGraph, data: st.DataObject) -> None
     lives = check_schedule(program, schedule)
     sizes = recording_from_specs(program, schedule, lives).sizes
     assert lives.live(sizes).tolist() == by_tokens(program, schedule)
-    assert np.array_equal(lives.live(np.stack([sizes, 2 * sizes], axis=1))[:, 1], 2 * lives.live(sizes))
+    assert np.array_equal(
+        lives.live(np.stack([sizes, 2 * sizes], axis=1))[:, 1], 2 * lives.live(sizes)
+    )
 
 
 # What is refused.
@@ -162,7 +176,9 @@ def test_liveness_by_definition(graph: RandomGraph, data: st.DataObject) -> None
 def test_reading_before_computing_is_refused() -> None:
     """A step that reads what is not computed yet is named, with what it reads."""
     program = chain(2)
-    with pytest.raises(ScheduleError, match=r"step 0 computes x_2 from z_1, which is not computed yet"):
+    with pytest.raises(
+        ScheduleError, match=r"step 0 computes x_2 from z_1, which is not computed yet"
+    ):
         check_schedule(program, scheduled(program, [1, *as_created(program)]))
 
 
@@ -171,7 +187,15 @@ def test_a_target_that_is_never_computed_is_refused() -> None:
     program = chain(2)
     with pytest.raises(ScheduleError, match=r"the target ∂W_1 is never computed"):
         check_schedule(
-            program, scheduled(program, [i for i in as_created(program) if program.instructions[i].writes[0] != program.targets[1]])
+            program,
+            scheduled(
+                program,
+                [
+                    i
+                    for i in as_created(program)
+                    if program.instructions[i].writes[0] != program.targets[1]
+                ],
+            ),
         )
 
 
@@ -180,7 +204,10 @@ def test_an_unknown_instruction_is_refused(instruction: int) -> None:
     """A step that runs an instruction which the program does not have is refused, below zero too."""
     program = chain(2)
     schedule = Schedule(np.array([*as_created(program), instruction]), Claims(0, 0, 0))
-    with pytest.raises(ScheduleError, match=rf"runs instruction {instruction}; expected one of 0 to {len(program.instructions) - 1}"):
+    with pytest.raises(
+        ScheduleError,
+        match=rf"runs instruction {instruction}; expected one of 0 to {len(program.instructions) - 1}",
+    ):
         check_schedule(program, schedule)
 
 
@@ -194,7 +221,9 @@ def test_computing_a_random_value_again_is_refused() -> None:
     """An op that is not repeatable may run once, not twice."""
     program = linearize([Matsum(Dropout(Leaf(torch.ones(2, 2))))])
     check_schedule(program, scheduled(program, [0, 1]))
-    with pytest.raises(ScheduleError, match=r"step 1 computes Dropout again, which would give other numbers"):
+    with pytest.raises(
+        ScheduleError, match=r"step 1 computes Dropout again, which would give other numbers"
+    ):
         check_schedule(program, scheduled(program, [0, 0, 1]))
 
 
@@ -206,17 +235,25 @@ def test_a_false_claim_is_refused(part: str) -> None:
     check_schedule(program, schedule)
     for change in (1, -1):
         claims = replace(schedule.claims, **{part: getattr(schedule.claims, part) + change})
-        with pytest.raises(ScheduleError, match=rf"by_hand claims \d+ {part} steps; its schedule has \d+"):
+        with pytest.raises(
+            ScheduleError, match=rf"by_hand claims \d+ {part} steps; its schedule has \d+"
+        ):
             check_schedule(program, replace(schedule, claims=claims))
 
 
 def halves(program: Program, forget: int | None = None) -> list[int]:
     """Run the forward part; where the backward part first reads what its first half computed, run that half again, but for `forget`."""
-    forward = [i for i, instruction in enumerate(program.instructions) if instruction.phase == FORWARD]
-    backward = [i for i, instruction in enumerate(program.instructions) if instruction.phase == BACKWARD]
+    forward = [
+        i for i, instruction in enumerate(program.instructions) if instruction.phase == FORWARD
+    ]
+    backward = [
+        i for i, instruction in enumerate(program.instructions) if instruction.phase == BACKWARD
+    ]
     first = forward[: len(forward) // 2 - 1]
     dropped = {write for i in first for write in program.instructions[i].writes}
-    at = next(at for at, i in enumerate(backward) if dropped.intersection(program.instructions[i].reads))
+    at = next(
+        at for at, i in enumerate(backward) if dropped.intersection(program.instructions[i].reads)
+    )
     return [*forward, *backward[:at], *(i for i in first if i != forget), *backward[at:]]
 
 
@@ -234,7 +271,10 @@ def test_a_forgotten_recomputation_is_refused() -> None:
     check_schedule(program, scheduled(program, order, held=held))
     forgotten = halves(program, forget=1)
     check_schedule(program, scheduled(program, forgotten))
-    with pytest.raises(ScheduleError, match=rf"by_hand claims to hold at most {held} activations; at step \d+ {held + 1} are alive"):
+    with pytest.raises(
+        ScheduleError,
+        match=rf"by_hand claims to hold at most {held} activations; at step \d+ {held + 1} are alive",
+    ):
         check_schedule(program, scheduled(program, forgotten, held=held))
 
 
@@ -281,7 +321,9 @@ def test_writing_over_what_is_read_twice() -> None:
     doubled = Add(a := Exp(X), a)
     again = Add(doubled, Tanh(Y))
     program = linearize([Matsum(again)])
-    over = scheduled(program, as_created(program), {step_of(program, doubled): 0, step_of(program, again): 0})
+    over = scheduled(
+        program, as_created(program), {step_of(program, doubled): 0, step_of(program, again): 0}
+    )
     (found,), recording = execute(program, over)
     assert torch.equal(found, (2 * torch.exp(X.value) + torch.tanh(Y.value)).sum())
     assert recording.lifetimes.live(recording.sizes).max() == 64
@@ -318,7 +360,9 @@ ILLEGAL = {
     "read in another order": read_in_another_order,
     "of another dtype": lambda: single(Add(Exp(Leaf(torch.ones(2, 2))), Tanh(Y))),
     "part of a buffer": lambda: single(Add(Columns(Exp(X), 0, 1), Columns(Tanh(Y), 0, 1))),
-    "part of a buffer, without gaps": lambda: single(Add(Columns(Transpose(Exp(X)), 0, 1), Columns(Transpose(Tanh(Y)), 0, 1))),
+    "part of a buffer, without gaps": lambda: single(
+        Add(Columns(Transpose(Exp(X)), 0, 1), Columns(Transpose(Tanh(Y)), 0, 1))
+    ),
 }
 
 
@@ -335,10 +379,17 @@ def test_an_illegal_overwrite_is_refused(case: str) -> None:
 def test_other_illegal_overwrites_are_refused() -> None:
     """Writing over an input of another layout, over a target, and over a read that there is not, are refused."""
     add = Add(Exp(X), Transpose(b := Tanh(Y)))
-    for targets, read in (([Matsum(add)], 1), ([Matsum(add), add.input_nodes[0]], 0), ([Matsum(add)], 2), ([Matsum(add), b], 1)):
+    for targets, read in (
+        ([Matsum(add)], 1),
+        ([Matsum(add), add.input_nodes[0]], 0),
+        ([Matsum(add)], 2),
+        ([Matsum(add), b], 1),
+    ):
         program = linearize(targets)
         with pytest.raises(ScheduleError, match=r"step \d+ writes .*over"):
-            check_schedule(program, scheduled(program, as_created(program), {step_of(program, add): read}))
+            check_schedule(
+                program, scheduled(program, as_created(program), {step_of(program, add): read})
+            )
 
 
 def product() -> ComputationNode:
@@ -346,9 +397,12 @@ def product() -> ComputationNode:
 
 
 @pytest.mark.parametrize(
-    ("first", "asked_for", "in_place"), [(product, False, True), (product, True, False), (lambda: Matsum(X), False, False)]
+    ("first", "asked_for", "in_place"),
+    [(product, False, True), (product, True, False), (lambda: Matsum(X), False, False)],
 )
-def test_accumulating(first: Callable[[], ComputationNode], asked_for: bool, in_place: bool) -> None:
+def test_accumulating(
+    first: Callable[[], ComputationNode], asked_for: bool, in_place: bool
+) -> None:
     """A slice's gradient is added to in place, unless it is a view or is asked for by itself."""
     losses = [first(), Matsum(Mul(X, X))]
     (earlier,) = gradients(losses[0], [X])
@@ -419,7 +473,13 @@ def test_further_runs_ask_tensors_for_their_bytes() -> None:
 class Spacious(Tanh):
     """A tanh whose kernel's result lies in a storage twice as large as it needs."""
 
-    kernel = staticmethod(lambda x: torch.empty(2 * x.numel(), dtype=x.dtype)[: x.numel()].view(x.shape).copy_(torch.tanh(x)))
+    kernel = staticmethod(
+        lambda x: (
+            torch.empty(2 * x.numel(), dtype=x.dtype)[: x.numel()]
+            .view(x.shape)
+            .copy_(torch.tanh(x))
+        )
+    )
 
 
 def test_a_storage_that_is_larger_than_its_tensor_is_noted_in_every_run() -> None:
@@ -451,7 +511,11 @@ def test_a_value_that_outlives_its_last_read_is_seen() -> None:
     original = Emitted._function
 
     def forgetful(self: Emitted, start: int, order: Sequence[int]) -> str:
-        return "\n".join(line for line in original(self, start, order).splitlines() if not line.endswith(" = None"))
+        return "\n".join(
+            line
+            for line in original(self, start, order).splitlines()
+            if not line.endswith(" = None")
+        )
 
     with mock.patch.object(Emitted, "_function", forgetful):
         assert not audit_storages(program, StoreAll()(program)).ok

@@ -57,7 +57,9 @@ def beside(results: Results, *, every: bool = True) -> Results:
     frames = {}
     for name in ("results", "scale"):
         frame: pd.DataFrame = getattr(results, name)
-        frames[name] = frame.assign(concurrent=[every or not index % 2 for index in range(len(frame))])
+        frames[name] = frame.assign(
+            concurrent=[every or not index % 2 for index in range(len(frame))]
+        )
     return replace(results, **frames)
 
 
@@ -80,7 +82,9 @@ def test_concurrent_rows_lose_their_seconds_and_nothing_else(alone: Results) -> 
     assert counted.loc[counted["concurrent"], list(WALL)].isna().all(axis=None)
     rest = [name for name in rows if name not in WALL]
     assert counted["key"].is_unique
-    pd.testing.assert_frame_equal(counted[rest].set_index("key").loc[rows["key"]], rows[rest].set_index("key"))
+    pd.testing.assert_frame_equal(
+        counted[rest].set_index("key").loc[rows["key"]], rows[rest].set_index("key")
+    )
     kept = counted[~counted["concurrent"]][list(rows)].reset_index(drop=True)
     pd.testing.assert_frame_equal(kept, rows[~rows["concurrent"]].reset_index(drop=True))
     pd.testing.assert_frame_equal(seconds_that_count(counted), counted)
@@ -92,14 +96,18 @@ def test_concurrent_rows_count_where_they_are_asked_for(alone: Results) -> None:
     counted = seconds_that_count(rows, concurrent=True)
     pd.testing.assert_frame_equal(counted[list(rows)], rows)
     assert left_out_words(counted) == ""
-    assert seconds_words(counted, concurrent=True).startswith(f"Seconds count {len(rows)} rows measured while other jobs ran")
+    assert seconds_words(counted, concurrent=True).startswith(
+        f"Seconds count {len(rows)} rows measured while other jobs ran"
+    )
     assert seconds_words(seconds_that_count(alone.scale), concurrent=True) == ""
     assert seconds_words(seconds_that_count(alone.scale), concurrent=False) == ""
 
 
 def test_a_row_without_seconds_is_not_left_out(alone: Results) -> None:
     """A concurrent row that was never timed, since it was made from shapes alone, is not counted among those left out."""
-    rows = beside(alone).results.assign(**dict.fromkeys(WALL, pd.array([pd.NA] * len(alone.results), dtype="Float64")))
+    rows = beside(alone).results.assign(
+        **dict.fromkeys(WALL, pd.array([pd.NA] * len(alone.results), dtype="Float64"))
+    )
     assert left_out_of(seconds_that_count(rows)) == 0
 
 
@@ -108,7 +116,11 @@ def test_figures_of_seconds_leave_concurrent_rows_out(alone: Results) -> None:
     """No panel of seconds is drawn of rows that all ran beside others; of those that ran in part alone the caption says how many are missing."""
     shown = drawings(alone)
     assert set(shown) == set(OF_SECONDS)
-    assert all(any("time" in label for label in axis_labels(drawing)) for name, drawing in shown.items() if name != "seconds")
+    assert all(
+        any("time" in label for label in axis_labels(drawing))
+        for name, drawing in shown.items()
+        if name != "seconds"
+    )
     assert not any("beside other jobs" in words_of(drawing) for drawing in shown.values())
     hidden = drawings(beside(alone))
     assert set(hidden) == {"frontier", "engines"}
@@ -116,11 +128,16 @@ def test_figures_of_seconds_leave_concurrent_rows_out(alone: Results) -> None:
         assert not any("time" in label for label in axis_labels(drawing))
         assert "rows that ran beside other jobs left out" in words_of(drawing)
     some = drawings(beside(alone, every=False))["seconds"]
-    assert f"seconds of {(len(alone.scale) + 1) // 2} rows that ran beside other jobs left out" in words_of(some)
+    assert (
+        f"seconds of {(len(alone.scale) + 1) // 2} rows that ran beside other jobs left out"
+        in words_of(some)
+    )
 
 
 @pytest.mark.usefixtures("few_figures")
-def test_figures_of_seconds_are_the_same_where_concurrent_rows_are_asked_for(alone: Results) -> None:
+def test_figures_of_seconds_are_the_same_where_concurrent_rows_are_asked_for(
+    alone: Results,
+) -> None:
     """With `concurrent` every panel is there again, and no caption says that something is missing."""
     asked = drawings(replace(beside(alone), concurrent=True))
     assert {name: axis_labels(drawing) for name, drawing in asked.items()} == {
@@ -132,17 +149,33 @@ def test_figures_of_seconds_are_the_same_where_concurrent_rows_are_asked_for(alo
 def test_advice_has_no_seconds_of_concurrent_rows(alone: Results) -> None:
     """Plans are weighed by seconds only where they ran alone."""
     rows = pd.concat([alone.results, alone.scale], ignore_index=True)
-    assert any("times the seconds" in sentence for advice in advice_of(rows) for sentence in advice.sentences)
+    assert any(
+        "times the seconds" in sentence
+        for advice in advice_of(rows)
+        for sentence in advice.sentences
+    )
     crowded = seconds_that_count(rows.assign(concurrent=True))
-    assert not any("times the seconds" in sentence for advice in advice_of(crowded) for sentence in advice.sentences)
-    assert all(plan.seconds is None for group in plan_groups(crowded) for plan in (*group.plans, *group.theirs, group.full))
+    assert not any(
+        "times the seconds" in sentence
+        for advice in advice_of(crowded)
+        for sentence in advice.sentences
+    )
+    assert all(
+        plan.seconds is None
+        for group in plan_groups(crowded)
+        for plan in (*group.plans, *group.theirs, group.full)
+    )
 
 
 def test_a_shape_that_was_also_measured_alone_keeps_its_seconds(alone: Results) -> None:
     """Of a step that was measured beside others and then alone, the seconds of the second row count."""
     first = alone.results.assign(concurrent=True)
     both = seconds_that_count(pd.concat([first, alone.results], ignore_index=True))
-    assert all(plan.seconds is not None for group in plan_groups(both) for plan in (*group.plans, group.full))
+    assert all(
+        plan.seconds is not None
+        for group in plan_groups(both)
+        for plan in (*group.plans, group.full)
+    )
 
 
 def test_times_are_compared_of_rows_that_ran_alone(alone: Results) -> None:
@@ -163,7 +196,9 @@ def test_times_are_compared_of_rows_that_ran_alone(alone: Results) -> None:
 
 
 @pytest.mark.usefixtures("few_figures")
-def test_the_report_counts_what_it_leaves_out(alone: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_report_counts_what_it_leaves_out(
+    alone: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The page says how many rows' seconds are left out and how to see them; `--concurrent` shows them and says so; tables keep them."""
     crowded = replace(beside(alone), directory=tmp_path)
     for name in ("results", "scale", "complexity", "timelines"):
@@ -182,4 +217,7 @@ def test_the_report_counts_what_it_leaves_out(alone: Results, tmp_path: Path, ca
     assert (tmp_path / "figures" / "seconds.svg").exists()
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.csv")} == tables
     assert "error" not in capsys.readouterr().err
-    assert "Seconds" not in write_report(replace(alone, directory=tmp_path)).read_text().split("<nav>")[0]
+    assert (
+        "Seconds"
+        not in write_report(replace(alone, directory=tmp_path)).read_text().split("<nav>")[0]
+    )

@@ -23,7 +23,13 @@ EVERYTHING: dict[str, Any] = {
     "network": {"activation": ["tanh", "gelu"], "loss": ["sum", "cross_entropy"]},
     "grid": {"n": [1, 2, 5], "d": [3, 7], "b": [4, 9]},
     "modes": ["no_grad", "forward", "full", "w1_only", "only", "checkpointed"],
-    "planners": ["store_all", "uniform", "revolve(snapshots=2)", "revolve(max_ops_ratio=1.2)", "revolve(max_bytes=400B)"],
+    "planners": [
+        "store_all",
+        "uniform",
+        "revolve(snapshots=2)",
+        "revolve(max_ops_ratio=1.2)",
+        "revolve(max_bytes=400B)",
+    ],
     "micro_batches": [1, 2],
     "execute": False,
 }
@@ -42,14 +48,22 @@ def test_rows_from_shapes_are_those_of_each_point_alone() -> None:
     statuses = Counter(row["status"] for row in rows)
     assert statuses["ok"] > 400
     assert statuses["failed"] > 0  # budgets that nothing fits
-    assert all(row["ops"] == row["theory_ops"] for row in rows if row["status"] == "ok" and row["theory_ops"] is not None)
+    assert all(
+        row["ops"] == row["theory_ops"]
+        for row in rows
+        if row["status"] == "ok" and row["theory_ops"] is not None
+    )
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.data())
 def test_rows_come_in_the_order_of_the_points(data: st.DataObject) -> None:
     """Whatever the order of the points, each gets its own row in its own place."""
-    asked = data.draw(st.permutations(points(modes=["no_grad", "checkpointed"], planners=["uniform", "revolve(snapshots=2)"])))[:40]
+    asked = data.draw(
+        st.permutations(
+            points(modes=["no_grad", "checkpointed"], planners=["uniform", "revolve(snapshots=2)"])
+        )
+    )[:40]
     assert [row["key"] for row in shapes.rows_from_shapes(asked)] == [point.key for point in asked]
 
 
@@ -57,7 +71,14 @@ def test_a_row_would_differ_if_it_were_another_points() -> None:
     """The comparison is no tautology: the same kind of point at another shape has other numbers."""
     one = points(modes=["full"], micro_batches=1)[0]
     here, there = shapes.rows_from_shapes([one, replace(one, b=one.b + 1)])
-    assert {name for name in here if here[name] != there[name]} >= {"key", "b", "ops", "peak_bytes", "input_bytes", "theory_ops"}
+    assert {name for name in here if here[name] != there[name]} >= {
+        "key",
+        "b",
+        "ops",
+        "peak_bytes",
+        "input_bytes",
+        "theory_ops",
+    }
 
 
 class Fussy:
@@ -74,9 +95,17 @@ class Fussy:
 
 def test_one_shapes_failure_is_one_rows() -> None:
     """A planner that fails for some shapes costs these, with its reason, and no other."""
-    asked = points(modes=["checkpointed"], planners=[str(Fussy())], micro_batches=1, network={"activation": "tanh"})
+    asked = points(
+        modes=["checkpointed"],
+        planners=[str(Fussy())],
+        micro_batches=1,
+        network={"activation": "tanh"},
+    )
     rows = list(shapes.rows_from_shapes(asked))
-    assert {(row["b"], row["status"], row["reason"]) for row in rows} == {(4, "ok", ""), (9, "failed", "not nine")}
+    assert {(row["b"], row["status"], row["reason"]) for row in rows} == {
+        (4, "ok", ""),
+        (9, "failed", "not nine"),
+    }
 
 
 def test_a_program_is_made_once_for_each_depth_and_mode(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,14 +119,21 @@ def test_a_program_is_made_once_for_each_depth_and_mode(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(shapes, "plan_of", counting)
     grid = {"n": [2, 4], "d": list(range(1, 21)), "b": list(range(1, 21))}
-    asked = points(modes=["no_grad", "full"], grid=grid, micro_batches=1, network={"activation": "tanh"})
+    asked = points(
+        modes=["no_grad", "full"], grid=grid, micro_batches=1, network={"activation": "tanh"}
+    )
     assert len(list(shapes.rows_from_shapes(asked))) == 2 * 2 * 400
     assert len(made) == 4
 
 
 def test_a_sweep_from_shapes_has_every_row_and_a_report(tmp_path: Path) -> None:
     """`execute=false` gives the same tables and report, without a tensor, and goes on where it was stopped."""
-    given_config = {**EVERYTHING, "micro_batches": 1, "planners": ["uniform", "revolve(snapshots=2)"], "network": {"activation": "tanh"}}
+    given_config = {
+        **EVERYTHING,
+        "micro_batches": 1,
+        "planners": ["uniform", "revolve(snapshots=2)"],
+        "network": {"activation": "tanh"},
+    }
     code, _ = job.run_job(given_config, tmp_path)
     rows = read_results(tmp_path).results
     assert code == 0
@@ -120,18 +156,33 @@ def test_a_dry_run_tells_what_would_be_skipped_and_what_would_fail(tmp_path: Pat
         "engine=[autodiff,pytorch]",
     )
     budget = 'planners=["revolve(max_bytes=1KiB)","uniform"]'
-    code, out, _ = run_main(*arguments, budget, "scale=null", "studies=null", "timeline=null", cwd=tmp_path)
+    code, out, _ = run_main(
+        *arguments, budget, "scale=null", "studies=null", "timeline=null", cwd=tmp_path
+    )
     assert code == 0
     assert "10 points, 4 of which would be skipped" in out
-    assert "1 would fail: the first is autodiff tanh+sum n=2 d=8 b=1000000000 checkpointed revolve(max_bytes=1KiB): max_bytes" in out
+    assert (
+        "1 would fail: the first is autodiff tanh+sum n=2 d=8 b=1000000000 checkpointed revolve(max_bytes=1KiB): max_bytes"
+        in out
+    )
     assert "greatest predicted peak" in out
 
 
 def test_needed_bytes_are_those_of_a_run() -> None:
     """What a point is said to need is its peak, its parameters and its inputs, as measured."""
-    asked = points(micro_batches=1, planners=["uniform"], execute=True, network={"activation": "tanh"}, audit="none", measure_process=False)
+    asked = points(
+        micro_batches=1,
+        planners=["uniform"],
+        execute=True,
+        network={"activation": "tanh"},
+        audit="none",
+        measure_process=False,
+    )
     needed, failing = shapes.needed_bytes(asked)
     assert failing == {}
     for point in asked[::7]:
         row = measure(point)
-        assert needed[point] == (row["peak_bytes"], row["peak_bytes"] + row["parameter_bytes"] + row["input_bytes"])
+        assert needed[point] == (
+            row["peak_bytes"],
+            row["peak_bytes"] + row["parameter_bytes"] + row["input_bytes"],
+        )

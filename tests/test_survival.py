@@ -46,7 +46,14 @@ TINY: dict[str, Any] = {
     "measure_process": False,
 }
 # A small sweep on the command line, with a planner of tests/deadly.py; the report's figures are of no interest here.
-SMALL = ("experiment=quick", "grid.n=[2]", "grid.d=[3]", "grid.b=[2,3]", "modes=[full,checkpointed]", "timeline=null")
+SMALL = (
+    "experiment=quick",
+    "grid.n=[2]",
+    "grid.d=[3]",
+    "grid.b=[2,3]",
+    "modes=[full,checkpointed]",
+    "timeline=null",
+)
 
 
 def kills(directory: Path, number: int, seed: int) -> dict[str, int]:
@@ -58,12 +65,20 @@ def kills(directory: Path, number: int, seed: int) -> dict[str, int]:
     return counts
 
 
-def start(directory: Path, *arguments: str, before: Callable[[], None] | None = None, **environment: str) -> subprocess.Popen[str]:
+def start(
+    directory: Path, *arguments: str, before: Callable[[], None] | None = None, **environment: str
+) -> subprocess.Popen[str]:
     """`python -m experiments.sweep`, running in a directory, what it says in pipes."""
     command = [sys.executable, "-m", "experiments.sweep", *arguments]
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     return subprocess.Popen(
-        command, cwd=directory, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=before
+        command,
+        cwd=directory,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=before,
     )
 
 
@@ -106,7 +121,9 @@ def test_two_hundred_kills_lose_nothing(tmp_path: Path) -> None:
     assert kills(tmp_path, 200, seed=7)["kills"] == 200
 
 
-def test_the_command_that_the_log_names_resumes_a_killed_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_that_the_log_names_resumes_a_killed_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The log of a sweep that was killed names the command that goes on with it, which says what it found and measures the rest."""
     run, go = tmp_path / "a run, mine" / "x=1", tmp_path / "go"
     arguments = (*SMALL, "planners=['tests.deadly:waiting']", f"hydra.run.dir='{run}'")
@@ -166,15 +183,30 @@ def test_ctrl_c_while_the_report_is_made_says_how_to_make_it(
     monkeypatch.setattr(job, "publish", interrupted)
     code, _ = job.run_job(TINY, tmp_path)
     assert code == 130
-    assert f"the report was not made; to make it: python -m experiments.report {tmp_path}" in caplog.text
-    assert "interrupted; 2 of 2 points are kept. To go on: python -m experiments.sweep" in caplog.text
+    assert (
+        f"the report was not made; to make it: python -m experiments.report {tmp_path}"
+        in caplog.text
+    )
+    assert (
+        "interrupted; 2 of 2 points are kept. To go on: python -m experiments.sweep" in caplog.text
+    )
     assert lines_of(tmp_path) == 2
 
 
 def test_ctrl_c_ends_a_multirun_with_the_rows_so_far_reported(tmp_path: Path) -> None:
     """Ctrl-C ends all jobs of a multirun, and what the first ones measured is merged, reported, and said to be less than expected."""
-    process = start(tmp_path, "--multirun", *SMALL, "grid.n=1,2,3", "planners=['tests.deadly:endless_from_two']", "hydra.sweep.dir=all")
-    until(lambda: lines_of(tmp_path / "all" / "0") == 4 and lines_of(tmp_path / "all" / "1") == 1, process)
+    process = start(
+        tmp_path,
+        "--multirun",
+        *SMALL,
+        "grid.n=1,2,3",
+        "planners=['tests.deadly:endless_from_two']",
+        "hydra.sweep.dir=all",
+    )
+    until(
+        lambda: lines_of(tmp_path / "all" / "0") == 4 and lines_of(tmp_path / "all" / "1") == 1,
+        process,
+    )
     process.send_signal(signal.SIGINT)
     code, out, err = ended(process)
     assert code == 130
@@ -186,11 +218,19 @@ def test_ctrl_c_ends_a_multirun_with_the_rows_so_far_reported(tmp_path: Path) ->
 # Points that go wrong
 
 
-def test_points_whose_process_dies_become_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_points_whose_process_dies_become_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A point that is killed, crashes, runs out of memory or has a fault becomes a row with its reason; the others are measured; exit 1."""
     planners = [f"tests.deadly:{name}" for name in ("killed", "crashing", "hoarding", "faulty")]
-    code, _ = job.run_job({**TINY, "planners": [*planners, "recompute_all"], "timeout_s": 300}, tmp_path)
-    rows = {row["planner"]: row for row in read_journal(tmp_path / JOURNAL) if row["mode"] == "checkpointed"}
+    code, _ = job.run_job(
+        {**TINY, "planners": [*planners, "recompute_all"], "timeout_s": 300}, tmp_path
+    )
+    rows = {
+        row["planner"]: row
+        for row in read_journal(tmp_path / JOURNAL)
+        if row["mode"] == "checkpointed"
+    }
     assert code == 1
     assert rows["recompute_all"]["status"] == "ok"
     assert {rows[planner]["status"] for planner in planners} == {"failed"}
@@ -203,11 +243,19 @@ def test_points_whose_process_dies_become_rows(tmp_path: Path, capsys: pytest.Ca
 
 def test_a_point_over_its_time_becomes_a_row(tmp_path: Path) -> None:
     """A point that exceeds timeout_s is ended, and its row says so."""
-    given = {**TINY, "modes": ["checkpointed"], "planners": ["tests.deadly:endless"], "timeout_s": 0.5}
+    given = {
+        **TINY,
+        "modes": ["checkpointed"],
+        "planners": ["tests.deadly:endless"],
+        "timeout_s": 0.5,
+    }
     code, _ = job.run_job(given, tmp_path)
     (row,) = read_journal(tmp_path / JOURNAL)
     assert code == 1
-    assert (row["status"], row["reason"]) == ("timeout", "not finished after timeout_s=0.5 seconds, and killed")
+    assert (row["status"], row["reason"]) == (
+        "timeout",
+        "not finished after timeout_s=0.5 seconds, and killed",
+    )
 
 
 def test_a_fault_in_the_same_process_is_a_row_too(tmp_path: Path) -> None:
@@ -228,25 +276,49 @@ def test_a_planner_that_leaves_costs_its_point_alone(tmp_path: Path) -> None:
     ]
 
 
-def test_a_module_that_leaves_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_module_that_leaves_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A planner whose module ends the program when it is imported, or whose making fails, is refused at the door in one line that names it."""
     (tmp_path / "leaving_module.py").write_text("import sys\nsys.exit(4)\n")
-    (tmp_path / "failing_module.py").write_text("class Plan:\n    def __init__(self):\n        raise KeyError('no')\n")
+    (tmp_path / "failing_module.py").write_text(
+        "class Plan:\n    def __init__(self):\n        raise KeyError('no')\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
-    for planner, said in (("leaving_module:plan", "SystemExit: 4"), ("failing_module:Plan()", "KeyError: 'no'")):
+    for planner, said in (
+        ("leaving_module:plan", "SystemExit: 4"),
+        ("failing_module:Plan()", "KeyError: 'no'"),
+    ):
         code, _ = job.run_job({**TINY, "planners": [planner]}, tmp_path / "run")
         assert code == 2
-        assert capsys.readouterr().err == f"error: planners='{planner}': making it failed ({said}); expected a planner that can be made\n"
+        assert (
+            capsys.readouterr().err
+            == f"error: planners='{planner}': making it failed ({said}); expected a planner that can be made\n"
+        )
 
 
-def test_a_dry_run_counts_points_that_would_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_counts_points_that_would_fail(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A planner that fails is counted by a dry run as it would be by the sweep, and is no fault of this program."""
-    code, _ = job.run_job({**TINY, "planners": ["tests.deadly:faulty"], "dry_run": True}, tmp_path / "run")
+    code, _ = job.run_job(
+        {**TINY, "planners": ["tests.deadly:faulty"], "dry_run": True}, tmp_path / "run"
+    )
     assert code == 0
-    assert "1 would fail: the first is autodiff tanh+sum n=2 d=3 b=2 checkpointed tests.deadly:faulty: KeyError" in capsys.readouterr().out
+    assert (
+        "1 would fail: the first is autodiff tanh+sum n=2 d=3 b=2 checkpointed tests.deadly:faulty: KeyError"
+        in capsys.readouterr().out
+    )
 
 
-@pytest.mark.parametrize("shape", [{"n": 1000, "d": 16, "b": 10_000}, {"n": 4, "d": 6000, "b": 1}, {"n": 2, "d": 64, "b": 800_000}])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"n": 1000, "d": 16, "b": 10_000},
+        {"n": 4, "d": 6000, "b": 1},
+        {"n": 2, "d": 64, "b": 800_000},
+    ],
+)
 def test_what_may_hold_much_has_its_own_process(shape: dict[str, int]) -> None:
     """A deep, a wide and a broad shape of which `full` holds 256 MiB have processes of their own in every mode; small ones do not."""
     every = ["no_grad", "forward", "full", "w1_only"]
@@ -262,17 +334,41 @@ def test_what_may_hold_much_has_its_own_process(shape: dict[str, int]) -> None:
 # Timelines are steps too
 
 
-def test_a_timeline_that_never_ends_costs_itself_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_timeline_that_never_ends_costs_itself_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Under timeout_s a planner that kills its process, never returns or fails costs its timeline; the others are there, and the exit is 0."""
-    planners = ["tests.deadly:killed", "tests.deadly:endless", "tests.deadly:leaving", "tests.deadly:faulty", "store_all"]
+    planners = [
+        "tests.deadly:killed",
+        "tests.deadly:endless",
+        "tests.deadly:leaving",
+        "tests.deadly:faulty",
+        "store_all",
+    ]
     timeline = {"n": 2, "d": 3, "b": 2, "modes": ["full", "checkpointed"], "planners": planners}
-    code, _ = job.run_job({**TINY, "modes": ["full"], "timeline": timeline, "timeout_s": 2.0}, tmp_path)
+    code, _ = job.run_job(
+        {**TINY, "modes": ["full"], "timeline": timeline, "timeout_s": 2.0}, tmp_path
+    )
     assert code == 0
     found = read_results(tmp_path).timelines
-    assert sorted(set(zip(found["mode"], found["planner"], strict=True))) == [("checkpointed", "store_all"), ("full", "store_all")]
-    said = [record.message for record in caplog.records if record.message.startswith("the timeline lacks")]
-    assert [planner for planner, words in zip(planners, said, strict=False) if planner in words] == planners[:4]
-    assert ["SIGKILL" in said[0], "timeout_s=2" in said[1], "SystemExit: 3" in said[2], "KeyError" in said[3]] == [True] * 4
+    assert sorted(set(zip(found["mode"], found["planner"], strict=True))) == [
+        ("checkpointed", "store_all"),
+        ("full", "store_all"),
+    ]
+    said = [
+        record.message
+        for record in caplog.records
+        if record.message.startswith("the timeline lacks")
+    ]
+    assert [
+        planner for planner, words in zip(planners, said, strict=False) if planner in words
+    ] == planners[:4]
+    assert [
+        "SIGKILL" in said[0],
+        "timeout_s=2" in said[1],
+        "SystemExit: 3" in said[2],
+        "KeyError" in said[3],
+    ] == [True] * 4
 
 
 def test_a_timeline_that_does_not_fit_is_made_from_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,14 +382,23 @@ def test_a_timeline_that_does_not_fit_is_made_from_shapes(monkeypatch: pytest.Mo
     assert told["live_bytes"].tolist() == ran["live_bytes"].tolist()
 
 
-def test_numbers_that_no_table_holds_are_a_failed_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_that_no_table_holds_are_a_failed_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A number beyond what a table of whole numbers can hold makes a failed row that says so, and the row can be read again."""
-    monkeypatch.setattr(measure, "_measured", lambda point: {"status": "ok", "reason": "", "ops": 2**63, "peak_bytes": 4})
+    monkeypatch.setattr(
+        measure,
+        "_measured",
+        lambda point: {"status": "ok", "reason": "", "ops": 2**63, "peak_bytes": 4},
+    )
     code, _ = job.run_job(TINY, tmp_path)
     rows = read_journal(tmp_path / JOURNAL)
     assert code == 1
     assert [row["status"] for row in rows] == ["failed", "failed"]
-    assert rows[0]["reason"] == f"ops={2**63}; expected a whole number from 0 to {2**63 - 1}, the most that a table can hold"
+    assert (
+        rows[0]["reason"]
+        == f"ops={2**63}; expected a whole number from 0 to {2**63 - 1}, the most that a table can hold"
+    )
 
 
 # Disks
@@ -313,7 +418,14 @@ def without_privilege() -> None:
 
 def test_a_full_disk_is_one_line_and_loses_no_row(tmp_path: Path) -> None:
     """Where a row does not fit any more the sweep ends with one line and the command that goes on; then nothing is lost or doubled."""
-    arguments = ("experiment=quick", "grid.n=[1,2]", "grid.d=[3]", "grid.b=[2,3]", "timeline=null", "hydra.run.dir=run")
+    arguments = (
+        "experiment=quick",
+        "grid.n=[1,2]",
+        "grid.d=[3]",
+        "grid.b=[2,3]",
+        "timeline=null",
+        "hydra.run.dir=run",
+    )
     code, _, err = ended(start(tmp_path, *arguments, before=limited_files))
     assert code == 1
     assert err.count("\n") == 1
@@ -355,7 +467,10 @@ def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     """A directory that is read-only from the start, or a file in its place, is one line on stderr and a non-zero exit."""
     (tmp_path / "locked").mkdir(mode=0o555)
     (tmp_path / "file").write_text("in the way")
-    for arguments, said in ((("hydra.run.dir=locked",), "Permission denied"), (("--multirun", "hydra.sweep.dir=file"), "File exists")):
+    for arguments, said in (
+        (("hydra.run.dir=locked",), "Permission denied"),
+        (("--multirun", "hydra.sweep.dir=file"), "File exists"),
+    ):
         code, _, err = ended(start(tmp_path, *arguments, *SMALL, before=without_privilege))
         assert code == 1, err
         assert err.startswith("error: ")
@@ -367,7 +482,13 @@ def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 def test_a_directory_that_vanishes_is_one_line(tmp_path: Path) -> None:
     """Rows are not written into a journal that was removed meanwhile: the sweep stops and says so."""
     run, go = tmp_path / "run", tmp_path / "go"
-    process = start(tmp_path, *SMALL, "planners=['tests.deadly:waiting']", "hydra.run.dir=run", DEADLY_GO=str(go))
+    process = start(
+        tmp_path,
+        *SMALL,
+        "planners=['tests.deadly:waiting']",
+        "hydra.run.dir=run",
+        DEADLY_GO=str(go),
+    )
     until(lambda: lines_of(run) == 1, process)
     shutil.rmtree(run)
     go.touch()
@@ -376,7 +497,9 @@ def test_a_directory_that_vanishes_is_one_line(tmp_path: Path) -> None:
     assert "was removed while the sweep wrote it" in err
 
 
-def test_a_second_sweep_in_the_same_directory_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_sweep_in_the_same_directory_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """While one sweep writes a directory another one into it is refused in one line, and changes nothing; afterwards it is free."""
     with Journal(tmp_path) as journal:
         journal.append(row_of(points_of(sweep_config(TINY))[0], status="failed", reason="planted"))
@@ -404,18 +527,27 @@ def test_a_second_multirun_into_the_same_directory_is_refused(tmp_path: Path) ->
         err
         == f"error: {tmp_path / 'all'} is being written by another sweep; expected to be alone in it; wait for the other or take another directory\n"
     )
-    assert {path: path.read_bytes() for path in (tmp_path / "all").rglob("*") if path.is_file()} == before
+    assert {
+        path: path.read_bytes() for path in (tmp_path / "all").rglob("*") if path.is_file()
+    } == before
     first.kill()
     first.communicate()
-    code, out, _ = run_main("--multirun", *SMALL, "modes=[full]", "grid.n=2,3", "hydra.sweep.dir=all", cwd=tmp_path)
+    code, out, _ = run_main(
+        "--multirun", *SMALL, "modes=[full]", "grid.n=2,3", "hydra.sweep.dir=all", cwd=tmp_path
+    )
     assert code == 0, out
     assert "4 points: 1 found, 3 to measure" in out
 
 
-def test_what_a_dead_process_was_writing_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_dead_process_was_writing_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The part of a file that a process of this machine left is removed when it is dead; a living one's, and another machine's, stay."""
     dead = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", lambda partial, path: names.append(Path(partial).name))
@@ -435,11 +567,23 @@ def test_what_a_dead_process_was_writing_is_removed(tmp_path: Path, monkeypatch:
 def test_ctrl_c_while_it_is_loading_is_quiet(tmp_path: Path, program: str) -> None:
     """Ctrl-C while PyTorch is being loaded ends a command as the system does, at once and without a traceback."""
     (tmp_path / "torch").mkdir()
-    (tmp_path / "torch" / "__init__.py").write_text("import pathlib, time\npathlib.Path('loading').touch()\ntime.sleep(60)\n")
-    command = [sys.executable, "-m", f"experiments.{program}", *(("experiment=quick",) if program == "sweep" else (".",))]
+    (tmp_path / "torch" / "__init__.py").write_text(
+        "import pathlib, time\npathlib.Path('loading').touch()\ntime.sleep(60)\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        f"experiments.{program}",
+        *(("experiment=quick",) if program == "sweep" else (".",)),
+    ]
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     process = subprocess.Popen(
-        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     until((tmp_path / "loading").exists, process)
     process.send_signal(signal.SIGINT)
@@ -462,7 +606,9 @@ def test_a_whole_row_without_its_end_is_kept(tmp_path: Path) -> None:
     assert len(read_journal(tmp_path / JOURNAL)) == whole.count(b"\n") + 1
 
 
-def test_rows_that_are_missing_are_said_loudly(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_rows_that_are_missing_are_said_loudly(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Fewer rows than a multirun expects, or none at all, end in an error that counts them and a non-zero exit."""
     with caplog.at_level(logging.ERROR):
         write_expected(tmp_path, ["0123456789abcdef"])
@@ -516,33 +662,55 @@ def test_rows_say_whether_others_ran_beside_them(tmp_path: Path) -> None:
         ({"_target_": "x.JoblibLauncher", "n_jobs": 1}, False),
         ({"_target_": "x.JoblibLauncher", "n_jobs": -1}, True),
         ({"_target_": "x.LocalLauncher"}, True),
-        ({"_target_": "x.SlurmLauncher", "array_parallelism": 256, "additional_parameters": {}}, True),
+        (
+            {"_target_": "x.SlurmLauncher", "array_parallelism": 256, "additional_parameters": {}},
+            True,
+        ),
         ({"_target_": "x.SlurmLauncher", "array_parallelism": 1}, False),
         ({"_target_": "x.SlurmLauncher", "additional_parameters": {"exclusive": True}}, False),
         ({"_target_": "x.RayLauncher"}, True),
         ({"_target_": "somebody.elses"}, True),
     ],
 )
-def test_launchers_that_run_jobs_side_by_side_are_known(launcher: dict[str, Any], side_by_side: bool) -> None:
+def test_launchers_that_run_jobs_side_by_side_are_known(
+    launcher: dict[str, Any], side_by_side: bool
+) -> None:
     """Only a launcher that is known to run jobs alone is trusted to."""
     assert runs_side_by_side(launcher) is side_by_side
 
 
 def test_a_wrong_key_of_the_last_job_launches_none(tmp_path: Path) -> None:
     """Every job's config is checked before the first one is launched; a wrong value is one line, exit 2, and not a file."""
-    code, out, err = run_main("--multirun", *SMALL, "grid.n=1,2,0", "hydra.sweep.dir=all", cwd=tmp_path)
+    code, out, err = run_main(
+        "--multirun", *SMALL, "grid.n=1,2,0", "hydra.sweep.dir=all", cwd=tmp_path
+    )
     assert (code, out, err) == (2, "", "error: grid.n=0; expected an integer of at least 1\n")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_resuming_command_survives_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     """Quotes, brackets and blanks of the arguments come through, and the directory is named once, absolute."""
-    given = ["--multirun", 'planners=["store_all","revolve(snapshots=3)"]', "a='b c'", "hydra.sweep.dir=old", "+hydra.run.dir=older"]
+    given = [
+        "--multirun",
+        'planners=["store_all","revolve(snapshots=3)"]',
+        "a='b c'",
+        "hydra.sweep.dir=old",
+        "+hydra.run.dir=older",
+    ]
     monkeypatch.setattr(sys, "argv", ["sweep.py", *given])
     words = shlex.split(resume_command(Path("/x/it's y"), is_multirun=True))
-    assert words == ["python", "-m", "experiments.sweep", *given[:3], r"hydra.sweep.dir='/x/it\'s y'"]
+    assert words == [
+        "python",
+        "-m",
+        "experiments.sweep",
+        *given[:3],
+        r"hydra.sweep.dir='/x/it\'s y'",
+    ]
     monkeypatch.setattr(sys, "argv", ["bin/tapemeasure-sweep", "a=b", "--multirun"])
-    assert resume_command(Path("/x/y"), is_multirun=True) == "tapemeasure-sweep a=b hydra.sweep.dir=/x/y --multirun"
+    assert (
+        resume_command(Path("/x/y"), is_multirun=True)
+        == "tapemeasure-sweep a=b hydra.sweep.dir=/x/y --multirun"
+    )
 
 
 @settings(max_examples=200, deadline=None)
@@ -552,7 +720,9 @@ def test_the_resuming_command_names_any_directory(name: str) -> None:
     assume("${" not in name)
     with mock.patch.object(sys, "argv", ["sweep.py", "--multirun"]):
         words = shlex.split(resume_command(Path("/x") / f"{name}", is_multirun=True))
-    (override,) = OverridesParser.create().parse_overrides([words[-2] if words[-1] == "--multirun" else words[-1]])
+    (override,) = OverridesParser.create().parse_overrides(
+        [words[-2] if words[-1] == "--multirun" else words[-1]]
+    )
     value = override.value()
     assert str(value) == str(Path("/x") / name)
 

@@ -34,7 +34,9 @@ def sweep(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """`python -m experiments.sweep` with arguments, in a directory of its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "experiments.sweep", *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,9 @@ def test_every_point_is_measured_and_equals_the_theory(finished: Path) -> None:
     assert (frame["ops"] == frame["theory_ops"]).all()
     assert (frame["peak_bytes"] == frame["theory_peak_bytes"]).all()
     assert (frame["peak_bytes"] == frame["predicted_peak_bytes"]).all()
-    assert (frame["ops"] == frame["ops_forward"] + frame["ops_recompute"] + frame["ops_backward"]).all()
+    assert (
+        frame["ops"] == frame["ops_forward"] + frame["ops_recompute"] + frame["ops_backward"]
+    ).all()
 
 
 def test_all_files_are_there(finished: Path) -> None:
@@ -125,7 +129,9 @@ def test_a_point_that_does_not_fit_is_skipped(monkeypatch: pytest.MonkeyPatch) -
     assert row["ops"] is None
 
 
-def test_a_failed_point_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_point_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A point that fails has a row with its reason; the others are measured, and the exit code is not zero."""
     real = measure._measured
 
@@ -180,7 +186,13 @@ def test_a_multirun_ends_in_one_report(tmp_path: Path) -> None:
         "# @package _global_\ngrid: {d: [2], b: [3]}\nmodes: [full]\nstudies: null\nscale: null\ntimeline: null\n"
     )
     done = sweep(
-        "--multirun", "--config-dir", str(tmp_path / "presets"), "experiment=mine", "grid.n=1,2,3", "hydra.sweep.dir=all", cwd=tmp_path
+        "--multirun",
+        "--config-dir",
+        str(tmp_path / "presets"),
+        "experiment=mine",
+        "grid.n=1,2,3",
+        "hydra.sweep.dir=all",
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     results = read_results(tmp_path / "all")
@@ -192,12 +204,22 @@ def test_a_multirun_ends_in_one_report(tmp_path: Path) -> None:
 def test_help_lists_groups_keys_and_presets(tmp_path: Path) -> None:
     """`--help` names the groups, the presets and the keys; `--cfg job` prints the config."""
     told = sweep("--help", cwd=tmp_path).stdout
-    for word in ("grid: exact, small", "quick", "lessons", "modes", "measure_process", "timeout_s", "dry_run=true"):
+    for word in (
+        "grid: exact, small",
+        "quick",
+        "lessons",
+        "modes",
+        "measure_process",
+        "timeout_s",
+        "dry_run=true",
+    ):
         assert word in told
     assert "activation: gelu" in sweep("--cfg", "job", "network=gelu", cwd=tmp_path).stdout
 
 
-@pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml")))
+@pytest.mark.parametrize(
+    "preset", sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml"))
+)
 def test_every_preset_runs_shrunk(preset: str, tmp_path: Path) -> None:
     """Each experiment runs on its own command line, with a small grid and no larger shapes, and every point is ok."""
     done = sweep(

@@ -22,7 +22,23 @@ import sympy
 from experiments import theory, theory_peaks
 from experiments.theory import Piece, TheoryError
 
-SHAPES = [(1, 1), (1, 2), (1, 7), (2, 1), (7, 1), (2, 2), (3, 3), (2, 3), (3, 2), (3, 8), (8, 3), (5, 40), (40, 5), (4, 60), (60, 4)]
+SHAPES = [
+    (1, 1),
+    (1, 2),
+    (1, 7),
+    (2, 1),
+    (7, 1),
+    (2, 2),
+    (3, 3),
+    (2, 3),
+    (3, 2),
+    (3, 8),
+    (8, 3),
+    (5, 40),
+    (40, 5),
+    (4, 60),
+    (60, 4),
+]
 DEPTHS = range(1, 8)
 
 
@@ -50,7 +66,9 @@ class Tape:
     def new(self, value: str, reads: str, elements: int, **counts: int) -> str:
         """Write a value into a buffer of its own."""
         self.buffers[value] = value
-        self.instructions.append(Instruction(tuple(reads.split()), value, value, elements, Counter(counts)))
+        self.instructions.append(
+            Instruction(tuple(reads.split()), value, value, elements, Counter(counts))
+        )
         return value
 
     def view(self, value: str, base: str) -> str:
@@ -62,19 +80,37 @@ class Tape:
     def accumulate(self, value: str, old: str, new: str, size: int) -> str:
         """Write a sum over its first term, whose buffer it takes."""
         self.buffers[value] = self.buffers[old]
-        self.instructions.append(Instruction((old, new), value, self.buffers[old], 0, Counter({"add": size})))
+        self.instructions.append(
+            Instruction((old, new), value, self.buffers[old], 0, Counter({"add": size}))
+        )
         return value
 
-    def product(self, value: str, left: str, right: str, rows: int, inner: int, columns: int) -> str:
+    def product(
+        self, value: str, left: str, right: str, rows: int, inner: int, columns: int
+    ) -> str:
         """Write a matrix product."""
         cells = rows * columns
-        return self.new(value, f"{left} {right}", cells, mul=cells * inner, add=cells * (inner - 1), flops=2 * cells * inner)
+        return self.new(
+            value,
+            f"{left} {right}",
+            cells,
+            mul=cells * inner,
+            add=cells * (inner - 1),
+            flops=2 * cells * inner,
+        )
 
 
-def write_forward(tape: Tape, n: int, d: int, b: int, activation: str, loss: str, tag: str = "") -> str:
+def write_forward(
+    tape: Tape, n: int, d: int, b: int, activation: str, loss: str, tag: str = ""
+) -> str:
     """Put the forward pass on the tape and return the name of the loss."""
     size = d * b
-    sigma = {"tanh": {"elem": size}, "sigmoid": {"elem": size}, "relu": {"cmp": size}, "gelu": {"mul": 3 * size, "add": size, "elem": size}}
+    sigma = {
+        "tanh": {"elem": size},
+        "sigmoid": {"elem": size},
+        "relu": {"cmp": size},
+        "gelu": {"mul": 3 * size, "add": size, "elem": size},
+    }
     x = f"{tag}x1"
     for i in range(1, n + 1):
         x = tape.product(f"{tag}z{i}", f"W{i}", x, d, d, b)
@@ -94,7 +130,16 @@ def write_forward(tape: Tape, n: int, d: int, b: int, activation: str, loss: str
     return tape.new(f"{tag}L", f"{tag}s", 1, add=1)
 
 
-def write_backward(tape: Tape, n: int, d: int, b: int, activation: str, loss: str, tag: str = "", onto: tuple[str, ...] = ()) -> list[str]:
+def write_backward(
+    tape: Tape,
+    n: int,
+    d: int,
+    b: int,
+    activation: str,
+    loss: str,
+    tag: str = "",
+    onto: tuple[str, ...] = (),
+) -> list[str]:
     """Put the gradients of all weights on the tape, in the engine's order of creation, and return their names, W_1's first.
 
     Where there are earlier sums, each gradient is added onto its own as it is born.
@@ -115,7 +160,14 @@ def write_backward(tape: Tape, n: int, d: int, b: int, activation: str, loss: st
         tape.new(f"{tag}g_s", seed, 1, add=1)
         tape.view(f"{tag}g_picked", f"{tag}g_s")
         tape.new(f"{tag}g_p", f"{tag}g_picked {tag}classes", size)
-        g = tape.new(f"{tag}g_x{n + 1}", f"{tag}g_p {tag}p", size, add=(d - 1) * b + size, elem=size, mul=size)
+        g = tape.new(
+            f"{tag}g_x{n + 1}",
+            f"{tag}g_p {tag}p",
+            size,
+            add=(d - 1) * b + size,
+            elem=size,
+            mul=size,
+        )
     for i in range(n, 0, -1):
         if activation == "gelu":
             g = tape.new(f"{tag}g_z{i}", f"{g} {tag}z{i}", size, **sigma[activation])
@@ -141,7 +193,11 @@ def reachable(instructions: list[Instruction], targets: set[str]) -> list[Instru
 
 def walk(tape: Tape, instructions: list[Instruction], targets: set[str]) -> tuple[int, int]:
     """Run liveness of buffers and return the peak and what is alive at the end."""
-    owned = {instruction.buffer: instruction.elements for instruction in instructions if instruction.value == instruction.buffer}
+    owned = {
+        instruction.buffer: instruction.elements
+        for instruction in instructions
+        if instruction.value == instruction.buffer
+    }
     last = {instruction.buffer: position for position, instruction in enumerate(instructions)}
     for position, instruction in enumerate(instructions):
         last.update({tape.buffers.get(read, read): position for read in instruction.reads})
@@ -165,7 +221,9 @@ class Measured:
     backward: Counter[str]
 
 
-def simulate(mode: str, n: int, d: int, b: int, activation: str, loss: str, j: int | None = None, k: int = 1) -> Measured:
+def simulate(
+    mode: str, n: int, d: int, b: int, activation: str, loss: str, j: int | None = None, k: int = 1
+) -> Measured:
     """Write the network out and run it in one mode; k > 1 accumulates the gradients of k slices."""
     tape = Tape()
     total, sums = write_forward(tape, n, d, b // k, activation, loss), []
@@ -181,7 +239,12 @@ def simulate(mode: str, n: int, d: int, b: int, activation: str, loss: str, j: i
     instructions = reachable(tape.instructions, {total} | asked)
     targets = {total} | asked
     if mode == "forward":
-        read = {value for instruction in instructions if instruction.value not in before for value in instruction.reads}
+        read = {
+            value
+            for instruction in instructions
+            if instruction.value not in before
+            for value in instruction.reads
+        }
         targets = {total} | (read & before)
         instructions = [instruction for instruction in instructions if instruction.value in before]
     peak, after = walk(tape, instructions, targets)
@@ -221,7 +284,11 @@ def as_counts(counted: theory.Operations) -> Counter[str]:
 @pytest.fixture(scope="module")
 def measured() -> dict[tuple[Point, int, int], Measured]:
     """The simulator's answer at every point of the grid."""
-    return {(point, d, b): simulate(point[0], point[1], d, b, point[2], point[3], point[4]) for point in points() for d, b in SHAPES}
+    return {
+        (point, d, b): simulate(point[0], point[1], d, b, point[2], point[3], point[4])
+        for point in points()
+        for d, b in SHAPES
+    }
 
 
 def first_difference(
@@ -240,10 +307,15 @@ def test_every_peak_is_the_simulated_one(measured: dict[tuple[Point, int, int], 
     assert len(measured) > 15_000
     assert first_difference(measured, theory.peak_pieces) is None
     for ((mode, n, activation, loss, j), d, b), found in measured.items():
-        assert theory.peak_elements(mode, n, d, b, activation=activation, loss=loss, wrt=j) == found.peak
+        assert (
+            theory.peak_elements(mode, n, d, b, activation=activation, loss=loss, wrt=j)
+            == found.peak
+        )
 
 
-def test_what_stays_alive_is_the_simulated_total(measured: dict[tuple[Point, int, int], Measured]) -> None:
+def test_what_stays_alive_is_the_simulated_total(
+    measured: dict[tuple[Point, int, int], Measured],
+) -> None:
     """After a run, the loss, the asked gradients, or what backward would read are alive and nothing else."""
     for ((mode, n, activation, loss, j), d, b), found in measured.items():
         after = theory.live_after_elements(mode, n, d, b, activation=activation, loss=loss, wrt=j)
@@ -264,7 +336,15 @@ def test_no_moment_is_idle() -> None:
     """From three layers on, every named moment alone sets the peak at some shape, so none could be left out."""
     shapes = [*SHAPES, *itertools.product(range(1, 13), range(1, 25))]
     for n, activation, loss in itertools.product((3, 6), theory.ACTIVATIONS, theory.LOSSES):
-        layers = [("no_grad", None), ("forward", None), ("full", None), ("w1_only", None), ("only", 2), ("only", n), ("only", n - 1)]
+        layers = [
+            ("no_grad", None),
+            ("forward", None),
+            ("full", None),
+            ("w1_only", None),
+            ("only", 2),
+            ("only", n),
+            ("only", n - 1),
+        ]
         for mode, j in layers:
             pieces = theory.peak_pieces(mode, n, activation=activation, loss=loss, wrt=j)
             heights = [[piece.elements(n, d, b) for piece in pieces] for d, b in shapes]
@@ -274,15 +354,26 @@ def test_no_moment_is_idle() -> None:
 
 def test_gradient_accumulation_is_the_simulated_one() -> None:
     """With micro-batches, peak, what stays, and operations are those of slices run in turn, losses and gradients added."""
-    for n, activation, loss, k in itertools.product((1, 2, 3, 5), theory.ACTIVATIONS, theory.LOSSES, (1, 2, 3, 6)):
+    for n, activation, loss, k in itertools.product(
+        (1, 2, 3, 5), theory.ACTIVATIONS, theory.LOSSES, (1, 2, 3, 6)
+    ):
         for d, b in [(1, 6), (1, 12), (2, 6), (6, 6), (2, 60), (9, 6), (30, 6), (3, 12)]:
             found = simulate("full", n, d, b, activation, loss, k=k)
             network: dict[str, Any] = {"activation": activation, "loss": loss}
             at = (n, activation, loss, k, d, b)
-            assert theory.peak_elements("full", n, d, b, micro_batches=k, **network) == found.peak, at
-            assert theory.live_after_elements("full", n, d, b, micro_batches=k, **network) == found.after == n * d * d + 1
+            assert (
+                theory.peak_elements("full", n, d, b, micro_batches=k, **network) == found.peak
+            ), at
+            assert (
+                theory.live_after_elements("full", n, d, b, micro_batches=k, **network)
+                == found.after
+                == n * d * d + 1
+            )
             phases = theory.operations("full", n, d, b, micro_batches=k, **network)
-            assert (as_counts(phases["forward"]), as_counts(phases["backward"])) == (found.forward, found.backward), at
+            assert (as_counts(phases["forward"]), as_counts(phases["backward"])) == (
+                found.forward,
+                found.backward,
+            ), at
 
 
 # ---------------------------------------------------------------- negative controls
@@ -292,7 +383,9 @@ def test_a_wrong_piece_is_caught(measured: dict[tuple[Point, int, int], Measured
     """A moment that is one element too high, an A too low, or missing is noticed."""
 
     def raised(mode: str, n: int, **network: Any) -> list[Piece]:
-        return [replace(piece, one=piece.one + 1) for piece in theory.peak_pieces(mode, n, **network)]
+        return [
+            replace(piece, one=piece.one + 1) for piece in theory.peak_pieces(mode, n, **network)
+        ]
 
     def lowered(mode: str, n: int, **network: Any) -> list[Piece]:
         pieces = theory.peak_pieces(mode, n, **network)
@@ -310,10 +403,14 @@ def test_a_wrong_piece_is_caught(measured: dict[tuple[Point, int, int], Measured
         assert first_difference(measured, wrong) is not None, wrong.__name__
 
 
-def test_a_wrong_table_of_kept_values_is_caught(measured: dict[tuple[Point, int, int], Measured], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_table_of_kept_values_is_caught(
+    measured: dict[tuple[Point, int, int], Measured], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A formula that believes gelu's gradient to read its output, as tanh's does, is noticed."""
     true_kept = theory_peaks._kept
-    monkeypatch.setattr(theory_peaks, "_kept", lambda case: true_kept(replace(case, activation="tanh")))
+    monkeypatch.setattr(
+        theory_peaks, "_kept", lambda case: true_kept(replace(case, activation="tanh"))
+    )
     where = first_difference(measured, theory.peak_pieces)
     assert where is not None
     assert where[0][2] in ("gelu", "identity")
@@ -330,14 +427,29 @@ def test_the_designs_table_for_tanh_and_sum(n: int) -> None:
         run = n * (b * d * (2 * d - 1) + b * d) + b * d - 1
         full = run + 3 * n * b * d + n * d * d * (2 * b - 1) + (n - 1) * b * d * (2 * d - 1)
         first = run + 3 * n * b * d + d * d * (2 * b - 1) + (n - 1) * b * d * (2 * d - 1)
-        totals = {mode: theory.total_operations(mode, n, d, b) for mode in ("no_grad", "forward", "full", "w1_only")}
+        totals = {
+            mode: theory.total_operations(mode, n, d, b)
+            for mode in ("no_grad", "forward", "full", "w1_only")
+        }
         assert totals == {"no_grad": run, "forward": run, "full": full, "w1_only": first}
         only_first = max((n + 1) * area + 2, area + weight + 1)
-        every = 1 + max((n + 1) * area + weight, 3 * area + (n - 1) * weight, area + n * weight) if n > 1 else only_first
+        every = (
+            1 + max((n + 1) * area + weight, 3 * area + (n - 1) * weight, area + n * weight)
+            if n > 1
+            else only_first
+        )
         peaks = {mode: theory.peak_elements(mode, n, d, b) for mode in totals}
-        assert peaks == {"no_grad": 2 * area, "forward": (n + 1) * area, "full": every, "w1_only": only_first}
+        assert peaks == {
+            "no_grad": 2 * area,
+            "forward": (n + 1) * area,
+            "full": every,
+            "w1_only": only_first,
+        }
         assert theory.live_after_elements("forward", n, d, b) == n * area + 1
-        assert theory.live_after_elements("forward", n, d, b, activation="gelu") == (2 * n - 1) * area + 1
+        assert (
+            theory.live_after_elements("forward", n, d, b, activation="gelu")
+            == (2 * n - 1) * area + 1
+        )
 
 
 def test_never_above_pytorch() -> None:
@@ -362,7 +474,11 @@ def test_pytorchs_peaks_are_given_only_where_they_were_observed() -> None:
     assert theory.pytorch_peak_elements("full", 4, 4, 4, "sigmoid") is None
     assert theory.pytorch_peak_elements("only", 4, 4, 4, "tanh", 2) is None
     assert theory.pytorch_peak_elements("forward", 4, 4, 4, "tanh", 4) is None
-    assert theory.pytorch_peak_elements("only", 4, 4, 4, "gelu", 1) == theory.pytorch_peak_elements("w1_only", 4, 4, 4, "gelu") == 96
+    assert (
+        theory.pytorch_peak_elements("only", 4, 4, 4, "gelu", 1)
+        == theory.pytorch_peak_elements("w1_only", 4, 4, 4, "gelu")
+        == 96
+    )
     assert theory.pytorch_peak_elements("only", 4, 4, 4, "relu", 4) == 50
     assert theory.pytorch_peak_elements("no_grad", 4, 4, 4) == 48
 
@@ -370,9 +486,18 @@ def test_pytorchs_peaks_are_given_only_where_they_were_observed() -> None:
 def test_products_are_as_many_as_pytorchs() -> None:
     """The flops of the products are those of as many d×d by d×b products as PyTorch runs."""
     for mode, n, activation, loss, j in points():
-        flops = sum(phase.matmul_flops for phase in theory.operations(mode, n, 3, 5, activation=activation, loss=loss, wrt=j).values())
+        flops = sum(
+            phase.matmul_flops
+            for phase in theory.operations(
+                mode, n, 3, 5, activation=activation, loss=loss, wrt=j
+            ).values()
+        )
         assert flops == theory.pytorch_products(mode, n, j) * 2 * 5 * 3**2
-    assert [theory.pytorch_products(mode, 10) for mode in ("forward", "full", "w1_only")] == [10, 29, 20]
+    assert [theory.pytorch_products(mode, 10) for mode in ("forward", "full", "w1_only")] == [
+        10,
+        29,
+        20,
+    ]
     assert theory.pytorch_products("only", 10, 10) == 11
 
 
@@ -382,8 +507,15 @@ def test_the_ratios_of_modes() -> None:
     for activation, loss in itertools.product(theory.ACTIVATIONS, theory.LOSSES):
         network: dict[str, Any] = {"activation": activation, "loss": loss}
         run = theory.total_operations("no_grad", n, d, b, **network)
-        for mode, j, limit in [("full", None, 3.0), ("w1_only", None, 2.0), ("only", n, 1.0), ("only", n // 2, 1.5)]:
-            ratio = Fraction(int(theory.total_operations(mode, n, d, b, wrt=j, **network)), int(run))
+        for mode, j, limit in [
+            ("full", None, 3.0),
+            ("w1_only", None, 2.0),
+            ("only", n, 1.0),
+            ("only", n // 2, 1.5),
+        ]:
+            ratio = Fraction(
+                int(theory.total_operations(mode, n, d, b, wrt=j, **network)), int(run)
+            )
             assert abs(ratio - Fraction(limit)) < Fraction(1, 5_000)
 
 
@@ -403,10 +535,14 @@ def test_arrays_give_what_numbers_give() -> None:
 def test_symbols_give_a_formula() -> None:
     """sympy symbols give the polynomial and a Max of polynomials, in b and d."""
     d, b = sympy.symbols("d b", positive=True, integer=True)
-    assert theory.peak_elements("full", 4, d, b) == sympy.Max(5 * b * d + d**2 + 1, 3 * b * d + 3 * d**2 + 1, b * d + 4 * d**2 + 1)
+    assert theory.peak_elements("full", 4, d, b) == sympy.Max(
+        5 * b * d + d**2 + 1, 3 * b * d + 3 * d**2 + 1, b * d + 4 * d**2 + 1
+    )
     assert sympy.expand(theory.total_operations("no_grad", 2, d, b)) == 4 * b * d**2 + b * d - 1
     halves = theory.peak_elements("full", 1, d, b, loss="squared_error", micro_batches=2)
-    assert halves.subs({d: 3, b: 8}) == theory.peak_elements("full", 1, 3, 8, loss="squared_error", micro_batches=2)
+    assert halves.subs({d: 3, b: 8}) == theory.peak_elements(
+        "full", 1, 3, 8, loss="squared_error", micro_batches=2
+    )
 
 
 def test_a_formula_reads_as_it_counts() -> None:
@@ -416,9 +552,13 @@ def test_a_formula_reads_as_it_counts() -> None:
         "3*b*d + (n-1)*d**2 + 1",
         "b*d + n*d**2 + 1",
     ]
-    cases = [(point, 1) for point in points(range(1, 6))] + [(point, 3) for point in points(range(1, 4)) if point[0] == "full"]
+    cases = [(point, 1) for point in points(range(1, 6))] + [
+        (point, 3) for point in points(range(1, 4)) if point[0] == "full"
+    ]
     for (mode, n, activation, loss, j), k in cases:
-        for piece in theory.peak_pieces(mode, n, activation=activation, loss=loss, wrt=j, micro_batches=k):
+        for piece in theory.peak_pieces(
+            mode, n, activation=activation, loss=loss, wrt=j, micro_batches=k
+        ):
             assert eval(piece.formula, {"n": n, "d": 5, "b": 6}) == piece.elements(n, 5, 6), piece
             assert piece.label
 
@@ -433,7 +573,9 @@ def test_parameters_and_data() -> None:
 
 def test_a_name_and_a_number_mean_the_same_layer() -> None:
     """A weight is named as 3 or as "W_3"; W_1 alone is the first of W_j alone."""
-    assert theory.operations("only", 4, 3, 5, wrt="W_3") == theory.operations("only", 4, 3, 5, wrt=3)
+    assert theory.operations("only", 4, 3, 5, wrt="W_3") == theory.operations(
+        "only", 4, 3, 5, wrt=3
+    )
     for activation, loss in itertools.product(theory.ACTIVATIONS, theory.LOSSES):
         first = theory.peak_pieces("w1_only", 4, activation=activation, loss=loss)
         assert first == theory.peak_pieces("only", 4, activation=activation, loss=loss, wrt="W_1")
@@ -463,7 +605,9 @@ def test_a_name_and_a_number_mean_the_same_layer() -> None:
         (("forward", 2, 3, 4, {"micro_batches": 2}), "micro_batches=2"),
     ],
 )
-def test_a_case_without_a_closed_form_is_one_clear_line(arguments: tuple[str, int, int, int, dict[str, Any]], named: str) -> None:
+def test_a_case_without_a_closed_form_is_one_clear_line(
+    arguments: tuple[str, int, int, int, dict[str, Any]], named: str
+) -> None:
     """What no closed form covers is refused in one line that names what was given."""
     mode, n, d, b, others = arguments
     for quantity in (theory.peak_elements, theory.operations):
@@ -488,7 +632,13 @@ def test_theory_stands_alone() -> None:
     allowed |= {"itertools", "math", "numpy"}
     for file in files:
         tree = ast.parse(file.read_text(encoding="utf-8"))
-        names = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
+        names = {
+            alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names
+        }
         names |= {node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)}
         assert {name.split(".")[0] for name in names} <= allowed
-        assert all(name.startswith("experiments.theory") for name in names if name.startswith("experiments"))
+        assert all(
+            name.startswith("experiments.theory")
+            for name in names
+            if name.startswith("experiments")
+        )

@@ -35,7 +35,11 @@ def gpt2(dropout: float = 0.0, layers: int = 4, attention: str = "sdpa", seq: in
         resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout, attn_implementation=attention, use_cache=False,
     )  # fmt: skip
     tokens = torch.arange(2 * seq).reshape(2, seq) % 31
-    return transformers.GPT2LMHeadModel(config), lambda model, ids: model(input_ids=ids, labels=ids).loss, (tokens,)
+    return (
+        transformers.GPT2LMHeadModel(config),
+        lambda model, ids: model(input_ids=ids, labels=ids).loss,
+        (tokens,),
+    )
 
 
 def bert(dropout: float = 0.0) -> Made:
@@ -47,23 +51,39 @@ def bert(dropout: float = 0.0) -> Made:
     mask = torch.ones(2, 8, dtype=torch.int64)
     mask[0, 6:] = 0
 
-    def loss_of(model: nn.Module, ids: torch.Tensor, mask: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def loss_of(
+        model: nn.Module, ids: torch.Tensor, mask: torch.Tensor, y: torch.Tensor
+    ) -> torch.Tensor:
         return F.cross_entropy(model(input_ids=ids, attention_mask=mask).logits, y)
 
     tokens = torch.arange(16).reshape(2, 8)
-    return transformers.BertForSequenceClassification(config), loss_of, (tokens, mask, torch.tensor([0, 2]))
+    return (
+        transformers.BertForSequenceClassification(config),
+        loss_of,
+        (tokens, mask, torch.tensor([0, 2])),
+    )
 
 
 def vit() -> Made:
     """A vision transformer."""
     config = transformers.ViTConfig(
-        num_hidden_layers=3, hidden_size=16, num_attention_heads=2, intermediate_size=32, image_size=8, patch_size=4, num_labels=3
+        num_hidden_layers=3,
+        hidden_size=16,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=8,
+        patch_size=4,
+        num_labels=3,
     )
 
     def loss_of(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(model(pixel_values=x).logits, y)
 
-    return transformers.ViTForImageClassification(config), loss_of, (torch.randn(2, 3, 8, 8), torch.tensor([0, 2]))
+    return (
+        transformers.ViTForImageClassification(config),
+        loss_of,
+        (torch.randn(2, 3, 8, 8), torch.tensor([0, 2])),
+    )
 
 
 def llama() -> Made:
@@ -81,18 +101,28 @@ def llama() -> Made:
 
 def autoencoder() -> Made:
     """A net that narrows and widens again, held against its own input by a loss whose buffer is larger than its sum."""
-    layers = [layer for pair in ((8, 4), (4, 2), (2, 4), (4, 8)) for layer in (nn.Linear(*pair), nn.Tanh())]
+    layers = [
+        layer
+        for pair in ((8, 4), (4, 2), (2, 4), (4, 8))
+        for layer in (nn.Linear(*pair), nn.Tanh())
+    ]
     return nn.Sequential(*layers), lambda model, x: F.mse_loss(model(x), x), (torch.randn(16, 8),)
 
 
 def resnet() -> Made:
     """A residual network with batch norms in training mode."""
-    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[2, 2], layer_type="basic", num_labels=3)
+    config = transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16], depths=[2, 2], layer_type="basic", num_labels=3
+    )
 
     def loss_of(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(model(pixel_values=x).logits, y)
 
-    return transformers.ResNetForImageClassification(config), loss_of, (torch.randn(2, 3, 32, 32), torch.tensor([0, 2]))
+    return (
+        transformers.ResNetForImageClassification(config),
+        loss_of,
+        (torch.randn(2, 3, 32, 32), torch.tensor([0, 2])),
+    )
 
 
 class Block(nn.Module):
@@ -117,19 +147,35 @@ def classified(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tens
 def mlp(dropout: float = 0.0) -> Made:
     """Residual blocks one after another."""
     blocks = [Block(8, dropout) for _ in range(4)]
-    return nn.Sequential(nn.Linear(8, 8), *blocks, nn.LayerNorm(8), nn.Linear(8, 3)), classified, (torch.randn(16, 8), torch.arange(16) % 3)
+    return (
+        nn.Sequential(nn.Linear(8, 8), *blocks, nn.LayerNorm(8), nn.Linear(8, 3)),
+        classified,
+        (torch.randn(16, 8), torch.arange(16) % 3),
+    )
 
 
 def normed() -> Made:
     """Layers on sequences, each with its norm and tanh: what comes out of a layer is looked at through views."""
     layers = [layer for _ in range(5) for layer in (nn.Linear(8, 8), nn.LayerNorm(8), nn.Tanh())]
-    return nn.Sequential(*layers, nn.Linear(8, 3)), classified, (torch.randn(4, 8, 8), torch.arange(32) % 3)
+    return (
+        nn.Sequential(*layers, nn.Linear(8, 3)),
+        classified,
+        (torch.randn(4, 8, 8), torch.arange(32) % 3),
+    )
 
 
 def batch_normed() -> Made:
     """Layers with batch norms in training mode, written over in place."""
-    layers = [layer for _ in range(4) for layer in (nn.Linear(8, 8), nn.BatchNorm1d(8), nn.ReLU(inplace=True))]
-    return nn.Sequential(*layers, nn.Linear(8, 3)), classified, (torch.randn(16, 8), torch.arange(16) % 3)
+    layers = [
+        layer
+        for _ in range(4)
+        for layer in (nn.Linear(8, 8), nn.BatchNorm1d(8), nn.ReLU(inplace=True))
+    ]
+    return (
+        nn.Sequential(*layers, nn.Linear(8, 3)),
+        classified,
+        (torch.randn(16, 8), torch.arange(16) % 3),
+    )
 
 
 MODELS: dict[str, Callable[[], Made]] = {

@@ -48,7 +48,9 @@ FAMILIES: dict[str, dict[str, Rule]] = {
     "copies": {name: lambda call: FREE for name in (*COPIES, *COPYING_RESAMPLERS)},
 }
 
-TABLE: dict[str, Rule] = {name: rule for family in FAMILIES.values() for name, rule in family.items()}
+TABLE: dict[str, Rule] = {
+    name: rule for family in FAMILIES.values() for name, rule in family.items()
+}
 """Every op that is counted, by its name."""
 
 
@@ -74,4 +76,6 @@ def cost_of(name: str, call: Call) -> Cost | None:
 def is_view(func: Any) -> bool:
     """Whether all that an op returns lives in its inputs' memory unchanged, as its schema says: such an op costs nothing."""
     returns = func._schema.returns
-    return bool(returns) and all(one.alias_info is not None and not one.alias_info.is_write for one in returns)
+    return bool(returns) and all(
+        one.alias_info is not None and not one.alias_info.is_write for one in returns
+    )

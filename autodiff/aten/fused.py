@@ -36,7 +36,10 @@ def _lstm_backward(call: Call) -> Cost:
     inner, hidden, width = x[-1], u[-1], w[0]
     states: Cost = Cost(multiplications=16, additions=7) * (cells * hidden)
     products = (
-        product(cells * inner, width) + product(cells * hidden, width) + product(width * inner, cells) + product(width * hidden, cells)
+        product(cells * inner, width)
+        + product(cells * hidden, width)
+        + product(width * inner, cells)
+        + product(width * hidden, cells)
     )
     return states + products + Cost(additions=2 * width * (cells - 1) if biased else 0)
 
@@ -50,8 +53,14 @@ def _attention_layer(query: tuple[int, ...], keys: int, heads: int, masked: bool
     """Q, K, V = x·Wᵀ + b; q·s; softmax(QKᵀ + mask)V; out·Wᵀ + b. A mask selects each score or adds to it."""
     batch, rows, width = query
     scores = batch * heads * rows * keys
-    projections = _projected(batch * rows * width, width) + _projected(2 * batch * keys * width, width)
-    attention = Cost(multiplications=numel(query)) + product(scores, width // heads) + softmax_cost(scores, batch * heads * rows)
+    projections = _projected(batch * rows * width, width) + _projected(
+        2 * batch * keys * width, width
+    )
+    attention = (
+        Cost(multiplications=numel(query))
+        + product(scores, width // heads)
+        + softmax_cost(scores, batch * heads * rows)
+    )
     attention += Cost(comparisons=scores) if masked else FREE
     return projections + attention + product(numel(query), keys) + _projected(numel(query), width)
 

@@ -33,7 +33,11 @@ def _negative_log_likelihood(call: Call) -> Cost:
     """−p[class] of each of n targets, times the class's weight; summed before the sign is changed; a mean divides by the sum of weights."""
     n = numel(call.args[1])
     weighted, mode = call.arg(2) is not None, call.arg(3, MEAN)
-    cost = Cost(multiplications=n if weighted else 0, additions=n) if mode == NONE else reduction(mode, n) + Cost(additions=1)
+    cost = (
+        Cost(multiplications=n if weighted else 0, additions=n)
+        if mode == NONE
+        else reduction(mode, n) + Cost(additions=1)
+    )
     if weighted and mode != NONE:
         cost += Cost(multiplications=n, additions=n - 1 if mode == MEAN else 0)
     return cost
@@ -52,7 +56,9 @@ def _logits(call: Call) -> Cost:
     n = call.given
     weight, positive = call.arg(2), call.arg(3)
     cost = (
-        Cost(1, 4, 2, 2) * n + (Cost(2, 2) * n if positive is not None else Cost()) + Cost(multiplications=n if weight is not None else 0)
+        Cost(1, 4, 2, 2) * n
+        + (Cost(2, 2) * n if positive is not None else Cost())
+        + Cost(multiplications=n if weight is not None else 0)
     )
     return cost + reduction(call.arg(4, MEAN), n)
 
@@ -67,10 +73,18 @@ LOSSES: _Rules = {
     "huber_loss": _elementwise_loss(Cost(2, 1, 2), 2),  # ½d², or δ(|d| − ½δ)
     "huber_loss_backward": _elementwise_gradient(Cost(2, 1, 2), 3),  # c·d·g, or ±c·δ·g
     "soft_margin_loss": _elementwise_loss(Cost(1, 2, 0, 2), 2),  # log(1 + e^(−xy))
-    "soft_margin_loss_backward": _elementwise_gradient(Cost(4, 3, 0, 1), 3),  # c·(−y)·z/(1 + z)·g, z = e^(−xy)
-    "binary_cross_entropy": _elementwise_loss(Cost(2, 3, 2, 2), 3),  # (y − 1)·max(log1p(−x), −100) − y·max(log x, −100)
-    "binary_cross_entropy_backward": _elementwise_gradient(Cost(3, 2, 1), 4),  # g(x − y)/max((1 − x)x, ε)
+    "soft_margin_loss_backward": _elementwise_gradient(
+        Cost(4, 3, 0, 1), 3
+    ),  # c·(−y)·z/(1 + z)·g, z = e^(−xy)
+    "binary_cross_entropy": _elementwise_loss(
+        Cost(2, 3, 2, 2), 3
+    ),  # (y − 1)·max(log1p(−x), −100) − y·max(log x, −100)
+    "binary_cross_entropy_backward": _elementwise_gradient(
+        Cost(3, 2, 1), 4
+    ),  # g(x − y)/max((1 − x)x, ε)
     "binary_cross_entropy_with_logits": _logits,
     **dict.fromkeys(("nll_loss_forward", "nll_loss2d_forward"), _negative_log_likelihood),
-    **dict.fromkeys(("nll_loss_backward", "nll_loss2d_backward"), _negative_log_likelihood_backward),
+    **dict.fromkeys(
+        ("nll_loss_backward", "nll_loss2d_backward"), _negative_log_likelihood_backward
+    ),
 }

@@ -15,14 +15,20 @@ from autodiff.cost import Cost
 
 def _statistics(n: int, groups: int) -> Cost:
     """x̄ = Σx/k; variance = Σ(x − x̄)²/k; 1/√(variance + ε): N differences, N squares, 2(N − R) + R additions, 2R divisions, R roots."""
-    return Cost(multiplications=n + 2 * groups, additions=n + 2 * (n - groups) + groups, elementary=groups)
+    return Cost(
+        multiplications=n + 2 * groups, additions=n + 2 * (n - groups) + groups, elementary=groups
+    )
 
 
 def _affine(n: int, weight: object, bias: object) -> Cost:
-    return Cost(multiplications=n if weight is not None else 0, additions=n if bias is not None else 0)
+    return Cost(
+        multiplications=n if weight is not None else 0, additions=n if bias is not None else 0
+    )
 
 
-def _normalised_backward(n: int, groups: int, weight: tuple[int, ...] | None, wanted: tuple[bool, bool, bool]) -> Cost:
+def _normalised_backward(
+    n: int, groups: int, weight: tuple[int, ...] | None, wanted: tuple[bool, bool, bool]
+) -> Cost:
     """x̂ = (x − x̄)r; u = g·w; dx = r(u − Σu/k − x̂·Σ(u·x̂)/k); dw = Σ g·x̂; db = Σ g. What is not wanted is not counted.
 
     x̂: N differences, N products. dx: N products u·x̂, 2(N − R) additions, 2R divisions, N products, 2N differences, N products by r.
@@ -33,7 +39,10 @@ def _normalised_backward(n: int, groups: int, weight: tuple[int, ...] | None, wa
     if wanted[0] or wanted[1]:
         cost += Cost(multiplications=n, additions=n)
     if wanted[0]:
-        cost += Cost(multiplications=3 * n + 2 * groups + (n if scaled else 0), additions=2 * n + 2 * (n - groups))
+        cost += Cost(
+            multiplications=3 * n + 2 * groups + (n if scaled else 0),
+            additions=2 * n + 2 * (n - groups),
+        )
     if wanted[1] and scaled:
         cost += Cost(multiplications=n, additions=n - parameters)
     return cost
@@ -57,22 +66,30 @@ def _layer_norm_backward(call: Call) -> Cost:
     return _normalised_backward(n, n // width, call.args[5], wanted) + shift
 
 
-def _batch_norm_cost(call: Call, weight: object, bias: object, training: bool, updates: bool) -> Cost:
+def _batch_norm_cost(
+    call: Call, weight: object, bias: object, training: bool, updates: bool
+) -> Cost:
     """Training: statistics by channel, and for each running one (1 − m)·old + m·new, the variance first by k/(k − 1). Else R roots, N differences."""
     n, channels = call.given, call.args[0][1]
     cost = Cost(multiplications=n) + _affine(n, weight, bias)
     if not training:
         return cost + Cost(additions=n + channels, elementary=channels)
     cost += _statistics(n, channels)
-    return cost + (Cost(multiplications=5 * channels, additions=2 * channels) if updates else Cost())
+    return cost + (
+        Cost(multiplications=5 * channels, additions=2 * channels) if updates else Cost()
+    )
 
 
 def _batch_norm(call: Call) -> Cost:
-    return _batch_norm_cost(call, call.args[1], call.args[2], call.args[5], call.args[3] is not None)
+    return _batch_norm_cost(
+        call, call.args[1], call.args[2], call.args[5], call.args[3] is not None
+    )
 
 
 def _batch_norm_without_statistics(call: Call) -> Cost:
-    if isinstance(call.args[3], bool):  # the overload without running statistics: (x, weight, bias, training, momentum, ε)
+    if isinstance(
+        call.args[3], bool
+    ):  # the overload without running statistics: (x, weight, bias, training, momentum, ε)
         return _batch_norm_cost(call, call.args[1], call.args[2], call.args[3], False)
     return _batch_norm(call)
 
@@ -107,7 +124,12 @@ def _group_norm(call: Call) -> Cost:
 
 
 def _group_norm_backward(call: Call) -> Cost:
-    n, groups, channels, wanted = call.given, call.args[5] * call.args[8], call.args[6], call.args[9]
+    n, groups, channels, wanted = (
+        call.given,
+        call.args[5] * call.args[8],
+        call.args[6],
+        call.args[9],
+    )
     shift = Cost(additions=n - channels if wanted[2] else 0)
     return _normalised_backward(n, groups, call.args[4], wanted) + shift
 
@@ -116,7 +138,9 @@ def _rms_norm(call: Call) -> Cost:
     """x·w/√(Σx²/k + ε): N squares, N − R additions, R divisions, R additions, R roots, N products, N by w."""
     n = call.given
     groups = n // max(numel(call.args[1]), 1)
-    return Cost(multiplications=2 * n + groups, additions=n, elementary=groups) + _affine(n, call.arg(2), None)
+    return Cost(multiplications=2 * n + groups, additions=n, elementary=groups) + _affine(
+        n, call.arg(2), None
+    )
 
 
 def _rms_norm_backward(call: Call) -> Cost:
@@ -125,7 +149,10 @@ def _rms_norm_backward(call: Call) -> Cost:
     groups = n // width
     cost = Cost(multiplications=n)
     if wanted[0]:
-        cost += Cost(multiplications=3 * n + groups + (n if weight is not None else 0), additions=2 * n - groups)
+        cost += Cost(
+            multiplications=3 * n + groups + (n if weight is not None else 0),
+            additions=2 * n - groups,
+        )
     if wanted[1] and weight is not None:
         cost += Cost(multiplications=n, additions=n - width)
     return cost
@@ -145,7 +172,9 @@ def _weight_norm_backward(call: Call) -> Cost:
 
 def _shortened(rows: int, width: int, power: Any) -> Cost:
     """x·m/(‖x‖ + ε) where ‖x‖ > m: the norms, R comparisons, R additions, R divisions, N products."""
-    return norm_cost(rows * width, rows, power) + Cost(multiplications=rows + rows * width, additions=rows, comparisons=rows)
+    return norm_cost(rows * width, rows, power) + Cost(
+        multiplications=rows + rows * width, additions=rows, comparisons=rows
+    )
 
 
 def _renorm(call: Call) -> Cost:

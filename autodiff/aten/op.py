@@ -58,7 +58,11 @@ class AtenOp:
             return False
         for place, argument in enumerate(self.overload._schema.arguments):
             if argument.name == "dropout_p":
-                given = self.args[place] if place < len(self.args) else self.kwargs.get(argument.name, argument.default_value)
+                given = (
+                    self.args[place]
+                    if place < len(self.args)
+                    else self.kwargs.get(argument.name, argument.default_value)
+                )
                 return bool(given != 0)
         return True
 
@@ -75,14 +79,22 @@ class AtenOp:
     @property
     def _is_view(self) -> bool:
         returns = self.overload._schema.returns
-        return bool(returns) and all(one.alias_info is not None and not one.alias_info.is_write for one in returns)
+        return bool(returns) and all(
+            one.alias_info is not None and not one.alias_info.is_write for one in returns
+        )
 
     def _call(self, specs: Sequence[Spec] | None) -> Call:
         def shaped(tree: Tree) -> Tree:
             if isinstance(tree, _Read):
-                return torch.Size(self._shapes[tree.index] if specs is None else specs[tree.index].shape)
+                return torch.Size(
+                    self._shapes[tree.index] if specs is None else specs[tree.index].shape
+                )
             if isinstance(tree, list | tuple):
-                return tuple(shaped(item) for item in tree) if any(isinstance(item, _Read) for item in tree) else tree
+                return (
+                    tuple(shaped(item) for item in tree)
+                    if any(isinstance(item, _Read) for item in tree)
+                    else tree
+                )
             return tree
 
         kwargs = {name: shaped(value) for name, value in self.kwargs.items()}
@@ -104,7 +116,10 @@ class AtenOp:
 
 
 def op_of(
-    node: Node, value_of: Mapping[Node, int], kept: Sequence[int] | None, results: Sequence[tuple[int, ...] | None]
+    node: Node,
+    value_of: Mapping[Node, int],
+    kept: Sequence[int] | None,
+    results: Sequence[tuple[int, ...] | None],
 ) -> tuple[tuple[int, ...], AtenOp]:
     """The reads and the op of a traced call; `kept` are the results that are tensors, None where there is one result, no tuple."""
     reads: list[int] = []
@@ -121,9 +136,19 @@ def op_of(
 
     args = tuple(placed(arg) for arg in node.args)
     kwargs = {name: placed(value) for name, value in node.kwargs.items()}
-    kernel, text = _kernel(node.target, args, kwargs, len(reads), None if kept is None else tuple(kept))
+    kernel, text = _kernel(
+        node.target, args, kwargs, len(reads), None if kept is None else tuple(kept)
+    )
     shapes_of_results = tuple(torch.Size(shape) if shape is not None else None for shape in results)
-    op = AtenOp(node.target, args, kwargs, shapes_of_results, None if kept is None else tuple(kept), (text, tuple(shapes)), kernel)
+    op = AtenOp(
+        node.target,
+        args,
+        kwargs,
+        shapes_of_results,
+        None if kept is None else tuple(kept),
+        (text, tuple(shapes)),
+        kernel,
+    )
     return tuple(reads), op
 
 
@@ -144,11 +169,20 @@ def _kernel(
         shown.append(f"{name}={tree!r}")
         return name
 
-    arguments = [*(written(arg) for arg in args), *(f"{name}={written(value)}" for name, value in kwargs.items())]
+    arguments = [
+        *(written(arg) for arg in args),
+        *(f"{name}={written(value)}" for name, value in kwargs.items()),
+    ]
     call = f"op({', '.join(arguments)})"
     if kept is not None:
         # A call with several results may leave some of them undefined; one result is handed out alone.
-        call = f"(lambda r: ({''.join(f'r[{i}], ' for i in kept)}))({call})" if len(kept) != 1 else f"{call}[{kept[0]}]"
+        call = (
+            f"(lambda r: ({''.join(f'r[{i}], ' for i in kept)}))({call})"
+            if len(kept) != 1
+            else f"{call}[{kept[0]}]"
+        )
     source = f"lambda {', '.join(f't{i}' for i in range(reads))}: {call}"
-    function: Callable[..., Any] = eval(source, constants)  # the source was made here; what is the caller's are constants
+    function: Callable[..., Any] = eval(
+        source, constants
+    )  # the source was made here; what is the caller's are constants
     return function, f"{target}: {source} with {', '.join(shown)}"

@@ -24,14 +24,22 @@ def _given(call: Call, name: str, default: Any = 0) -> Any:
 def _prepared(call: Call, coupled: bool) -> Cost:
     """−g where it is maximised; weight decay as g + λp, or as p(1 − ηλ) where it is decoupled. For one element."""
     decayed = _given(call, "weight_decay") != 0
-    return Cost(multiplications=int(decayed), additions=int(decayed and coupled) + int(bool(_given(call, "maximize"))))
+    return Cost(
+        multiplications=int(decayed),
+        additions=int(decayed and coupled) + int(bool(_given(call, "maximize"))),
+    )
 
 
 def _adam(coupled: bool) -> Rule:
     """m + (1 − β₁)(g − m); β₂v + (1 − β₂)g·g; p − c·m/(√v/c′ + ε); with amsgrad the greatest v so far."""
 
     def rule(call: Call) -> Cost:
-        one = Cost(multiplications=7, additions=5, comparisons=int(bool(_given(call, "amsgrad"))), elementary=1)
+        one = Cost(
+            multiplications=7,
+            additions=5,
+            comparisons=int(bool(_given(call, "amsgrad"))),
+            elementary=1,
+        )
         return (one + _prepared(call, coupled)) * _elements(call.args[0])
 
     return rule
@@ -41,14 +49,18 @@ def _sgd(call: Call) -> Cost:
     """u = μu + (1 − τ)g (a copy of g in the first step); p − ηu, or p − η(g + μu) by Nesterov."""
     one = Cost(multiplications=1, additions=1) + _prepared(call, coupled=True)
     if _given(call, "momentum") != 0:
-        one += FREE if _given(call, "is_first_step", False) else Cost(multiplications=2, additions=1)
+        one += (
+            FREE if _given(call, "is_first_step", False) else Cost(multiplications=2, additions=1)
+        )
         one += Cost(multiplications=1, additions=1) if _given(call, "nesterov", False) else FREE
     return one * _elements(call.args[0])
 
 
 def _adagrad(call: Call) -> Cost:
     """s + g·g; p − c·g/(√s + ε)."""
-    return (Cost(multiplications=3, additions=3, elementary=1) + _prepared(call, coupled=True)) * _elements(call.args[0])
+    return (
+        Cost(multiplications=3, additions=3, elementary=1) + _prepared(call, coupled=True)
+    ) * _elements(call.args[0])
 
 
 def _unscale(call: Call) -> Cost:

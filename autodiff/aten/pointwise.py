@@ -18,7 +18,9 @@ def _scaled_sum(call: Call) -> Cost:
 
 def _quotient(call: Call) -> Cost:
     """a / b; rounding chooses one of two neighbours, N comparisons."""
-    return Cost(multiplications=call.size, comparisons=call.size if call.kwargs.get("rounding_mode") else 0)
+    return Cost(
+        multiplications=call.size, comparisons=call.size if call.kwargs.get("rounding_mode") else 0
+    )
 
 
 def _clamp(call: Call) -> Cost:
@@ -44,7 +46,9 @@ def _gelu(call: Call) -> Cost:
 
 def _gelu_backward(call: Call) -> Cost:
     """g(Φ(x) + xφ(x)); by tanh, with t the tanh: g(½(1 + t) + ½x(1 − t²)·√(2/π)(1 + 3·0.044715x²)), x² used twice."""
-    return (Cost(12, 5, 0, 1) if call.kwargs.get("approximate") == "tanh" else Cost(7, 2, 0, 2)) * call.size
+    return (
+        Cost(12, 5, 0, 1) if call.kwargs.get("approximate") == "tanh" else Cost(7, 2, 0, 2)
+    ) * call.size
 
 
 def _elu_backward(call: Call) -> Cost:
@@ -76,11 +80,23 @@ ARITHMETIC: dict[str, Rule] = {
     **dict.fromkeys(("addcmul", "addcdiv"), _scaled_product),
     "hypot": each(mul=2, add=1, elem=1),  # √(a² + b²)
     "logaddexp": each(add=3, cmp=2, elem=2),  # max + log1p(e^(−|a − b|))
-    **dict.fromkeys(("xlogy", "special_xlog1py"), each(mul=1, cmp=1, elem=1)),  # a·log b, a·log1p b, 0 where a is 0
+    **dict.fromkeys(
+        ("xlogy", "special_xlog1py"), each(mul=1, cmp=1, elem=1)
+    ),  # a·log b, a·log1p b, 0 where a is 0
     "special_entr": each(mul=1, add=1, cmp=1, elem=1),  # −x·log x, 0 where x is 0
     "sinc": each(mul=2, cmp=1, elem=1),  # sin(πx)/(πx), 1 where x is 0
     **dict.fromkeys(("deg2rad", "rad2deg"), each(mul=1)),
-    **dict.fromkeys(("__lshift__", "__rshift__", "__ilshift__", "__irshift__", "bitwise_left_shift", "bitwise_right_shift"), each(mul=1)),
+    **dict.fromkeys(
+        (
+            "__lshift__",
+            "__rshift__",
+            "__ilshift__",
+            "__irshift__",
+            "bitwise_left_shift",
+            "bitwise_right_shift",
+        ),
+        each(mul=1),
+    ),
     "polar": each(mul=2, elem=2),  # r·cos φ, r·sin φ
     "linalg_cross": each(mul=2, add=1),  # a·b′ − a′·b
     "addr": _outer,
@@ -88,9 +104,46 @@ ARITHMETIC: dict[str, Rule] = {
 
 ELEMENTARY: dict[str, Rule] = dict.fromkeys(
     (
-        *("pow", "float_power", "sqrt", "rsqrt", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sigmoid"),
-        *("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh"),
-        *("erf", "erfc", "erfinv", "lgamma", "digamma", "polygamma", "special_ndtri", "special_log_ndtr", "special_erfcx"),
+        *(
+            "pow",
+            "float_power",
+            "sqrt",
+            "rsqrt",
+            "exp",
+            "exp2",
+            "expm1",
+            "log",
+            "log2",
+            "log10",
+            "log1p",
+            "sigmoid",
+        ),
+        *(
+            "sin",
+            "cos",
+            "tan",
+            "asin",
+            "acos",
+            "atan",
+            "atan2",
+            "sinh",
+            "cosh",
+            "tanh",
+            "asinh",
+            "acosh",
+            "atanh",
+        ),
+        *(
+            "erf",
+            "erfc",
+            "erfinv",
+            "lgamma",
+            "digamma",
+            "polygamma",
+            "special_ndtri",
+            "special_log_ndtr",
+            "special_erfcx",
+        ),
         *("i0", "special_i0e", "special_i1", "special_i1e"),
     ),
     each(elem=1),
@@ -99,10 +152,56 @@ ELEMENTARY: dict[str, Rule] = dict.fromkeys(
 COMPARISONS: dict[str, Rule] = {
     **dict.fromkeys(
         (
-            *("eq", "ne", "lt", "le", "gt", "ge", "maximum", "minimum", "fmax", "fmin", "where", "masked_fill", "clamp_min", "clamp_max"),
-            *("abs", "sign", "sgn", "signbit", "floor", "ceil", "round", "trunc", "heaviside", "copysign"),
-            *("isnan", "isinf", "isposinf", "isneginf", "logical_and", "logical_or", "logical_not", "logical_xor"),
-            *("bitwise_and", "bitwise_or", "bitwise_not", "bitwise_xor", "__and__", "__or__", "__xor__", "__iand__", "__ior__", "__ixor__"),
+            *(
+                "eq",
+                "ne",
+                "lt",
+                "le",
+                "gt",
+                "ge",
+                "maximum",
+                "minimum",
+                "fmax",
+                "fmin",
+                "where",
+                "masked_fill",
+                "clamp_min",
+                "clamp_max",
+            ),
+            *(
+                "abs",
+                "sign",
+                "sgn",
+                "signbit",
+                "floor",
+                "ceil",
+                "round",
+                "trunc",
+                "heaviside",
+                "copysign",
+            ),
+            *(
+                "isnan",
+                "isinf",
+                "isposinf",
+                "isneginf",
+                "logical_and",
+                "logical_or",
+                "logical_not",
+                "logical_xor",
+            ),
+            *(
+                "bitwise_and",
+                "bitwise_or",
+                "bitwise_not",
+                "bitwise_xor",
+                "__and__",
+                "__or__",
+                "__xor__",
+                "__iand__",
+                "__ior__",
+                "__ixor__",
+            ),
             *("relu", "threshold", "threshold_backward"),
             "bernoulli",  # a draw u < p; drawing u is no operation on a value
         ),
@@ -116,7 +215,9 @@ COMPARISONS: dict[str, Rule] = {
 }
 
 ACTIVATIONS: dict[str, Rule] = {
-    **dict.fromkeys(("tanh_backward", "sigmoid_backward"), each(mul=2, add=1)),  # g(1 − y²); g·y(1 − y)
+    **dict.fromkeys(
+        ("tanh_backward", "sigmoid_backward"), each(mul=2, add=1)
+    ),  # g(1 − y²); g·y(1 − y)
     "gelu": _gelu,
     "gelu_backward": _gelu_backward,
     "silu": each(mul=1, elem=1),  # x·σ(x)
@@ -126,7 +227,9 @@ ACTIVATIONS: dict[str, Rule] = {
     "elu": each(mul=1, add=1, cmp=1, elem=1),  # x, or α(e^x − 1)
     "elu_backward": _elu_backward,
     "celu": each(mul=2, add=1, cmp=1, elem=1),  # x, or α(e^(x/α) − 1)
-    **dict.fromkeys(("leaky_relu", "leaky_relu_backward", "_prelu_kernel"), each(mul=1, cmp=1)),  # x, or a·x
+    **dict.fromkeys(
+        ("leaky_relu", "leaky_relu_backward", "_prelu_kernel"), each(mul=1, cmp=1)
+    ),  # x, or a·x
     "rrelu_with_noise": each(mul=1, cmp=1),  # x, or r·x, r drawn and kept
     "rrelu_with_noise_backward": each(mul=1),
     "_prelu_kernel_backward": each(mul=2, cmp=2),  # g, or a·g; 0, or x·g

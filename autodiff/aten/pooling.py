@@ -25,12 +25,16 @@ def _greatest(rank: int) -> Rule:
 
 def _average(rank: int) -> Rule:
     """k − 1 additions and a division for each result."""
-    return lambda call: Cost(multiplications=call.size, additions=call.size * (_window(call.args[1], rank) - 1))
+    return lambda call: Cost(
+        multiplications=call.size, additions=call.size * (_window(call.args[1], rank) - 1)
+    )
 
 
 def _average_backward(rank: int) -> Rule:
     """g/k, added to each of the k elements of its window."""
-    return lambda call: Cost(multiplications=call.given, additions=call.given * _window(call.args[2], rank))
+    return lambda call: Cost(
+        multiplications=call.given, additions=call.given * _window(call.args[2], rank)
+    )
 
 
 def _adaptive_window_elements(given: tuple[int, ...], left: tuple[int, ...], rank: int) -> int:
@@ -44,21 +48,31 @@ def _adaptive_window_elements(given: tuple[int, ...], left: tuple[int, ...], ran
 def _adaptive_average(rank: int) -> Rule:
     """A window's sum, and a division for each result."""
     return lambda call: Cost(
-        multiplications=call.size, additions=_adaptive_window_elements(call.args[0], call.results[0], rank) - call.size
+        multiplications=call.size,
+        additions=_adaptive_window_elements(call.args[0], call.results[0], rank) - call.size,
     )
 
 
 def _adaptive_average_backward(rank: int) -> Rule:
     """g/k, added to each element of its window."""
-    return lambda call: Cost(multiplications=call.given, additions=_adaptive_window_elements(call.args[1], call.args[0], rank))
+    return lambda call: Cost(
+        multiplications=call.given,
+        additions=_adaptive_window_elements(call.args[1], call.args[0], rank),
+    )
 
 
 def _adaptive_greatest(rank: int) -> Rule:
     """One comparison less than its window has elements, for each result."""
-    return lambda call: Cost(comparisons=_adaptive_window_elements(call.args[0], call.results[0], rank) - call.size)
+    return lambda call: Cost(
+        comparisons=_adaptive_window_elements(call.args[0], call.results[0], rank) - call.size
+    )
 
 
-_NEAREST = [name for rank in (1, 2, 3) for name in (f"upsample_nearest{rank}d", f"_upsample_nearest_exact{rank}d")]
+_NEAREST = [
+    name
+    for rank in (1, 2, 3)
+    for name in (f"upsample_nearest{rank}d", f"_upsample_nearest_exact{rank}d")
+]
 
 POOLING: dict[str, Rule] = {
     "max_pool1d": _greatest(1),

@@ -14,7 +14,11 @@ from autodiff.cost import FREE, Cost
 
 def product(cells: int, inner: int) -> Cost:
     """`cells` elements, each a sum of `inner` products."""
-    return Cost(multiplications=cells * inner, additions=cells * max(inner - 1, 0), matmul_flops=2 * cells * inner)
+    return Cost(
+        multiplications=cells * inner,
+        additions=cells * max(inner - 1, 0),
+        matmul_flops=2 * cells * inner,
+    )
 
 
 def _matmul(call: Call) -> Cost:
@@ -40,15 +44,21 @@ def _summed_over_batch(call: Call) -> Cost:
     batch, _, inner = call.args[1]
     alpha, beta = call.kwargs.get("alpha", 1), call.kwargs.get("beta", 1)
     scale = (call.size if alpha != 1 else 0) + (call.given if beta not in (0, 1) else 0)
-    return product(call.size, batch * inner) + Cost(multiplications=scale, additions=call.size if beta != 0 else 0)
+    return product(call.size, batch * inner) + Cost(
+        multiplications=scale, additions=call.size if beta != 0 else 0
+    )
 
 
 def _linear(call: Call) -> Cost:
     """x·Wᵀ, and N additions for a bias."""
-    return product(call.size, call.args[0][-1]) + Cost(additions=call.size if call.arg(2) is not None else 0)
+    return product(call.size, call.args[0][-1]) + Cost(
+        additions=call.size if call.arg(2) is not None else 0
+    )
 
 
-def _products_of_convolution(x: tuple[int, ...], weight: tuple[int, ...], out: tuple[int, ...], transposed: bool) -> int:
+def _products_of_convolution(
+    x: tuple[int, ...], weight: tuple[int, ...], out: tuple[int, ...], transposed: bool
+) -> int:
     """Each point of the output (of the input, where transposed) goes with every element of the filters, in every example."""
     return x[0] * numel((x if transposed else out)[2:]) * numel(weight)
 
@@ -69,7 +79,11 @@ def _convolution_backward(call: Call) -> Cost:
     cost = FREE
     for asked, cells in zip(wanted[:2], (numel(x), numel(weight)), strict=True):
         if asked:
-            cost += Cost(multiplications=products, additions=max(products - cells, 0), matmul_flops=2 * products)
+            cost += Cost(
+                multiplications=products,
+                additions=max(products - cells, 0),
+                matmul_flops=2 * products,
+            )
     return cost + Cost(additions=numel(out) - out[1] if wanted[2] else 0)
 
 
@@ -85,16 +99,24 @@ def _trilinear(call: Call) -> Cost:
     return Cost(multiplications=2 * terms, additions=max(terms - call.size, 0))
 
 
-def attention_cost(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], masked: bool, dropout: float) -> Cost:
+def attention_cost(
+    q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], masked: bool, dropout: float
+) -> Cost:
     """softmax(s·QKᵀ + mask)V, the scores scaled one by one, and the logarithm of each row's sum kept for backward."""
     rows, inner, keys, width = numel(q[:-1]), q[-1], k[-2], v[-1]
     scores = rows * keys
-    cost = product(scores, inner) + Cost(multiplications=scores, additions=scores if masked else 0) + softmax_cost(scores, rows)
+    cost = (
+        product(scores, inner)
+        + Cost(multiplications=scores, additions=scores if masked else 0)
+        + softmax_cost(scores, rows)
+    )
     cost += Cost(multiplications=2 * scores, comparisons=scores) if dropout else FREE
     return cost + product(rows * width, keys) + Cost(additions=rows, elementary=rows)
 
 
-def attention_backward_cost(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], masked: bool, dropout: float) -> Cost:
+def attention_backward_cost(
+    q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], masked: bool, dropout: float
+) -> Cost:
     """Five products and what joins them.
 
     S = s·QKᵀ + mask again; P = e^(S − kept); dV = Pᵀ·dO; dP = dO·Vᵀ; δ = Σ dO·O a row; dS = s·P(dP − δ); dQ = dS·K; dK = dSᵀ·Q. Where
@@ -104,11 +126,17 @@ def attention_backward_cost(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int
     queries, scores, out = q[-2], rows * keys, rows * width
     heads = numel(q[:-2])
     shared = heads - numel(k[:-2])
-    cost = product(scores, inner) + Cost(multiplications=scores, additions=(scores if masked else 0) + scores, elementary=scores)
+    cost = product(scores, inner) + Cost(
+        multiplications=scores, additions=(scores if masked else 0) + scores, elementary=scores
+    )
     cost += product(heads * keys * width, queries) + product(scores, width)
-    cost += Cost(multiplications=out, additions=out - rows) + Cost(multiplications=2 * scores, additions=scores)
+    cost += Cost(multiplications=out, additions=out - rows) + Cost(
+        multiplications=2 * scores, additions=scores
+    )
     cost += product(rows * inner, keys) + product(heads * keys * inner, queries)
-    cost += Cost(multiplications=2 * scores * 2) if dropout else FREE  # P and dP, each by mask and scale
+    cost += (
+        Cost(multiplications=2 * scores * 2) if dropout else FREE
+    )  # P and dP, each by mask and scale
     return cost + Cost(additions=shared * keys * (inner + width))
 
 

@@ -155,7 +155,10 @@ def _bag(call: Call) -> Cost:
     pairs = max(n - call.size, 0)
     if mode == 2:
         return Cost(comparisons=pairs)
-    return Cost(multiplications=(n if call.arg(6) is not None else 0) + (call.size if mode == 1 else 0), additions=pairs)
+    return Cost(
+        multiplications=(n if call.arg(6) is not None else 0) + (call.size if mode == 1 else 0),
+        additions=pairs,
+    )
 
 
 def _bag_backward(call: Call) -> Cost:
@@ -163,7 +166,10 @@ def _bag_backward(call: Call) -> Cost:
     n, mode = numel(call.args[1]) * call.args[0][1], call.args[8]
     if mode == 2:
         return Cost(additions=call.given)
-    return Cost(multiplications=(n if call.arg(10) is not None else 0) + (call.given if mode == 1 else 0), additions=n)
+    return Cost(
+        multiplications=(n if call.arg(10) is not None else 0) + (call.given if mode == 1 else 0),
+        additions=n,
+    )
 
 
 def _scatter_reduce(call: Call) -> Cost:
@@ -180,7 +186,21 @@ REDUCTIONS: dict[str, Rule] = {
     **dict.fromkeys(("sum", "nansum", "trace"), _sum),
     **dict.fromkeys(("mean", "nanmean"), _mean),
     "prod": _product,
-    **dict.fromkeys(("max", "min", "amax", "amin", "argmax", "argmin", "any", "all", "_is_all_true", "_is_any_true"), _extreme),
+    **dict.fromkeys(
+        (
+            "max",
+            "min",
+            "amax",
+            "amin",
+            "argmax",
+            "argmin",
+            "any",
+            "all",
+            "_is_all_true",
+            "_is_any_true",
+        ),
+        _extreme,
+    ),
     "aminmax": _both_extremes,
     "count_nonzero": _count_nonzero,
     **dict.fromkeys(("var", "var_mean"), _variance),
@@ -206,8 +226,18 @@ REDUCTIONS: dict[str, Rule] = {
     "embedding_dense_backward": each_given(add=1),
     **dict.fromkeys(
         (
-            *("unfold_backward", "col2im", "replication_pad1d_backward", "replication_pad2d_backward", "replication_pad3d_backward"),
-            *("reflection_pad1d_backward", "reflection_pad2d_backward", "reflection_pad3d_backward"),
+            *(
+                "unfold_backward",
+                "col2im",
+                "replication_pad1d_backward",
+                "replication_pad2d_backward",
+                "replication_pad3d_backward",
+            ),
+            *(
+                "reflection_pad1d_backward",
+                "reflection_pad2d_backward",
+                "reflection_pad3d_backward",
+            ),
         ),
         each_given(add=1),
     ),

@@ -14,7 +14,8 @@ import torch
 from autodiff.spec import Spec
 
 SUMMED_WHERE_THEY_WERE = frozenset(
-    getattr(torch.ops.aten, name).default for name in ("mse_loss", "smooth_l1_loss", "binary_cross_entropy", "soft_margin_loss")
+    getattr(torch.ops.aten, name).default
+    for name in ("mse_loss", "smooth_l1_loss", "binary_cross_entropy", "soft_margin_loss")
 )
 """Losses that, with a reduction, hand out their sum in the buffer that held a loss for each element."""
 
@@ -37,4 +38,6 @@ def spec_of_result(spec: Spec, target: Any, args: tuple[Any, ...], result: torch
     if target in SUMMED_WHERE_THEY_WERE and not result.dim() and result.device.type == "cpu":
         elements = math.prod(torch.broadcast_shapes(args[0].shape, args[1].shape))  # type: ignore[no-untyped-call]  # PyTorch's own
         nbytes = elements * result.element_size()
-    return spec if nbytes <= spec.nbytes else StorageSpec(spec.shape, spec.dtype, spec.layout, nbytes)
+    return (
+        spec if nbytes <= spec.nbytes else StorageSpec(spec.shape, spec.dtype, spec.layout, nbytes)
+    )

@@ -5,7 +5,14 @@ than those two. `binomial` and `conventions` know no program.
 """
 
 from autodiff.checkpointing import conventions
-from autodiff.checkpointing.binomial import Action, advances, beta, binomial_actions, binomial_schedule, repetitions
+from autodiff.checkpointing.binomial import (
+    Action,
+    advances,
+    beta,
+    binomial_actions,
+    binomial_schedule,
+    repetitions,
+)
 from autodiff.checkpointing.cells import Cells, find_cells
 from autodiff.checkpointing.csv_schedule import read_schedule, write_schedule
 from autodiff.checkpointing.parse import PLANNERS, Planner, parse_planner

@@ -53,7 +53,9 @@ def whole_number(name: str, value: object, least: int) -> int:
     except TypeError:
         number = None
     if number is None or number < least:
-        raise PlannerError(f"{name} = {value!r} was given, a whole number of at least {least} was expected: give {name} ≥ {least}")
+        raise PlannerError(
+            f"{name} = {value!r} was given, a whole number of at least {least} was expected: give {name} ≥ {least}"
+        )
     return number
 
 
@@ -127,7 +129,9 @@ def binomial_schedule(n: int, s: int, split: Split = shortest) -> NDArray[np.int
     It takes 24 bytes a row and at most 3n rows; a list of the actions would take five times that.
     Raises PlannerError unless n and s are whole numbers of at least 1.
     """
-    rows = np.fromiter(chain.from_iterable(binomial_actions(n, s, split)), dtype=np.int64).reshape(-1, 3)
+    rows = np.fromiter(chain.from_iterable(binomial_actions(n, s, split)), dtype=np.int64).reshape(
+        -1, 3
+    )
     rows.flags.writeable = False
     return rows
 

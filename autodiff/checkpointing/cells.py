@@ -60,7 +60,12 @@ class Cells:
         buffers = [value.buffer for value in program.values]
         given = {buffers[value] for value in program.given if program.values[value].role == INPUT}
         first = {buffers[read] for i in self.forward[0] for read in program.instructions[i].reads}
-        read_back = {buffers[read] for step in program.instructions if step.phase == BACKWARD for read in step.reads}
+        read_back = {
+            buffers[read]
+            for step in program.instructions
+            if step.phase == BACKWARD
+            for read in step.reads
+        }
         if given & first & read_back:
             return 0
         return next((k for k in range(len(self)) if self.needs[k]), 0)
@@ -79,7 +84,14 @@ def find_cells(program: Program) -> Cells:
     forward = cuts.between(starts)
     shared = _shared(cuts, starts, forward)
     home = _homes(cuts, starts, forward, shared)
-    return Cells(program, (None, *starts), forward, _stages(program, home, len(forward)), _needs(program, home, len(forward)), shared)
+    return Cells(
+        program,
+        (None, *starts),
+        forward,
+        _stages(program, home, len(forward)),
+        _needs(program, home, len(forward)),
+        shared,
+    )
 
 
 def _shared(cuts: Cuts, starts: Sequence[int], forward: Sequence[Sequence[int]]) -> frozenset[int]:
@@ -89,21 +101,36 @@ def _shared(cuts: Cuts, starts: Sequence[int], forward: Sequence[Sequence[int]])
     for k, cell in enumerate(forward):
         for i in cell:
             _, reads, writes, _ = cuts.program.instructions[i]
-            found.update(buffer for buffer in map(cuts.buffer.__getitem__, reads) if own.get(buffer, k) != k)
+            found.update(
+                buffer for buffer in map(cuts.buffer.__getitem__, reads) if own.get(buffer, k) != k
+            )
             for write in writes:
                 own.setdefault(cuts.buffer[write], k)
     return frozenset(buffer for buffer in found.difference(starts) if not cuts.is_free[buffer])
 
 
-def _homes(cuts: Cuts, starts: Sequence[int], forward: Sequence[Sequence[int]], shared: frozenset[int]) -> dict[int, int]:
+def _homes(
+    cuts: Cuts, starts: Sequence[int], forward: Sequence[Sequence[int]], shared: frozenset[int]
+) -> dict[int, int]:
     """The cell of each value of the forward part; the value that a cell starts from is of that cell."""
-    home = {write: k for k, cell in enumerate(forward) for i in cell for write in cuts.program.instructions[i].writes}
+    home = {
+        write: k
+        for k, cell in enumerate(forward)
+        for i in cell
+        for write in cuts.program.instructions[i].writes
+    }
     home.update({start: k for k, start in enumerate(starts, 1)})
-    return {value: k for value, k in home.items() if not cuts.is_free[value] and cuts.buffer[value] not in shared}
+    return {
+        value: k
+        for value, k in home.items()
+        if not cuts.is_free[value] and cuts.buffer[value] not in shared
+    }
 
 
 def _backward(program: Program) -> Iterable[tuple[int, tuple[int, ...]]]:
-    return ((i, step.reads) for i, step in enumerate(program.instructions) if step.phase == BACKWARD)
+    return (
+        (i, step.reads) for i, step in enumerate(program.instructions) if step.phase == BACKWARD
+    )
 
 
 def _stages(program: Program, home: dict[int, int], cells: int) -> tuple[tuple[int, ...], ...]:

@@ -61,7 +61,12 @@ def _check_branches(cuts: Cuts, starts: Sequence[int], forward: Sequence[Sequenc
 
 def _check_overlaps(cuts: Cuts, cell: Sequence[int]) -> None:
     """Within a cell, its own start may lead past layers (a residual block); no layer's result may lead past the next one's."""
-    layers = [write for i in cell for write in cuts.program.instructions[i].writes if cuts.is_layered(write) and cuts.starts_a_cell(write)]
+    layers = [
+        write
+        for i in cell
+        for write in cuts.program.instructions[i].writes
+        if cuts.is_layered(write) and cuts.starts_a_cell(write)
+    ]
     for earlier in layers[:-1]:
         behind = {earlier}
         for i in cell:
@@ -79,7 +84,11 @@ def _check_bypasses(cuts: Cuts) -> None:
         for value in cuts.program.instructions[i].writes:
             if not cuts.is_layered(value) or not cuts.starts_a_cell(value):
                 continue
-            around = [v for v in cuts.layered if cuts.born[v] <= at < cuts.last_read.get(v, -1) and v != value]
+            around = [
+                v
+                for v in cuts.layered
+                if cuts.born[v] <= at < cuts.last_read.get(v, -1) and v != value
+            ]
             if around:
                 raise PlannerError(_leads_past(cuts.program, around[0], value))
 

@@ -46,7 +46,9 @@ def segments_to_snapshots(n: int, segments: int) -> int:
     """
     n, segments = whole_number("n", n, 1), whole_number("segments", segments, 1)
     if segments > n:
-        raise PlannerError(f"segments = {segments} was given for n = {n} steps, at most one a step was expected: give segments ≤ {n}")
+        raise PlannerError(
+            f"segments = {segments} was given for n = {n} steps, at most one a step was expected: give segments ≤ {n}"
+        )
     return max(1, segments - n // -segments - 2)
 
 
@@ -60,8 +62,12 @@ def snapshots_to_segments(n: int, s: int) -> int:
     room = s + 2  # k segments fit when k + ⌈n/k⌉ ≤ room, that is k·(room − k) ≥ n
     if (room // 2) * (room - room // 2) < n:
         least = isqrt(4 * n - 1) - 1  # the least room is ⌈2√n⌉
-        raise PlannerError(f"s = {s} was given for n = {n}, equal segments hold at least {least} states: give s ≥ {least}, or use Revolve")
-    root = (room - isqrt(room * room - 4 * n)) // 2  # the smaller root of k·(room − k) = n, rounded up or one below that
+        raise PlannerError(
+            f"s = {s} was given for n = {n}, equal segments hold at least {least} states: give s ≥ {least}, or use Revolve"
+        )
+    root = (
+        room - isqrt(room * room - 4 * n)
+    ) // 2  # the smaller root of k·(room − k) = n, rounded up or one below that
     return root if root * (room - root) >= n else root + 1
 
 
@@ -100,4 +106,6 @@ def bytes_to_snapshots(limit_bytes: int, state_bytes: int) -> int:
 
     Raises PlannerError unless limit_bytes is a whole number of at least 0 and state_bytes one of at least 1.
     """
-    return 1 + whole_number("limit_bytes", limit_bytes, 0) // whole_number("state_bytes", state_bytes, 1)
+    return 1 + whole_number("limit_bytes", limit_bytes, 0) // whole_number(
+        "state_bytes", state_bytes, 1
+    )

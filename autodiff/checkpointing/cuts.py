@@ -23,7 +23,9 @@ class Cuts:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.instructions = [i for i, step in enumerate(program.instructions) if step.phase == FORWARD]
+        self.instructions = [
+            i for i, step in enumerate(program.instructions) if step.phase == FORWARD
+        ]
         values = program.values
         self.buffer = [value.buffer for value in values]
         given = set(program.given)
@@ -76,13 +78,19 @@ class Cuts:
             _, reads, writes, _ = self.program.instructions[i]
             if not behind.isdisjoint(self.buffer[write] for write in writes):
                 behind.update(self.buffer[read] for read in reads)
-        data = {v for v in self.data if v in behind and not _is_whole(self.program.values[v].spec.dtype)}
+        data = {
+            v for v in self.data if v in behind and not _is_whole(self.program.values[v].spec.dtype)
+        }
         known = set(data)
         for v in self.born:
             reads = self.program.instructions[self.instructions[self.born[v]]].reads
             if not self.from_parameter[v] and any(self.buffer[read] in known for read in reads):
                 known.add(v)
-        return [(self.first_read[v] if v in data else self.born[v], v) for v in known if v in data or not self.is_free[v]]
+        return [
+            (self.first_read[v] if v in data else self.born[v], v)
+            for v in known
+            if v in data or not self.is_free[v]
+        ]
 
     def _starts(self, crossing: Iterable[tuple[int, int]]) -> list[int]:
         """The cuts that start a cell, in order; `crossing` are the buffers that count as known, each with the moment from which on."""
@@ -103,14 +111,20 @@ class Cuts:
             if known == 1 and self.born.get(names) == at and self.is_layered(names):
                 cuts.append(names)
         ends = [*(self.born[cut] + 1 for cut in cuts[1:]), steps][: len(cuts)]
-        return [cut for cut, end in zip(cuts, ends, strict=True) if self.starts_a_cell(cut) or self._leads_to_a_layer(cut, end)]
+        return [
+            cut
+            for cut, end in zip(cuts, ends, strict=True)
+            if self.starts_a_cell(cut) or self._leads_to_a_layer(cut, end)
+        ]
 
     def _leads_to_a_layer(self, cut: int, end: int) -> bool:
         """Whether what is computed of a cut alone, up to an instruction, is multiplied with a parameter."""
         behind = {cut}
         for at in range(self.born[cut] + 1, end):
             _, reads, writes, _ = self.program.instructions[self.instructions[at]]
-            if not behind.isdisjoint(reads) and all(read in behind or not self.from_data[read] for read in reads):
+            if not behind.isdisjoint(reads) and all(
+                read in behind or not self.from_data[read] for read in reads
+            ):
                 behind.update(writes)
                 if self._products[at] and any(self.is_parameter(read) for read in reads):
                     return True
@@ -125,19 +139,26 @@ class Cuts:
     def _looked_at(self, value: int) -> bool:
         values, instructions = self.program.values, self.program.instructions
         readers = self.readers.get(value, ())
-        parameters = [[p for p in instructions[i].reads if self.is_parameter(p)] for i, _ in readers]
+        parameters = [
+            [p for p in instructions[i].reads if self.is_parameter(p)] for i, _ in readers
+        ]
         if not any(parameters) or not self.from_data[value]:
             return False
         producer = instructions[self.instructions[self.born[value]]]
         ranks = [len(values[read].spec.shape) for _, read in readers]
-        scales = all(found and all(len(values[p].spec.shape) < rank for p in found) for found, rank in zip(parameters, ranks, strict=True))
+        scales = all(
+            found and all(len(values[p].spec.shape) < rank for p in found)
+            for found, rank in zip(parameters, ranks, strict=True)
+        )
         return not (scales and any(self.is_parameter(read) for read in producer.reads))
 
     @cached_property
     def _products(self) -> np.ndarray:
         """Which instructions of the forward part are products."""
         flat = self.program.flat
-        is_product = np.array([bool(op.cost(*specs).matmul_flops != 0) for op, specs in flat.works], dtype=bool)
+        is_product = np.array(
+            [bool(op.cost(*specs).matmul_flops != 0) for op, specs in flat.works], dtype=bool
+        )
         found: np.ndarray = is_product[flat.work_of[self.instructions]]
         return found
 
@@ -147,7 +168,11 @@ class Cuts:
         if not starts or not products[-1]:
             return list(starts)
         until = [0, *(int(products[self.born[start]]) for start in starts)]
-        return [start for start, (before, after) in zip(starts, pairwise(until), strict=True) if after > before]
+        return [
+            start
+            for start, (before, after) in zip(starts, pairwise(until), strict=True)
+            if after > before
+        ]
 
     def is_parameter(self, value: int) -> bool:
         """Whether a value is a parameter, or computed of parameters alone."""
@@ -155,7 +180,12 @@ class Cuts:
 
     def is_layered(self, value: int) -> bool:
         """Whether a value of the forward part is computed of data and parameters, in a buffer of its own."""
-        return bool(self.buffer[value] == value and not self.is_free[value] and self.from_data[value] and self.from_parameter[value])
+        return bool(
+            self.buffer[value] == value
+            and not self.is_free[value]
+            and self.from_data[value]
+            and self.from_parameter[value]
+        )
 
 
 def _is_whole(dtype: Any) -> bool:

@@ -39,7 +39,9 @@ PLANNERS: dict[str, Callable[..., Planner]] = {
     "revolve": Revolve,
 }
 
-_CALL = re.compile(r"(?P<name>[A-Za-z_][\w.]*(?::[A-Za-z_][\w.]*)?)\s*(?P<call>\((?P<arguments>.*)\))?", re.DOTALL)
+_CALL = re.compile(
+    r"(?P<name>[A-Za-z_][\w.]*(?::[A-Za-z_][\w.]*)?)\s*(?P<call>\((?P<arguments>.*)\))?", re.DOTALL
+)
 _QUOTED_OR_SIZE = re.compile(r"""(?P<quoted>'[^']*'|"[^"]*")|(?<![\w.])""" + SIZE.pattern)
 
 
@@ -57,7 +59,9 @@ class ImportedPlanner:
     def __call__(self, program: Program) -> Schedule:
         schedule = self.planner(program)
         if not isinstance(schedule, Schedule):
-            raise PlannerError(f"{self} returned a {type(schedule).__name__}; expected an autodiff.Schedule; return one from the planner")
+            raise PlannerError(
+                f"{self} returned a {type(schedule).__name__}; expected an autodiff.Schedule; return one from the planner"
+            )
         return replace(schedule, planner=str(self))
 
 
@@ -68,7 +72,9 @@ def parse_planner(text: str) -> Planner:
     """
     match = _CALL.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
-        raise PlannerError(f"planner {text!r}; expected a name such as store_all, revolve(snapshots=3) or package.module:Name(key=value)")
+        raise PlannerError(
+            f"planner {text!r}; expected a name such as store_all, revolve(snapshots=3) or package.module:Name(key=value)"
+        )
     name, called = match["name"], match["call"] is not None
     positional, named = _arguments(text, match["arguments"] or "")
     if name in PLANNERS:
@@ -76,7 +82,11 @@ def parse_planner(text: str) -> Planner:
         return registered
     if ":" not in name and "." not in name:
         near = difflib.get_close_matches(name, PLANNERS, 1)
-        hint = f"did you mean {near[0]}?" if near else "give one of these, or an import path such as package.module:Name"
+        hint = (
+            f"did you mean {near[0]}?"
+            if near
+            else "give one of these, or an import path such as package.module:Name"
+        )
         raise PlannerError(f"planner {name!r}; expected one of {', '.join(PLANNERS)}; {hint}")
     module, _, attribute = name.partition(":") if ":" in name else name.rpartition(".")
     found = _imported(text, module, attribute)
@@ -85,8 +95,14 @@ def parse_planner(text: str) -> Planner:
         raise PlannerError(
             f"planner {text!r} is a {type(planner).__name__}; expected something that is called with a program; see docs/checkpointing.md"
         )
-    written = ", ".join([*map(repr, positional), *(f"{key}={value!r}" for key, value in named.items())])
-    return ImportedPlanner(f"{module}:{attribute}", written if called and (written or not inspect.isclass(found)) else None, planner)
+    written = ", ".join(
+        [*map(repr, positional), *(f"{key}={value!r}" for key, value in named.items())]
+    )
+    return ImportedPlanner(
+        f"{module}:{attribute}",
+        written if called and (written or not inspect.isclass(found)) else None,
+        planner,
+    )
 
 
 def _arguments(text: str, arguments: str) -> tuple[list[Any], dict[str, Any]]:
@@ -94,8 +110,14 @@ def _arguments(text: str, arguments: str) -> tuple[list[Any], dict[str, Any]]:
     try:
         call = ast.parse(f"_({_QUOTED_OR_SIZE.sub(_plain, arguments)})", mode="eval").body
         assert isinstance(call, ast.Call)
-        named = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords if keyword.arg is not None}
-        if len(named) != len(call.keywords) or not (isinstance(call.func, ast.Name) and call.func.id == "_"):
+        named = {
+            str(keyword.arg): ast.literal_eval(keyword.value)
+            for keyword in call.keywords
+            if keyword.arg is not None
+        }
+        if len(named) != len(call.keywords) or not (
+            isinstance(call.func, ast.Name) and call.func.id == "_"
+        ):
             raise ValueError
         return [ast.literal_eval(argument) for argument in call.args], named
     except (SyntaxError, ValueError, AssertionError, TypeError, RecursionError, MemoryError):
@@ -117,7 +139,9 @@ def _made(text: str, make: Callable[..., Any], positional: list[Any], named: dic
     try:
         signature = inspect.signature(make)
     except (TypeError, ValueError):
-        raise PlannerError(f"planner {text!r} is a {type(make).__name__}, which cannot be called; give a class or a function") from None
+        raise PlannerError(
+            f"planner {text!r} is a {type(make).__name__}, which cannot be called; give a class or a function"
+        ) from None
     try:
         signature.bind(*positional, **named)
     except TypeError as error:
@@ -130,10 +154,16 @@ def _imported(text: str, module: str, attribute: str) -> Any:
     """What an import path names."""
     try:
         found = importlib.import_module(module)
-    except Exception as error:  # whatever a module does when it is imported, the planner is not to be had
-        raise PlannerError(f"planner {text!r}: importing {module} failed: {error}; expected an importable module") from error
+    except (
+        Exception
+    ) as error:  # whatever a module does when it is imported, the planner is not to be had
+        raise PlannerError(
+            f"planner {text!r}: importing {module} failed: {error}; expected an importable module"
+        ) from error
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise PlannerError(f"planner {text!r}: {module} has no {attribute}; give the name of a planner that it has")
+            raise PlannerError(
+                f"planner {text!r}: {module} has no {attribute}; give the name of a planner that it has"
+            )
         found = getattr(found, part)
     return found

@@ -55,14 +55,24 @@ class Revolve:
     max_ops_ratio: float | None = None
 
     def __post_init__(self) -> None:
-        if sum(given is not None for given in (self.snapshots, self.max_bytes, self.max_ops_ratio)) != 1:
-            raise PlannerError(f"{self!r}; expected exactly one of snapshots, max_bytes and max_ops_ratio; give one")
+        if (
+            sum(given is not None for given in (self.snapshots, self.max_bytes, self.max_ops_ratio))
+            != 1
+        ):
+            raise PlannerError(
+                f"{self!r}; expected exactly one of snapshots, max_bytes and max_ops_ratio; give one"
+            )
         if self.snapshots is not None:
             whole_number("snapshots", self.snapshots, 1)
         if self.max_bytes is not None:
             whole_number("max_bytes", self.max_bytes, 1)
         ratio = self.max_ops_ratio
-        if ratio is not None and (isinstance(ratio, bool) or not isinstance(ratio, int | float) or not isfinite(ratio) or ratio < 1):
+        if ratio is not None and (
+            isinstance(ratio, bool)
+            or not isinstance(ratio, int | float)
+            or not isfinite(ratio)
+            or ratio < 1
+        ):
             raise PlannerError(
                 f"max_ops_ratio = {ratio!r}; expected a number of at least 1, which plain backpropagation takes; give one such as 1.3"
             )
@@ -79,7 +89,9 @@ class Revolve:
         if self.snapshots is not None:
             return plans.with_snapshots(self.snapshots).schedule
         if not has_sizes(program):
-            raise PlannerError(f"{self} on a program whose shapes are no integers; expected sizes to compare; give snapshots instead")
+            raise PlannerError(
+                f"{self} on a program whose shapes are no integers; expected sizes to compare; give snapshots instead"
+            )
         if self.max_bytes is not None:
             return plans.within_bytes(self.max_bytes).schedule
         assert self.max_ops_ratio is not None
@@ -119,7 +131,9 @@ class _Plans:
         self._cells = cells
         self._name = name
         self._runs = Runs(cells)
-        self._n = len(cells) - cells.lowest  # the cells that are reversed; those before the lowest are run once
+        self._n = (
+            len(cells) - cells.lowest
+        )  # the cells that are reversed; those before the lowest are run once
         self._lowest_peaks: dict[bool, LowestPeak] = {}
 
     def with_snapshots(self, s: int) -> _Candidate:
@@ -127,10 +141,19 @@ class _Plans:
         if s >= self._n:
             return self._plain
         layers = {double: self._layers(s, double) for double in (False, True)}
-        candidates = [one for double in layers if layers[double] == min(layers.values()) for one in self._of_form(s, double)]
+        candidates = [
+            one
+            for double in layers
+            if layers[double] == min(layers.values())
+            for one in self._of_form(s, double)
+        ]
         fewest = min(candidate.forward_steps for candidate in candidates)
         candidates = [candidate for candidate in candidates if candidate.forward_steps == fewest]
-        return candidates[0] if len(candidates) == 1 else min(candidates, key=lambda candidate: candidate.peak)
+        return (
+            candidates[0]
+            if len(candidates) == 1
+            else min(candidates, key=lambda candidate: candidate.peak)
+        )
 
     def within_bytes(self, limit: int) -> _Candidate:
         """The fastest plan whose peak is within the limit; raises PlannerError with the least peak where there is none."""
@@ -138,8 +161,16 @@ class _Plans:
             candidates = [candidate for s in range(1, self._n + 1) for candidate in self._all(s)]
         else:
             # The least s that does not fit, less one; s = 0 stands for none.
-            s = bisect_left(range(1, self._n + 1), True, key=lambda s: all(one.peak > limit for one in self._all(s)))
-            candidates = [candidate for near in range(max(s - 1, 1), min(s + 1, self._n) + 1) for candidate in self._all(near)]
+            s = bisect_left(
+                range(1, self._n + 1),
+                True,
+                key=lambda s: all(one.peak > limit for one in self._all(s)),
+            )
+            candidates = [
+                candidate
+                for near in range(max(s - 1, 1), min(s + 1, self._n) + 1)
+                for candidate in self._all(near)
+            ]
         fitting = [candidate for candidate in candidates if candidate.peak <= limit]
         if fitting:
             return min(fitting, key=lambda candidate: (candidate.operations, candidate.peak))
@@ -156,8 +187,19 @@ class _Plans:
         if self._n <= EXHAUSTIVE:
             candidates = [candidate for s in range(1, self._n + 1) for candidate in self._all(s)]
         else:
-            least = bisect_left(range(1, self._n + 1), True, key=lambda s: any(one.operations <= limit for one in self._all(s))) + 1
-            candidates = [candidate for near in range(least, min(least + 1, self._n) + 1) for candidate in self._all(near)]
+            least = (
+                bisect_left(
+                    range(1, self._n + 1),
+                    True,
+                    key=lambda s: any(one.operations <= limit for one in self._all(s)),
+                )
+                + 1
+            )
+            candidates = [
+                candidate
+                for near in range(least, min(least + 1, self._n) + 1)
+                for candidate in self._all(near)
+            ]
         fitting = [candidate for candidate in candidates if candidate.operations <= limit]
         return min(fitting, key=lambda candidate: (candidate.peak, candidate.operations))
 
@@ -184,7 +226,9 @@ class _Plans:
         steps = self._n - double
         if self._n <= EXHAUSTIVE:
             if double not in self._lowest_peaks:
-                self._lowest_peaks[double] = LowestPeak(self._sizes, self._cells.lowest, double=double)
+                self._lowest_peaks[double] = LowestPeak(
+                    self._sizes, self._cells.lowest, double=double
+                )
             orders = [self._lowest_peaks[double].order(s)]
         else:
             orders = [binomial_actions(steps, s, rule) for rule in RULES]
@@ -196,10 +240,19 @@ class _Plans:
         lowest, n = self._cells.lowest, len(self._cells)
         yield Action.ADVANCE, 0, lowest
         for action, start, stop in order:
-            yield action, start + lowest, n if action == Action.REVERSE and stop == steps else stop + lowest
+            yield (
+                action,
+                start + lowest,
+                n if action == Action.REVERSE and stop == steps else stop + lowest,
+            )
 
     def _carried_out(self, plan: Plan, s: int) -> _Candidate:
-        return _Candidate(self._cells.program, carry_out(self._cells, plan, self._name, self._runs), s, self._weighed)
+        return _Candidate(
+            self._cells.program,
+            carry_out(self._cells, plan, self._name, self._runs),
+            s,
+            self._weighed,
+        )
 
     @cached_property
     def _weighed(self) -> tuple[np.ndarray, np.ndarray]:

@@ -30,9 +30,16 @@ class Runs:
         self.buffer = [value.buffer for value in program.values]
         self.reads = [step.reads for step in program.instructions]
         self.writes = [step.writes for step in program.instructions]
-        self.writer = {write: i for i, step in enumerate(program.instructions) if step.phase == FORWARD for write in step.writes}
+        self.writer = {
+            write: i
+            for i, step in enumerate(program.instructions)
+            if step.phase == FORWARD
+            for write in step.writes
+        }
         self.given = frozenset(program.given)
-        self.pinned = {self.buffer[target] for target in program.targets if target in self.writer} | cells.shared
+        self.pinned = {
+            self.buffer[target] for target in program.targets if target in self.writer
+        } | cells.shared
         for value, i in self.writer.items():
             if self.buffer[value] in self.given or not program.instructions[i].op.repeatable:
                 self.pinned.add(self.buffer[value])
@@ -58,7 +65,9 @@ class Runs:
         """All of cell k; the next cell's state is kept."""
         if k not in self._whole:
             following = self.cells.starts[k + 1 : k + 2]
-            self._whole[k] = self._with_deaths(self.cells.forward[k], [start for start in following if start is not None])
+            self._whole[k] = self._with_deaths(
+                self.cells.forward[k], [start for start in following if start is not None]
+            )
         return self._whole[k]
 
     def once_more(self, k: int) -> Run:
@@ -72,7 +81,12 @@ class Runs:
     def towards(self, k: int, goals: Iterable[int]) -> Run:
         """What leads from the state of cell k to the goals, with nothing else at hand but what is pinned."""
         state = self.cells.starts[k]
-        return self.missing(goals, lambda value: value == state or value in self.given or self.buffer[value] in self.pinned)
+        return self.missing(
+            goals,
+            lambda value: (
+                value == state or value in self.given or self.buffer[value] in self.pinned
+            ),
+        )
 
     def missing(self, goals: Iterable[int], at_hand: Callable[[int], object]) -> Run:
         """What computes the goals from what is at hand; the goals are kept."""
@@ -92,9 +106,15 @@ class Runs:
         of_state = None if state is None else self.buffer[state]
         live = most = 0 if of_state is None or of_state in self.pinned else int(amount[of_state])
         for i, dying in run:
-            live += sum(int(amount[write]) for write in self.writes[i] if self.buffer[write] == write)
+            live += sum(
+                int(amount[write]) for write in self.writes[i] if self.buffer[write] == write
+            )
             most = max(most, live + int(beside[i]))
-            live -= sum(int(amount[b]) for b in dying if b not in self.pinned and b not in self.given and not (held and b == of_state))
+            live -= sum(
+                int(amount[b])
+                for b in dying
+                if b not in self.pinned and b not in self.given and not (held and b == of_state)
+            )
         return most
 
     def _with_deaths(self, instructions: Sequence[int], kept: Iterable[int]) -> Run:

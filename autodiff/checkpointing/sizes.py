@@ -25,10 +25,17 @@ def amounts(program: Program) -> tuple[np.ndarray, np.ndarray]:
     """What each value's buffer counts, and what each instruction's op holds beside its results while it runs."""
     nbytes = [value.spec.nbytes for value in program.values]
     if has_sizes(program):
-        beside = [step.op.workspace(*(program.values[read].spec for read in step.reads)) for step in program.instructions]
+        beside = [
+            step.op.workspace(*(program.values[read].spec for read in step.reads))
+            for step in program.instructions
+        ]
         return np.array(nbytes, dtype=np.int64), np.array(beside, dtype=np.int64)
-    forward = {write for step in program.instructions if step.phase == FORWARD for write in step.writes}
-    return np.array([int(value in forward) for value in range(len(nbytes))]), np.zeros(len(program.instructions), dtype=np.int64)
+    forward = {
+        write for step in program.instructions if step.phase == FORWARD for write in step.writes
+    }
+    return np.array([int(value in forward) for value in range(len(nbytes))]), np.zeros(
+        len(program.instructions), dtype=np.int64
+    )
 
 
 def has_sizes(program: Program) -> bool:
@@ -36,7 +43,9 @@ def has_sizes(program: Program) -> bool:
     return all(isinstance(value.spec.nbytes, int) for value in program.values)
 
 
-def peak(program: Program, schedule: Schedule, weighed: tuple[np.ndarray, np.ndarray] | None = None) -> int:
+def peak(
+    program: Program, schedule: Schedule, weighed: tuple[np.ndarray, np.ndarray] | None = None
+) -> int:
     """The greatest live amount under a schedule, by liveness; in bytes, what the ledger calls `peak_bytes`.
 
     `weighed` are the program's `amounts`, where they are known already.
@@ -74,10 +83,16 @@ def sizes_of(cells: Cells) -> Sizes:
     again = [scale.runs.once_more(k) for k in range(n - 1)]
     return Sizes(
         state=np.array([scale.state(k) for k in range(n)]),
-        first_held=np.array([scale.pinned_before[k] + scale.most(run, k, held=True) for k, run in enumerate(first)]),
-        first_passing=np.array([scale.pinned_before[k] + scale.most(run, k, held=False) for k, run in enumerate(first)]),
+        first_held=np.array(
+            [scale.pinned_before[k] + scale.most(run, k, held=True) for k, run in enumerate(first)]
+        ),
+        first_passing=np.array(
+            [scale.pinned_before[k] + scale.most(run, k, held=False) for k, run in enumerate(first)]
+        ),
         again_held=np.array([*(scale.most(run, k, held=True) for k, run in enumerate(again)), 0]),
-        again_passing=np.array([*(scale.most(run, k, held=False) for k, run in enumerate(again)), 0]),
+        again_passing=np.array(
+            [*(scale.most(run, k, held=False) for k, run in enumerate(again)), 0]
+        ),
         left=np.array([*(scale.left(k) for k in range(n)), 0]),
         reversing=np.array([scale.reversing(k, k + 1) for k in range(n)]),
         last_two=scale.reversing(n - 2, n) if n > 1 else 0,
@@ -94,7 +109,12 @@ class _Scale:
         self.amount, self.beside = amounts(program)
         self.pinned_before = [0]
         for cell in cells.forward:
-            pinned = sum(int(self.amount[write]) for i in cell for write in runs.writes[i] if write in runs.pinned)
+            pinned = sum(
+                int(self.amount[write])
+                for i in cell
+                for write in runs.writes[i]
+                if write in runs.pinned
+            )
             self.pinned_before.append(self.pinned_before[-1] + pinned)
         schedule = carry_out(cells, [(Action.REVERSE, 0, len(cells))], "plain")
         self.lives = lives = lifetimes(program, schedule)
@@ -102,14 +122,25 @@ class _Scale:
         # From the reversal of which cell downwards a buffer is there, however the cells are reversed; -1: only when its own cell is run.
         home = {runs.buffer[value]: k for k, needs in enumerate(cells.needs) for value in needs}
         n = len(cells)
-        self.home = np.array([n if v not in runs.writer or v in runs.pinned else home.get(v, -1) for v in lives.owner.tolist()])
+        self.home = np.array(
+            [
+                n if v not in runs.writer or v in runs.pinned else home.get(v, -1)
+                for v in lives.owner.tolist()
+            ]
+        )
         at = {i: step for step, i in enumerate(schedule.order.tolist())}
         self.steps = [[at[i] for i in stage if i in at] for stage in cells.stages]
-        self.end_of = list(np.maximum.accumulate([max(steps, default=0) for steps in reversed(self.steps)])[::-1])
+        self.end_of = list(
+            np.maximum.accumulate([max(steps, default=0) for steps in reversed(self.steps)])[::-1]
+        )
 
     def state(self, k: int) -> int:
         start = self.cells.starts[k]
-        return 0 if start is None or self.runs.buffer[start] in self.runs.pinned else int(self.amount[self.runs.buffer[start]])
+        return (
+            0
+            if start is None or self.runs.buffer[start] in self.runs.pinned
+            else int(self.amount[self.runs.buffer[start]])
+        )
 
     def most(self, run: Run, k: int, *, held: bool) -> int:
         return self.runs.most(run, k, self.amount, self.beside, held=held)
@@ -131,5 +162,12 @@ class _Scale:
             run = list(self.runs.towards(start, cells.needs[start]))
         needed = {self.runs.buffer[value] for k in range(start, stop) for value in cells.needs[k]}
         run = [(i, tuple(buffer for buffer in dying if buffer not in needed)) for i, dying in run]
-        live = self.lives.live(self.amount[self.lives.owner] * (self.home >= start)) + self.live_beside
-        return max([base + self.most(run, start, held=False), *(int(live[step]) for k in range(start, stop) for step in self.steps[k])])
+        live = (
+            self.lives.live(self.amount[self.lives.owner] * (self.home >= start)) + self.live_beside
+        )
+        return max(
+            [
+                base + self.most(run, start, held=False),
+                *(int(live[step]) for k in range(start, stop) for step in self.steps[k]),
+            ]
+        )

@@ -46,8 +46,12 @@ class LowestPeak:
         self._left = sizes.left[lowest : lowest + self._steps]
         self._peaks: dict[tuple[int, int], np.ndarray] = {}
         self._splits: dict[tuple[int, int], np.ndarray] = {}
-        self._first = _advances(sizes.first_held[lowest:], sizes.first_passing[lowest:], self._state)
-        self._again = _advances(sizes.again_held[lowest:], sizes.again_passing[lowest:], self._state)
+        self._first = _advances(
+            sizes.first_held[lowest:], sizes.first_passing[lowest:], self._state
+        )
+        self._again = _advances(
+            sizes.again_held[lowest:], sizes.again_passing[lowest:], self._state
+        )
 
     def peak(self, s: int) -> int:
         """The lowest peak with s snapshots."""
@@ -83,7 +87,11 @@ class LowestPeak:
             if n == 1:
                 self._peaks[n, s] = self._reversing
                 continue
-            below = [pair for j in optimal_splits(n, s) for pair in ((j, min(s, j - 1)), (n - j, min(s - 1, n - j - 1)))]
+            below = [
+                pair
+                for j in optimal_splits(n, s)
+                for pair in ((j, min(s, j - 1)), (n - j, min(s - 1, n - j - 1)))
+            ]
             missing = [pair for pair in below if pair not in self._peaks]
             if missing:
                 stack.extend(missing)
@@ -99,8 +107,12 @@ class LowestPeak:
             advancing = self._again[j][:starts].copy()
             advancing[:-1] += self._left[n : n + starts - 1]
             advancing[-1] = self._first[j][starts - 1]  # with nothing reversed yet: the first sweep
-            behind = self._state[:starts] + self._peaks[n - j, min(s - 1, n - j - 1)][j : j + starts]
-            peaks = np.maximum(np.maximum(advancing, behind), self._peaks[j, min(s, j - 1)][:starts])
+            behind = (
+                self._state[:starts] + self._peaks[n - j, min(s - 1, n - j - 1)][j : j + starts]
+            )
+            peaks = np.maximum(
+                np.maximum(advancing, behind), self._peaks[j, min(s, j - 1)][:starts]
+            )
             if best is None or splits is None:
                 best, splits = peaks, np.full(starts, j)
             else:

@@ -50,7 +50,9 @@ def carry_out(cells: Cells, plan: Plan, planner: str, runs: Runs | None = None) 
         else:
             store.reverse(start, stop)
     order = _without_dead_steps(cells.program, store.order)
-    return Schedule(np.array(order, dtype=np.int64), _claims(cells.program, order, store.most_held), planner)
+    return Schedule(
+        np.array(order, dtype=np.int64), _claims(cells.program, order, store.most_held), planner
+    )
 
 
 class _Store:
@@ -88,7 +90,11 @@ class _Store:
         for k in range(start, stop):
             self._expect(needs[k])
             following = [state for state in starts[k + 1 : stop][:1] if state is not None]
-            self._run(self._whole(k) if k >= self._ran else self._runs.missing([*needs[k], *following], self._available.__getitem__))
+            self._run(
+                self._whole(k)
+                if k >= self._ran
+                else self._runs.missing([*needs[k], *following], self._available.__getitem__)
+            )
             self._let_go(starts[k])
         for k in range(stop - 1, start - 1, -1):
             if k in self._snapshots:
@@ -166,4 +172,9 @@ def _claims(program: Program, order: Sequence[int], most_held: int) -> Claims:
     phases = [step.phase for step in program.instructions]
     backward = sum(phases[i] == BACKWARD for i in order)
     forward = sum(phases[i] == FORWARD for i in set(order))
-    return Claims(forward=forward, recompute=len(order) - forward - backward, backward=backward, held=most_held)
+    return Claims(
+        forward=forward,
+        recompute=len(order) - forward - backward,
+        backward=backward,
+        held=most_held,
+    )

@@ -42,7 +42,9 @@ class Uniform:
         n = len(cells)
         k = nearest_root(n) if self.segments is None else self.segments
         if k > n:
-            raise PlannerError(f"segments = {k} for {n} cells; expected at most one a cell; give segments ≤ {n}")
+            raise PlannerError(
+                f"segments = {k} for {n} cells; expected at most one a cell; give segments ≤ {n}"
+            )
         return carry_out(cells, _plan(n, k), str(self))
 
 

@@ -14,9 +14,16 @@ from autodiff.ops.reductions import Matsum
 from autodiff.spec import Spec, elementwise
 
 
-def _fitted(gradient: ComputationNode, node: ComputationNode, other: ComputationNode) -> ComputationNode:
+def _fitted(
+    gradient: ComputationNode, node: ComputationNode, other: ComputationNode
+) -> ComputationNode:
     """The gradient of an input: where that is a number beside a tensor, the sum over all elements that it went with."""
-    if node.spec is not None and other.spec is not None and not node.spec.shape and other.spec.shape:
+    if (
+        node.spec is not None
+        and other.spec is not None
+        and not node.spec.shape
+        and other.spec.shape
+    ):
         return Matsum(gradient)
     return gradient
 
@@ -126,7 +133,9 @@ class Mean(ComputationNode):
 
     def compute(self, a: Any, b: Any) -> Any:
         both = a + b
-        return both.div_(2) if isinstance(both, torch.Tensor) else both / 2  # in place, so that the sum takes no memory of its own
+        return (
+            both.div_(2) if isinstance(both, torch.Tensor) else both / 2
+        )  # in place, so that the sum takes no memory of its own
 
     def backward(self) -> list[Any]:
         a, b = self.input_nodes
@@ -151,7 +160,9 @@ class IntPow(ComputationNode):
 
     def __init__(self, base: Any, int_power: int) -> None:
         if not isinstance(int_power, int):
-            raise GraphError(f"IntPow was given the power {int_power!r}; expected an integer; Pow takes any real power")
+            raise GraphError(
+                f"IntPow was given the power {int_power!r}; expected an integer; Pow takes any real power"
+            )
         self.int_power = int_power
         self.parameters = (int_power,)
         super().__init__(base)

@@ -33,7 +33,9 @@ def elementary(name: str, x: Any) -> Any:
 def where_positive(condition: Any, value: Any) -> Any:
     """`value` where `condition` is above zero, else zero: one comparison an element."""
     if isinstance(condition, torch.Tensor):
-        return torch.where(condition > 0, value, torch.zeros((), dtype=value.dtype, device=value.device))
+        return torch.where(
+            condition > 0, value, torch.zeros((), dtype=value.dtype, device=value.device)
+        )
     if isinstance(condition, np.ndarray):
         return np.frompyfunc(lambda c, v: v if c > 0 else 0.0, 2, 1)(condition, value)
     return value if condition > 0 else 0.0

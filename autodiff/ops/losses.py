@@ -54,7 +54,9 @@ class LogSoftmax(ComputationNode):
 
     def compute(self, x: Any) -> Any:
         shifted = x - formulas.axis_max(x, 0)
-        return shifted - formulas.elementary("log", formulas.axis_sum(formulas.elementary("exp", shifted), 0))
+        return shifted - formulas.elementary(
+            "log", formulas.axis_sum(formulas.elementary("exp", shifted), 0)
+        )
 
     def backward(self) -> list[Any]:
         return [LogSoftmaxGradient(self.gradient, self)]
@@ -66,7 +68,11 @@ class LogSoftmax(ComputationNode):
 
     def cost(self, x: Spec) -> Cost:
         _, columns = x.shape
-        return Cost(additions=3 * x.numel - columns, comparisons=x.numel - columns, elementary=x.numel + columns)
+        return Cost(
+            additions=3 * x.numel - columns,
+            comparisons=x.numel - columns,
+            elementary=x.numel + columns,
+        )
 
 
 class LogSoftmaxGradient(ComputationNode):
@@ -127,7 +133,9 @@ class PickGradient(ComputationNode):
 
     def compute(self, g: Any, classes: Any) -> Any:
         shape = (self.rows, g.shape[0])
-        scattered = g.new_zeros(shape) if isinstance(g, torch.Tensor) else np.zeros(shape, dtype=object)
+        scattered = (
+            g.new_zeros(shape) if isinstance(g, torch.Tensor) else np.zeros(shape, dtype=object)
+        )
         scattered[classes, np.arange(g.shape[0])] = g
         return scattered
 

@@ -10,7 +10,16 @@ import torch
 from autodiff.cost import FREE, Cost
 from autodiff.errors import ShapeError
 from autodiff.node import ComputationNode
-from autodiff.spec import CONTIGUOUS, DENSE, EXPANDED, STRIDED, TURNED, Spec, common_dtype, same_shape
+from autodiff.spec import (
+    CONTIGUOUS,
+    DENSE,
+    EXPANDED,
+    STRIDED,
+    TURNED,
+    Spec,
+    common_dtype,
+    same_shape,
+)
 
 
 class Matmul(ComputationNode):
@@ -27,15 +36,25 @@ class Matmul(ComputationNode):
 
     def result_spec(self, a: Spec, b: Spec) -> Spec:
         if len(a.shape) != 2 or len(b.shape) != 2 or not same_shape(a.shape[1:], b.shape[:1]):
-            raise ShapeError("expected two matrices, the first with as many columns as the second has rows")
+            raise ShapeError(
+                "expected two matrices, the first with as many columns as the second has rows"
+            )
         return Spec((a.shape[0], b.shape[1]), common_dtype(a.dtype, b.dtype))
 
     def cost(self, a: Spec, b: Spec) -> Cost:
         (m, k), (_, p) = a.shape, b.shape
-        return Cost(multiplications=m * k * p, additions=m * (k - 1) * p, matmul_flops=2 * m * k * p)
+        return Cost(
+            multiplications=m * k * p, additions=m * (k - 1) * p, matmul_flops=2 * m * k * p
+        )
 
 
-_TRANSPOSED_LAYOUT = {CONTIGUOUS: DENSE, DENSE: CONTIGUOUS, STRIDED: TURNED, TURNED: STRIDED, EXPANDED: EXPANDED}
+_TRANSPOSED_LAYOUT = {
+    CONTIGUOUS: DENSE,
+    DENSE: CONTIGUOUS,
+    STRIDED: TURNED,
+    TURNED: STRIDED,
+    EXPANDED: EXPANDED,
+}
 
 
 class Transpose(ComputationNode):
@@ -96,7 +115,9 @@ class PadColumns(ComputationNode):
 
     def compute(self, a: Any) -> Any:
         shape = (*a.shape[:-1], self.size)
-        padded = a.new_zeros(shape) if isinstance(a, torch.Tensor) else np.zeros(shape, dtype=object)
+        padded = (
+            a.new_zeros(shape) if isinstance(a, torch.Tensor) else np.zeros(shape, dtype=object)
+        )
         padded[..., self.start : self.start + a.shape[-1]] = a
         return padded
 

@@ -54,7 +54,11 @@ def bind() -> None:
     """Give every node its operators."""
     for name, make in _OPERATORS.items():
         # A class called as a method would not be bound to the node; a function is.
-        setattr(ComputationNode, name, make if not isinstance(make, type) or name == "T" else _method(make))
+        setattr(
+            ComputationNode,
+            name,
+            make if not isinstance(make, type) or name == "T" else _method(make),
+        )
 
 
 def _method(op: type[ComputationNode]) -> Any:

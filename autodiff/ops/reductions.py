@@ -47,7 +47,9 @@ class Matexpand(ComputationNode):
 
     def result_spec(self, a: Spec) -> Spec:
         if a.shape:
-            raise ShapeError(f"only one element can be expanded to {self.target_shape}; given {a}; ExpandAxis repeats along one axis")
+            raise ShapeError(
+                f"only one element can be expanded to {self.target_shape}; given {a}; ExpandAxis repeats along one axis"
+            )
         return Spec(self.target_shape, a.dtype, EXPANDED) if self.target_shape else a
 
     def cost(self, a: Spec) -> Cost:
@@ -101,7 +103,9 @@ class ExpandAxis(ComputationNode):
 
     def result_spec(self, a: Spec) -> Spec:
         if not 0 <= self.axis <= len(a.shape):
-            raise ShapeError(f"a new axis {self.axis} in {a}; expected one from 0 to {len(a.shape)}")
+            raise ShapeError(
+                f"a new axis {self.axis} in {a}; expected one from 0 to {len(a.shape)}"
+            )
         return Spec(self._shape(a.shape), a.dtype, EXPANDED)
 
     def cost(self, a: Spec) -> Cost:
@@ -141,7 +145,9 @@ class AddBias(ComputationNode):
 
     def result_spec(self, z: Spec, bias: Spec) -> Spec:
         if len(z.shape) != 2 or not same_shape(z.shape[:1], bias.shape):
-            raise ShapeError("expected a matrix and a bias with as many elements as the matrix has rows")
+            raise ShapeError(
+                "expected a matrix and a bias with as many elements as the matrix has rows"
+            )
         return Spec(z.shape, common_dtype(z.dtype, bias.dtype), elementwise(z).layout)
 
     def cost(self, z: Spec, bias: Spec) -> Cost:

@@ -38,11 +38,15 @@ class Chain:
     def make(cls, shape: Shape) -> Chain:
         """A chain with weights of both."""
         network = networks.chain(*shape)
-        return cls(shape, network, [leaf.value.clone().requires_grad_() for leaf in network.weights])
+        return cls(
+            shape, network, [leaf.value.clone().requires_grad_() for leaf in network.weights]
+        )
 
     def instrumented(self, planner: Planner | None = None) -> Executable:
         """Our step: every allocation and release noted."""
-        program = linearize([self.network.loss, *gradients(self.network.loss, self.network.weights)])
+        program = linearize(
+            [self.network.loss, *gradients(self.network.loss, self.network.weights)]
+        )
         return Executable(program, (planner or StoreAll())(program))
 
     def eager(self) -> Any:
@@ -56,7 +60,9 @@ class Chain:
         """PyTorch's step through `checkpoint_sequential`."""
         from experiments.pytorch_chain import Layer, in_segments
 
-        model = torch.nn.Sequential(*(Layer(weight.detach().clone(), "tanh") for weight in self.weights))
+        model = torch.nn.Sequential(
+            *(Layer(weight.detach().clone(), "tanh") for weight in self.weights)
+        )
         parameters = list(model.parameters())
         x = self.network.input.value
 
@@ -96,7 +102,9 @@ class Chain:
         """Raise TapemeasureError where gradients of ours are not PyTorch's to the last bit."""
         for one, other in zip(mine, self.eager(), strict=True):
             if not torch.equal(one, other):
-                raise TapemeasureError(f"the gradients of the chain {named(self.shape)} differ from PyTorch's; please report this")
+                raise TapemeasureError(
+                    f"the gradients of the chain {named(self.shape)} differ from PyTorch's; please report this"
+                )
 
 
 def named(shape: Shape) -> str:
@@ -104,7 +112,13 @@ def named(shape: Shape) -> str:
     return "n={}, d={}, b={}".format(*shape)
 
 
-def rows_of(benchmark: str, shape: str, timings: Mapping[str, Timing], baseline: str, peaks: Mapping[str, int] | None = None) -> Rows:
+def rows_of(
+    benchmark: str,
+    shape: str,
+    timings: Mapping[str, Timing],
+    baseline: str,
+    peaks: Mapping[str, int] | None = None,
+) -> Rows:
     """The rows of one comparison."""
     return [
         {

@@ -25,7 +25,10 @@ def checkpointing() -> Rows:
         chain.require_equal(executable.run()[0][1:])
     checkpoint = f"checkpoint_sequential, {SEGMENTS} segments"
     peaks = {checkpoint: their_peak, "plain PyTorch": profile_step(chain.eager).peak_bytes}
-    peaks |= {name: profile(chain.network.loss, chain.network.weights, planner=planner).peak_bytes for name, planner in planners.items()}
+    peaks |= {
+        name: profile(chain.network.loss, chain.network.weights, planner=planner).peak_bytes
+        for name, planner in planners.items()
+    }
     steps: dict[str, Step] = {name: executable.run for name, executable in executables.items()}
     steps |= {checkpoint: theirs, "plain PyTorch": chain.eager, PRODUCTS: chain.products}
     return rows_of("checkpointing", named(SHAPE), alternate(steps, ROUNDS), checkpoint, peaks)

@@ -18,16 +18,26 @@ MANY_STEPS, MANY_SNAPSHOTS = 1_000_000, 50
 
 def schedules() -> Rows:
     """One order that all can make, by each; and one that is a hundred times as long, by ours."""
-    others: dict[str, Callable[[], None]] = {"checkpoint_schedules": _checkpoint_schedules, "pyrevolve": _pyrevolve}
+    others: dict[str, Callable[[], None]] = {
+        "checkpoint_schedules": _checkpoint_schedules,
+        "pyrevolve": _pyrevolve,
+    }
     steps: dict[str, Step] = {"tapemeasure": lambda: binomial_schedule(STEPS, SNAPSHOTS)}
     for module, make in others.items():
         if find_spec(module) is None:
             log.warning("%s is not installed and is left out", module)
         else:
             steps[module] = make
-    rows = rows_of("schedules", f"n={STEPS}, s={SNAPSHOTS}", alternate(steps, 5, warm_up=1), "tapemeasure")
+    rows = rows_of(
+        "schedules", f"n={STEPS}, s={SNAPSHOTS}", alternate(steps, 5, warm_up=1), "tapemeasure"
+    )
     many: dict[str, Step] = {"tapemeasure": lambda: binomial_schedule(MANY_STEPS, MANY_SNAPSHOTS)}
-    return rows + rows_of("schedules", f"n={MANY_STEPS}, s={MANY_SNAPSHOTS}", alternate(many, 3, warm_up=1), "tapemeasure")
+    return rows + rows_of(
+        "schedules",
+        f"n={MANY_STEPS}, s={MANY_SNAPSHOTS}",
+        alternate(many, 3, warm_up=1),
+        "tapemeasure",
+    )
 
 
 def _checkpoint_schedules() -> None:

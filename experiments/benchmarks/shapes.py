@@ -26,7 +26,12 @@ def prediction() -> Rows:
     single: list[tuple[str, str, Step, int]] = [
         ("predict_grid", grid, lambda: predict_grid(GRID_DEPTH, d, b, MODES), 5),
         ("predict", named(DEEPEST), lambda: _predict(DEEPEST), 1),
-        ("predict_formula", f"n={FORMULA_DEPTH}", lambda: predict_formula(FORMULA_DEPTH).peak_bytes, 5),
+        (
+            "predict_formula",
+            f"n={FORMULA_DEPTH}",
+            lambda: predict_formula(FORMULA_DEPTH).peak_bytes,
+            5,
+        ),
     ]
     rows = _one_deep_network()
     for what, shape, step, rounds in single:
@@ -67,4 +72,6 @@ def _one_deep_network() -> Rows:
         "profile_step on meta": lambda: profile_step(on_meta),
         "FlopCounterMode on meta": flops,
     }
-    return rows_of("prediction", named(DEEP), alternate(steps, 5, warm_up=1), "FlopCounterMode on meta")
+    return rows_of(
+        "prediction", named(DEEP), alternate(steps, 5, warm_up=1), "FlopCounterMode on meta"
+    )

@@ -7,7 +7,18 @@ from typing import Any
 
 import torch
 
-from experiments.benchmarks.chain import KERNELS, LARGE, PRODUCTS, SMALL, Chain, Rows, Step, named, rounds_for, rows_of
+from experiments.benchmarks.chain import (
+    KERNELS,
+    LARGE,
+    PRODUCTS,
+    SMALL,
+    Chain,
+    Rows,
+    Step,
+    named,
+    rounds_for,
+    rows_of,
+)
 from experiments.timing import alternate
 
 log = logging.getLogger("tapemeasure")
@@ -23,7 +34,12 @@ def step() -> Rows:
         executable = chain.instrumented()
         chain.require_equal(executable.run()[0][1:])
         chain.require_equal(chain.kernels())
-        steps: dict[str, Step] = {"instrumented": executable.run, "eager": chain.eager, KERNELS: chain.kernels, PRODUCTS: chain.products}
+        steps: dict[str, Step] = {
+            "instrumented": executable.run,
+            "eager": chain.eager,
+            KERNELS: chain.kernels,
+            PRODUCTS: chain.products,
+        }
         compiled = _compiled(chain)
         if compiled is not None:
             steps["torch.compile"] = compiled
@@ -49,6 +65,9 @@ def _compiled(chain: Chain) -> Step | None:
     try:
         compiled()
     except Exception as error:  # whatever a compiler that is not there, or not whole, raises
-        log.warning("torch.compile does not work here and is left out: %s", str(error).strip().splitlines()[0])
+        log.warning(
+            "torch.compile does not work here and is left out: %s",
+            str(error).strip().splitlines()[0],
+        )
         return None
     return compiled

@@ -22,7 +22,10 @@ def measuring() -> Rows:
     rows: Rows = []
     for shape in SHAPES:
         chain = Chain.make(shape)
-        steps: dict[str, Step] = {"plain": chain.eager, "profile_step": partial(profile_step, chain.eager)}
+        steps: dict[str, Step] = {
+            "plain": chain.eager,
+            "profile_step": partial(profile_step, chain.eager),
+        }
         steps |= _stock_tools(chain) | {PRODUCTS: chain.products}
         rounds = 5 if shape == LARGE else 40
         rows += rows_of("measuring", named(shape), alternate(steps, rounds, warm_up=2), "plain")
@@ -47,10 +50,20 @@ def _stock_tools(chain: Chain) -> dict[str, Step]:
 
     def profiled() -> None:
         # The library writes a line to the standard error at every start and stop.
-        with _quiet(), torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]):
+        with (
+            _quiet(),
+            torch.profiler.profile(
+                profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]
+            ),
+        ):
             chain.eager()
 
-    return {"FlopCounterMode": flops, "MemTracker": memory, "both": both, "torch.profiler": profiled}
+    return {
+        "FlopCounterMode": flops,
+        "MemTracker": memory,
+        "both": both,
+        "torch.profiler": profiled,
+    }
 
 
 @contextmanager

@@ -17,7 +17,14 @@ MOST_LINES = 24
 """Of more swept values than these only those with a label have a grid line."""
 
 
-def swept_axis(axes: Axes, values: Iterable[int], label: str, inches: float, base: int | None = 2, which: str = "x") -> None:
+def swept_axis(
+    axes: Axes,
+    values: Iterable[int],
+    label: str,
+    inches: float,
+    base: int | None = 2,
+    which: str = "x",
+) -> None:
     """An axis with a tick at every swept value; where labels would touch, the greater value keeps its own, of very many values its grid line too.
 
     `inches` is about how long the axis will be; `base` None is a linear axis.
@@ -48,19 +55,28 @@ def swept_axis(axes: Axes, values: Iterable[int], label: str, inches: float, bas
     _label(axes, which, label)
 
 
-def byte_axis(axes: Axes, values: Iterable[float], label: str, which: str = "y", at_most: int = 8) -> None:
+def byte_axis(
+    axes: Axes, values: Iterable[float], label: str, which: str = "y", at_most: int = 8
+) -> None:
     """A base-2 axis over the values, ticks at powers of two of bytes, no more of them than `at_most`."""
     low, high = _span(values)
     first, last = math.floor(math.log2(low)), math.ceil(math.log2(high))
     every = max(1, math.ceil((last - first) / (at_most - 1)))
     exponents = list(range(first - first % every, last + every + 1, every))
     _scale(axes, which, 2)
-    _set_ticks(axes, which, [2.0**exponent for exponent in exponents], [human_bytes(2.0**exponent) for exponent in exponents])
+    _set_ticks(
+        axes,
+        which,
+        [2.0**exponent for exponent in exponents],
+        [human_bytes(2.0**exponent) for exponent in exponents],
+    )
     _limits(axes, which, low / 1.25, high * 1.25)
     _label(axes, which, label)
 
 
-def linear_byte_axis(axes: Axes, highest: float, label: str, which: str = "y", at_most: int = 6) -> None:
+def linear_byte_axis(
+    axes: Axes, highest: float, label: str, which: str = "y", at_most: int = 6
+) -> None:
     """A linear axis from 0, ticks at round numbers of bytes in binary units."""
     step = 2.0 ** math.ceil(math.log2(max(highest, 1.0) / at_most))
     ticks = [step * index for index in range(int(highest / step) + 1)]
@@ -69,7 +85,9 @@ def linear_byte_axis(axes: Axes, highest: float, label: str, which: str = "y", a
     _label(axes, which, label)
 
 
-def count_axis(axes: Axes, values: Iterable[float], label: str, which: str = "y", inches: float = 3.0) -> None:
+def count_axis(
+    axes: Axes, values: Iterable[float], label: str, which: str = "y", inches: float = 3.0
+) -> None:
     """A base-10 axis over the values, ticks at powers of ten (where there is room also at 2 and 5 times one), labelled with k, M, G, T."""
     low, high = _span(values)
     room = inches / (0.6 if which == "x" else 0.3)
@@ -83,7 +101,9 @@ def count_axis(axes: Axes, values: Iterable[float], label: str, which: str = "y"
     _label(axes, which, label)
 
 
-def linear_count_axis(axes: Axes, highest: float, label: str, which: str = "y", at_most: int = 6) -> None:
+def linear_count_axis(
+    axes: Axes, highest: float, label: str, which: str = "y", at_most: int = 6
+) -> None:
     """A linear axis from 0, ticks at round counts."""
     ticks = _round_ticks(0.0, highest, at_most)
     _set_ticks(axes, which, ticks, [short_count(tick) for tick in ticks])
@@ -96,10 +116,15 @@ def _round_ticks(low: float, high: float, at_most: int) -> list[float]:
     rough = max(high - low, 1e-12) / at_most
     decade = 10.0 ** math.floor(math.log10(rough))
     step = next(decade * size for size in (1, 2, 5, 10) if decade * size >= rough * 0.999)
-    return [index * step for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+    return [
+        index * step
+        for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+    ]
 
 
-def second_axis(axes: Axes, values: Iterable[float], label: str, which: str = "y", inches: float = 3.0) -> None:
+def second_axis(
+    axes: Axes, values: Iterable[float], label: str, which: str = "y", inches: float = 3.0
+) -> None:
     """A base-10 axis of seconds, ticks at powers of ten (where there is room also at 2 and 5 times one) in s, ms, µs, ns."""
     low, high = _span(values)
     room = inches / (0.6 if which == "x" else 0.3)
@@ -107,12 +132,19 @@ def second_axis(axes: Axes, values: Iterable[float], label: str, which: str = "y
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
     ticks = [(step, decade) for decade in decades for step in steps]
     _scale(axes, which, 10)
-    _set_ticks(axes, which, [step * 10.0**decade for step, decade in ticks], [short_seconds(decade, step) for step, decade in ticks])
+    _set_ticks(
+        axes,
+        which,
+        [step * 10.0**decade for step, decade in ticks],
+        [short_seconds(decade, step) for step, decade in ticks],
+    )
     _limits(axes, which, low / 1.3, high * 1.3)
     _label(axes, which, label)
 
 
-def plain_axis(axes: Axes, ticks: Iterable[float], label: str, limits: tuple[float, float], which: str = "y") -> None:
+def plain_axis(
+    axes: Axes, ticks: Iterable[float], label: str, limits: tuple[float, float], which: str = "y"
+) -> None:
     """A linear axis with the ticks that are given."""
     marks = list(ticks)
     _set_ticks(axes, which, marks, [f"{mark:g}".replace("-", "−") for mark in marks])

@@ -9,7 +9,18 @@ from matplotlib.axes import Axes
 
 from experiments.capacity_table import ANY_PLAN, SHAPE, name_of, way_of
 from experiments.figures import axes as scales
-from experiments.figures.style import FAINT, MODE_LOOKS, MUTED, NOTE_SIZE, Drawing, Look, finish, handle, marks, new_figure
+from experiments.figures.style import (
+    FAINT,
+    MODE_LOOKS,
+    MUTED,
+    NOTE_SIZE,
+    Drawing,
+    Look,
+    finish,
+    handle,
+    marks,
+    new_figure,
+)
 from experiments.publish import Results
 from experiments.words import short_bytes
 
@@ -42,14 +53,23 @@ def draw_capacity(results: Results) -> Drawing | None:
     batches = frame.loc[frame["b"] > 0, "b"].astype(int).tolist()
     for axes, memory in zip(panels, memories, strict=True):
         _panel(axes, frame[frame["memory_bytes"] == memory], shapes, looks)
-        scales.count_axis(axes, batches, "largest batch b" if axes is panels[-1] else "", which="x", inches=6.5)
+        scales.count_axis(
+            axes, batches, "largest batch b" if axes is panels[-1] else "", which="x", inches=6.5
+        )
         axes.set_title(f"in {short_bytes(memory)}")
         axes.set_ylabel("shape, n × d")
-    case = "; ".join(dict.fromkeys(f"{one[1]}, {one[2]}, loss {one[3]}, {one[4]}" for one in shapes))
+    case = "; ".join(
+        dict.fromkeys(f"{one[1]}, {one[2]}, loss {one[3]}, {one[4]}" for one in shapes)
+    )
     handles = [handle(way, look, line=False, hollow=look is _ANY) for way, look in looks.items()]
-    handles = [_ringed(entry) if look is _ANY else entry for entry, look in zip(handles, looks.values(), strict=True)]
+    handles = [
+        _ringed(entry) if look is _ANY else entry
+        for entry, look in zip(handles, looks.values(), strict=True)
+    ]
     title = _title(frame)
-    return Drawing(title, CAPTION, finish(figure, title, f"{case} · predicted from shapes alone", handles))
+    return Drawing(
+        title, CAPTION, finish(figure, title, f"{case} · predicted from shapes alone", handles)
+    )
 
 
 def _looks(frame: pd.DataFrame) -> dict[str, Look]:
@@ -67,23 +87,44 @@ def _looks(frame: pd.DataFrame) -> dict[str, Look]:
 def _panel(axes: Axes, frame: pd.DataFrame, shapes: list[Any], looks: dict[str, Look]) -> None:
     """One memory: shapes downwards, a line from the least to the greatest batch of each."""
     for place, shape in enumerate(shapes):
-        rows = frame[(frame[SHAPE] == list(shape)).all(axis=1) & (frame["b"] > 0)].to_dict("records")
+        rows = frame[(frame[SHAPE] == list(shape)).all(axis=1) & (frame["b"] > 0)].to_dict(
+            "records"
+        )
         if not rows:
             text = "nothing fits: the weights alone are too large"
-            axes.annotate(text, (0.01, place), xycoords=("axes fraction", "data"), va="center", size=NOTE_SIZE, color=MUTED)
+            axes.annotate(
+                text,
+                (0.01, place),
+                xycoords=("axes fraction", "data"),
+                va="center",
+                size=NOTE_SIZE,
+                color=MUTED,
+            )
             continue
         axes.plot(
-            [min(int(row["b"]) for row in rows), max(int(row["b"]) for row in rows)], [place, place], color=FAINT, linewidth=1.2, zorder=1
+            [min(int(row["b"]) for row in rows), max(int(row["b"]) for row in rows)],
+            [place, place],
+            color=FAINT,
+            linewidth=1.2,
+            zorder=1,
         )
         for rank, row in enumerate(rows):
             look = looks[way_of(row)]
             if look is _ANY:
                 axes.plot(
-                    [int(row["b"])], [place], marker="o", markersize=13, markerfacecolor="none", markeredgecolor=MUTED, markeredgewidth=1.0
+                    [int(row["b"])],
+                    [place],
+                    marker="o",
+                    markersize=13,
+                    markerfacecolor="none",
+                    markeredgecolor=MUTED,
+                    markeredgewidth=1.0,
                 )
             else:
                 marks(axes, [int(row["b"])], [place], look, rank=rank, size=min(look.size, 8.0))
-    axes.set_yticks(range(len(shapes)), [name_of(dict(zip(SHAPE, shape, strict=True))) for shape in shapes])
+    axes.set_yticks(
+        range(len(shapes)), [name_of(dict(zip(SHAPE, shape, strict=True))) for shape in shapes]
+    )
     axes.set_ylim(len(shapes) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
 
@@ -97,7 +138,10 @@ def _title(frame: pd.DataFrame) -> str:
     """How many times as many examples recomputing lets in, at the least and at the most."""
     gains = []
     for _, group in frame.groupby([*SHAPE, "memory_bytes"], sort=False):
-        full, planned = group[group["mode"] == "full"]["b"], group[group["mode"] == "checkpointed"]["b"]
+        full, planned = (
+            group[group["mode"] == "full"]["b"],
+            group[group["mode"] == "checkpointed"]["b"],
+        )
         if len(full) and len(planned) and int(full.iloc[0]):
             gains.append(int(planned.max()) / int(full.iloc[0]))
     if not gains:

@@ -49,12 +49,17 @@ class Series:
 
 def all_rows(results: Results) -> pd.DataFrame:
     """The rows of the exact part and of the larger shapes."""
-    return pd.concat([frame for frame in (results.results, results.scale) if len(frame)] or [results.results], ignore_index=True)
+    return pd.concat(
+        [frame for frame in (results.results, results.scale) if len(frame)] or [results.results],
+        ignore_index=True,
+    )
 
 
 def measured(frame: pd.DataFrame, *, micro_batches: bool = False) -> pd.DataFrame:
     """The rows that were measured, each shape once, without those of gradient accumulation unless they are asked for."""
-    ok = frame[frame["status"] == "ok"].drop_duplicates([*CASE, *AXES, "mode", "wrt", "planner", "engine", "micro_batches"])
+    ok = frame[frame["status"] == "ok"].drop_duplicates(
+        [*CASE, *AXES, "mode", "wrt", "planner", "engine", "micro_batches"]
+    )
     return ok if micro_batches else ok[ok["micro_batches"] == 1]
 
 
@@ -74,7 +79,9 @@ def shape_counts(frame: pd.DataFrame, axis: str) -> pd.Series[int]:
     return counts[counts == counts.max()] if len(counts) else counts
 
 
-def along(frame: pd.DataFrame, axis: str, prefer: Callable[[int, int, int], float] | None = None) -> tuple[pd.DataFrame, dict[str, int]]:
+def along(
+    frame: pd.DataFrame, axis: str, prefer: Callable[[int, int, int], float] | None = None
+) -> tuple[pd.DataFrame, dict[str, int]]:
     """The rows of one line through the grid, and the two values that it keeps still.
 
     Among the lines with most values the one that `prefer(n, d, b)` rates highest (the moving axis is given as its middle value), else
@@ -82,7 +89,10 @@ def along(frame: pd.DataFrame, axis: str, prefer: Callable[[int, int, int], floa
     """
     others = [other for other in AXES if other != axis]
     counts = shape_counts(frame, axis)
-    middle = {name: math.exp(sum(math.log(value) for value in set(frame[name])) / frame[name].nunique()) for name in AXES}
+    middle = {
+        name: math.exp(sum(math.log(value) for value in set(frame[name])) / frame[name].nunique())
+        for name in AXES
+    }
 
     def rating(pair: tuple[int, int]) -> tuple[float, float]:
         at = {axis: middle[axis], **dict(zip(others, pair, strict=True))}
@@ -97,7 +107,9 @@ def along(frame: pd.DataFrame, axis: str, prefer: Callable[[int, int, int], floa
     return chosen.sort_values(axis), fixed
 
 
-def series_of(frame: pd.DataFrame, without: Iterable[str] = ("only",)) -> list[tuple[Series, pd.DataFrame]]:
+def series_of(
+    frame: pd.DataFrame, without: Iterable[str] = ("only",)
+) -> list[tuple[Series, pd.DataFrame]]:
     """The series among the rows, in the order of the modes; of planners the first few."""
     found = []
     order = list(MODE_LOOKS)
@@ -111,10 +123,14 @@ def series_of(frame: pd.DataFrame, without: Iterable[str] = ("only",)) -> list[t
                 continue
         found.append((Series(mode, planner, engine), rows))
     rank = {name: index for index, name in enumerate(order)}
-    return sorted(found, key=lambda pair: (pair[0].engine != HOME_ENGINE, rank.get(pair[0].mode, len(order))))
+    return sorted(
+        found, key=lambda pair: (pair[0].engine != HOME_ENGINE, rank.get(pair[0].mode, len(order)))
+    )
 
 
-def theory_value(series: Series, case: dict[str, Any], quantity: str, n: int, d: int, b: int, **more: Any) -> float | None:
+def theory_value(
+    series: Series, case: dict[str, Any], quantity: str, n: int, d: int, b: int, **more: Any
+) -> float | None:
     """The theory's `ops` or `peak_bytes` of a shape; None where it has no closed form."""
     if series.mode not in theory.MODES:
         return None
@@ -122,7 +138,9 @@ def theory_value(series: Series, case: dict[str, Any], quantity: str, n: int, d:
     if series.engine != HOME_ENGINE:
         if quantity != "peak_bytes" or case["loss"] != "sum" or more:
             return None
-        elements = theory.pytorch_peak_elements(series.mode, n, d, b, case["activation"], "W_1" if series.mode == "w1_only" else None)
+        elements = theory.pytorch_peak_elements(
+            series.mode, n, d, b, case["activation"], "W_1" if series.mode == "w1_only" else None
+        )
         return None if elements is None else float(itemsize_of(case["dtype"]) * elements)
     if quantity == "ops":
         return float(theory.total_operations(series.mode, n, d, b, **options))
@@ -130,7 +148,12 @@ def theory_value(series: Series, case: dict[str, Any], quantity: str, n: int, d:
 
 
 def theory_curve(
-    series: Series, rows: pd.DataFrame, axis: str, fixed: dict[str, int], quantity: str, reach: int | None = None
+    series: Series,
+    rows: pd.DataFrame,
+    axis: str,
+    fixed: dict[str, int],
+    quantity: str,
+    reach: int | None = None,
 ) -> tuple[list[int], list[float]]:
     """The theory along an axis, from the least to the greatest value measured (or to `reach`), at whole numbers.
 
@@ -143,7 +166,9 @@ def theory_curve(
     known = [(x, y) for x, y in zip(xs, ys, strict=True) if y is not None]
     if not known:
         carried = rows.dropna(subset=[f"theory_{quantity}"])
-        known = list(zip(carried[axis].astype(int), carried[f"theory_{quantity}"].astype(float), strict=True))
+        known = list(
+            zip(carried[axis].astype(int), carried[f"theory_{quantity}"].astype(float), strict=True)
+        )
     return [x for x, _ in known], [y for _, y in known]
 
 
@@ -176,7 +201,11 @@ def meets(frame: pd.DataFrame, quantity: str) -> str:
     met, of = on_theory(frame, quantity)
     if not of:
         return "there is no theory to hold the marks against"
-    return f"all {of} marks lie on the theory’s curves" if met == of else f"ONLY {met} of {of} marks lie on the theory’s curves"
+    return (
+        f"all {of} marks lie on the theory’s curves"
+        if met == of
+        else f"ONLY {met} of {of} marks lie on the theory’s curves"
+    )
 
 
 def case_words(rows: pd.DataFrame) -> str:

@@ -11,7 +11,17 @@ from experiments.engines import pairs_of
 from experiments.figures import axes as scales
 from experiments.figures.data import CASE, all_rows, itemsize_of
 from experiments.figures.machine import PHASES
-from experiments.figures.style import FAINT, INK, MODE_NAMES, Drawing, Look, finish, handle, marks, new_figure
+from experiments.figures.style import (
+    FAINT,
+    INK,
+    MODE_NAMES,
+    Drawing,
+    Look,
+    finish,
+    handle,
+    marks,
+    new_figure,
+)
 from experiments.plans import planner_words
 from experiments.publish import Results
 from experiments.seconds import left_out_words
@@ -31,7 +41,10 @@ MOST_LINES = 16
 def draw_engines(results: Results) -> Drawing | None:
     """Peak, operations and seconds of the points of one shape that both engines ran; None without any."""
     pairs = pairs_of(all_rows(results))
-    pairs = pairs[(pairs["mode"] != "only") & (pairs["planner"].ne("store_all") | pairs["mode"].ne("checkpointed"))]
+    pairs = pairs[
+        (pairs["mode"] != "only")
+        & (pairs["planner"].ne("store_all") | pairs["mode"].ne("checkpointed"))
+    ]
     if pairs.empty:
         return None
     chosen = _shape(pairs)
@@ -47,9 +60,14 @@ def draw_engines(results: Results) -> Drawing | None:
     figure = new_figure(1.0 + 0.3 * len(frame))
     grid = figure.subplots(1, 3 if timed else 2, sharey=True, squeeze=False)[0]
     itemsize = itemsize_of(str(frame["dtype"].iloc[0]))
-    for axes, quantity, unit in zip(grid, ("peak_bytes", "ops", "seconds"), (itemsize, 1, 0), strict=False):
+    for axes, quantity, unit in zip(
+        grid, ("peak_bytes", "ops", "seconds"), (itemsize, 1, 0), strict=False
+    ):
         ours, theirs = (
-            (seconds[engine] if quantity == "seconds" else frame[quantity + engine].astype(float)).tolist() for engine in ("", "_pytorch")
+            (
+                seconds[engine] if quantity == "seconds" else frame[quantity + engine].astype(float)
+            ).tolist()
+            for engine in ("", "_pytorch")
         )
         _panel(axes, ours, theirs, unit)
         _value_axis(axes, quantity, [*ours, *theirs])
@@ -59,7 +77,10 @@ def draw_engines(results: Results) -> Drawing | None:
     shape = ", ".join(f"{name} = {chosen[name]}" for name in ("n", "d", "b"))
     title = _title(frame, shape)
     note = f"{chosen['network']}, loss {chosen['loss']}, {chosen['dtype']}, {shape} · uniform is checkpoint_sequential in PyTorch{left_out_words(frame)}"
-    handles = [handle("our engine", OURS, line=False), handle("PyTorch", THEIRS, line=False, hollow=True)]
+    handles = [
+        handle("our engine", OURS, line=False),
+        handle("PyTorch", THEIRS, line=False, hollow=True),
+    ]
     return Drawing(title, CAPTION, finish(figure, title, note, handles))
 
 
@@ -76,7 +97,9 @@ def _shape(pairs: pd.DataFrame) -> dict[str, Any]:
 
 
 def _name(row: dict[str, Any], several: bool) -> str:
-    name = planner_words(row["planner"]) if row["mode"] == "checkpointed" else MODE_NAMES[row["mode"]]
+    name = (
+        planner_words(row["planner"]) if row["mode"] == "checkpointed" else MODE_NAMES[row["mode"]]
+    )
     return f"{row['activation']}, {name}" if several else name
 
 
@@ -88,7 +111,14 @@ def _seconds(frame: pd.DataFrame, engine: str) -> pd.Series[float]:
 def _panel(axes: Axes, ours: list[float], theirs: list[float], unit: int) -> None:
     """Two marks a line, joined, and how they compare."""
     for line, (left, right) in enumerate(zip(ours, theirs, strict=True)):
-        axes.plot([left, right], [line, line], color=FAINT, linewidth=2.4, zorder=2, solid_capstyle="round")
+        axes.plot(
+            [left, right],
+            [line, line],
+            color=FAINT,
+            linewidth=2.4,
+            zorder=2,
+            solid_capstyle="round",
+        )
         axes.annotate(
             _ratio(left, right, unit), (max(left, right), line), xytext=(9, 0), textcoords="offset points", ha="left", va="center",
             size=8.5, color=INK, zorder=6,
@@ -126,6 +156,8 @@ def _title(frame: pd.DataFrame, shape: str) -> str:
     text = f"Beside PyTorch our peak is {joined(counts)} of {counted(len(frame), 'step')} ({shape})"
     if lower:
         row = frame.loc[(frame["peak_bytes_pytorch"] / frame["peak_bytes"]).astype(float).idxmax()]
-        ours, theirs = (short_bytes(int(row[name])) for name in ("peak_bytes", "peak_bytes_pytorch"))
+        ours, theirs = (
+            short_bytes(int(row[name])) for name in ("peak_bytes", "peak_bytes_pytorch")
+        )
         text += f"; the most is saved in {_name(row.to_dict(), frame['activation'].nunique() > 1)}: {ours} for {theirs}"
     return text

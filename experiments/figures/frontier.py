@@ -27,7 +27,11 @@ CAPTION = (
     "other tasks, shown to know the scale; PyTorch’s checkpoint_sequential stands beside uniform. Where the weight gradients make the peak "
     "there is nothing to gain, and every plan lies on one level."
 )
-REVOLVE, UNIFORM, RECOMPUTE = Look("#6b2d80", "v", "-", 7.5), Look("#00785a", "s", (0, (4, 2)), 6.5), Look("#8a8a8a", "X", "-", 8.5)
+REVOLVE, UNIFORM, RECOMPUTE = (
+    Look("#6b2d80", "v", "-", 7.5),
+    Look("#00785a", "s", (0, (4, 2)), 6.5),
+    Look("#8a8a8a", "X", "-", 8.5),
+)
 _FAMILIES = {
     "revolve": ("revolve, s snapshots", REVOLVE),
     "uniform": ("uniform, k segments", UNIFORM),
@@ -47,11 +51,24 @@ def draw_frontier(results: Results) -> Drawing | None:
         return None
     panels = _panels(groups)
     figure = new_figure(4.3 if len(panels) == 1 else 7.4)
-    spots = figure.add_gridspec(1 if len(panels) == 1 else 2, max(1, len(panels) - 1), height_ratios=[1.35, 1][: min(2, len(panels))])
-    places = [figure.add_subplot(spots[0, :]), *(figure.add_subplot(spots[1, index]) for index in range(len(panels) - 1))]
+    spots = figure.add_gridspec(
+        1 if len(panels) == 1 else 2,
+        max(1, len(panels) - 1),
+        height_ratios=[1.35, 1][: min(2, len(panels))],
+    )
+    places = [
+        figure.add_subplot(spots[0, :]),
+        *(figure.add_subplot(spots[1, index]) for index in range(len(panels) - 1)),
+    ]
     legend: dict[str, Any] = {}
     for index, (axes, (group, quantity)) in enumerate(zip(places, panels, strict=True)):
-        legend |= _panel(axes, group, quantity, "peak above parameters" if index < 2 else "", 9.0 if index == 0 else 3.6)
+        legend |= _panel(
+            axes,
+            group,
+            quantity,
+            "peak above parameters" if index < 2 else "",
+            9.0 if index == 0 else 3.6,
+        )
     title = _title(panels)
     case = groups[0].case
     drawn = {id(group): group for group, _ in panels}.values()
@@ -106,7 +123,9 @@ def _family(plan: Plan) -> str:
     return plan.planner.split("(")[0] if plan.planner != STORE_ALL else STORE_ALL
 
 
-def _panel(axes: Axes, group: PlanGroup, quantity: str, label: str, inches: float) -> dict[str, Any]:
+def _panel(
+    axes: Axes, group: PlanGroup, quantity: str, label: str, inches: float
+) -> dict[str, Any]:
     """The curves and the marks of one shape; returns the legend's entries."""
     rate = (group.full.seconds or 0.0) / group.full.ops if quantity == "seconds" else 1.0
     xs: list[float] = []
@@ -126,7 +145,11 @@ def _panel(axes: Axes, group: PlanGroup, quantity: str, label: str, inches: floa
             ys += [peak for _, peak in curve]
     legend: dict[str, Any] = {}
     for rank, (key, name, look, hollow, plans) in enumerate(_marked(group)):
-        points = [(value, plan.peak_bytes) for plan in plans if (value := _value(plan, quantity)) is not None]
+        points = [
+            (value, plan.peak_bytes)
+            for plan in plans
+            if (value := _value(plan, quantity)) is not None
+        ]
         if not points:
             continue
         marks(
@@ -155,7 +178,9 @@ def _panel(axes: Axes, group: PlanGroup, quantity: str, label: str, inches: floa
 
 
 @lru_cache(maxsize=64)
-def _theory(family: str, n: int, d: int, b: int, count: int, activation: str, loss: str) -> tuple[int, int]:
+def _theory(
+    family: str, n: int, d: int, b: int, count: int, activation: str, loss: str
+) -> tuple[int, int]:
     name = {"revolve": "snapshots", "uniform": "segments"}[family]
     found = checkpointed(family, n, d, b, activation=activation, loss=loss, **{name: count})
     return operations_of(found), int(found.peak_elements)
@@ -167,7 +192,9 @@ def _curve(group: PlanGroup, family: str) -> list[tuple[int, int]]:
         return []
     counts: Iterable[int] = range(1, group.n + 1)
     if group.n > DEEPEST:
-        found = (re.search(r"=(\d+)\)", plan.planner) for plan in group.plans if _family(plan) == family)
+        found = (
+            re.search(r"=(\d+)\)", plan.planner) for plan in group.plans if _family(plan) == family
+        )
         counts = sorted({min(int(count[1]), group.n) for count in found if count})
     case = (group.case["activation"], group.case["loss"])
     values = [_theory(family, group.n, group.d, group.b, count, *case) for count in counts]
@@ -176,11 +203,22 @@ def _curve(group: PlanGroup, family: str) -> list[tuple[int, int]]:
 
 def _meets(groups: Iterable[PlanGroup]) -> str:
     """Whether our marks lie on the theory's."""
-    plans = [plan for group in groups for plan in (*group.plans, *group.references.values()) if plan.theory_peak_bytes and plan.theory_ops]
-    met = sum(plan.peak_bytes == plan.theory_peak_bytes and plan.ops == plan.theory_ops for plan in plans)
+    plans = [
+        plan
+        for group in groups
+        for plan in (*group.plans, *group.references.values())
+        if plan.theory_peak_bytes and plan.theory_ops
+    ]
+    met = sum(
+        plan.peak_bytes == plan.theory_peak_bytes and plan.ops == plan.theory_ops for plan in plans
+    )
     if not plans:
         return "there is no theory to hold the marks against"
-    return f"all {met} marks with a theory meet it" if met == len(plans) else f"ONLY {met} of {len(plans)} marks with a theory meet it"
+    return (
+        f"all {met} marks with a theory meet it"
+        if met == len(plans)
+        else f"ONLY {met} of {len(plans)} marks with a theory meet it"
+    )
 
 
 def _label_plans(axes: Axes, group: PlanGroup, quantity: str) -> None:
@@ -188,7 +226,11 @@ def _label_plans(axes: Axes, group: PlanGroup, quantity: str) -> None:
     axes.figure.draw_without_rendering()  # type: ignore[union-attr]
     renderer: Any = axes.figure.canvas.get_renderer()  # type: ignore[attr-defined]
     everything = [plan for _, _, _, _, plans in _marked(group) for plan in plans]
-    places = [(value, plan.peak_bytes) for plan in everything if (value := _value(plan, quantity)) is not None]
+    places = [
+        (value, plan.peak_bytes)
+        for plan in everything
+        if (value := _value(plan, quantity)) is not None
+    ]
     dots = axes.transData.transform(places)
     taken: list[tuple[float, float, float, float]] = []
     unit = axes.figure.dpi / 72
@@ -206,15 +248,34 @@ def _label_plans(axes: Axes, group: PlanGroup, quantity: str) -> None:
             (0, 8, "center", "bottom"),
         ):
             label = axes.annotate(
-                text, (x, plan.peak_bytes), xytext=(dx, dy), textcoords="offset points", ha=across, va=up, size=8.5, color=colour, zorder=6
+                text,
+                (x, plan.peak_bytes),
+                xytext=(dx, dy),
+                textcoords="offset points",
+                ha=across,
+                va=up,
+                size=8.5,
+                color=colour,
+                zorder=6,
             )
             box = label.get_window_extent(renderer)
             here = (box.x0 - unit, box.y0 - unit, box.x1 + unit, box.y1 + unit)
-            hits = any(here[0] < ox1 and ox0 < here[2] and here[1] < oy1 and oy0 < here[3] for ox0, oy0, ox1, oy1 in taken)
-            hits = hits or any(
-                here[0] - 4 * unit < px < here[2] + 4 * unit and here[1] - 3 * unit < py < here[3] + 3 * unit for px, py in dots
+            hits = any(
+                here[0] < ox1 and ox0 < here[2] and here[1] < oy1 and oy0 < here[3]
+                for ox0, oy0, ox1, oy1 in taken
             )
-            if not hits and frame.x0 < here[0] and here[2] < frame.x1 and frame.y0 < here[1] and here[3] < frame.y1:
+            hits = hits or any(
+                here[0] - 4 * unit < px < here[2] + 4 * unit
+                and here[1] - 3 * unit < py < here[3] + 3 * unit
+                for px, py in dots
+            )
+            if (
+                not hits
+                and frame.x0 < here[0]
+                and here[2] < frame.x1
+                and frame.y0 < here[1]
+                and here[3] < frame.y1
+            ):
                 taken.append(here)
                 break
             label.remove()
@@ -228,7 +289,9 @@ def _title(panels: list[tuple[PlanGroup, str]]) -> str:
             continue
         best, middle, full = group.best, exchange(group), group.full
         if not best:
-            facts.append(f"where d = {group.d} and b = {group.b}, no plan takes the peak below {short_bytes(full.peak_bytes)}")
+            facts.append(
+                f"where d = {group.d} and b = {group.b}, no plan takes the peak below {short_bytes(full.peak_bytes)}"
+            )
             continue
         lowest = best[0]
         words = f"the peak falls from {short_bytes(full.peak_bytes)} to {short_bytes(lowest.peak_bytes)} for {_times(lowest, full)} the operations"

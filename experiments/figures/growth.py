@@ -19,7 +19,11 @@ CAPTION = (
     "slopes are still steeper than the powers of the textbooks, and so are those of the theory’s exact count, on which every mark lies: the powers "
     "are what it comes to as n grows. Without the first sweep, on the right, it starts steeper still."
 )
-LOOKS = (Look("#6b2d80", "v", "-", 8), Look("#e08a1e", "o", (0, (5, 2)), 7), Look("#10254d", "D", (0, (4, 1.5, 1, 1.5)), 6.5))
+LOOKS = (
+    Look("#6b2d80", "v", "-", 8),
+    Look("#e08a1e", "o", (0, (5, 2)), 7),
+    Look("#10254d", "D", (0, (4, 1.5, 1, 1.5)), 6.5),
+)
 SUM, AGAIN = "ops_forward + ops_recompute", "ops_recompute"
 
 
@@ -38,7 +42,9 @@ def draw_growth(results: Results) -> Drawing | None:
         xs = sorted({*depths, *whole_numbers(depths[0], depths[-1])})
         for axes, quantity in ((left, SUM), (right, AGAIN)):
             measured = layers_run(growth, again=quantity == AGAIN)
-            expected = [theory_layers(n, rule.snapshots(n)) - (n if quantity == AGAIN else 0) for n in xs]
+            expected = [
+                theory_layers(n, rule.snapshots(n)) - (n if quantity == AGAIN else 0) for n in xs
+            ]
             known = dict(zip(xs, expected, strict=True))
             met += sum(known[n] == value for n, value in zip(depths, measured, strict=True))
             of += len(depths)
@@ -53,15 +59,24 @@ def draw_growth(results: Results) -> Drawing | None:
         found, theirs = (joined([f"{slope:.2f}" for slope in pair]) for pair in (slopes, counted))
         theirs = "as the theory counts" if found == theirs else f"where the theory counts {theirs}"
         distant = f"{growth.counted_slope(SUM, DISTANT):.2f} about n = 10⁶"
-        handles.append(handle(f"{rule.name}: slopes {found}, {theirs}; {distant}; {rule.words}", look))
+        handles.append(
+            handle(f"{rule.name}: slopes {found}, {theirs}; {distant}; {rule.words}", look)
+        )
     every = pd.concat([growth.rows for growth in growths])
-    for axes, quantity, label in ((left, SUM, "layers run forward"), (right, AGAIN, "of these, run again")):
+    for axes, quantity, label in (
+        (left, SUM, "layers run forward"),
+        (right, AGAIN, "of these, run again"),
+    ):
         scales.swept_axis(axes, every["n"], AXIS_LABELS["n"], WIDTH / 2 - 1)
         scales.count_axis(axes, values[quantity], label)
     title = _title(growths)
     first = every.iloc[0]
     fixed = fixed_words({"d": int(first["d"]), "b": int(first["b"])})
-    held = f"all {of} marks lie on the theory’s counts" if met == of else f"ONLY {met} of {of} marks lie on the theory’s counts"
+    held = (
+        f"all {of} marks lie on the theory’s counts"
+        if met == of
+        else f"ONLY {met} of {of} marks lie on the theory’s counts"
+    )
     note = f"{case_words(every)}, {fixed} · revolve · lines: theory, with its curve dotted · {held}"
     return Drawing(title, CAPTION, finish(figure, title, note, handles))
 
@@ -81,6 +96,9 @@ def layer_slope(growth: Growth, again: bool) -> float:
 
 
 def _title(growths: list[Growth]) -> str:
-    facts = [f"{layer_slope(growth, again=False):.2f} with {growth.rule.name} (in the limit {growth.rule.words})" for growth in growths]
+    facts = [
+        f"{layer_slope(growth, again=False):.2f} with {growth.rule.name} (in the limit {growth.rule.words})"
+        for growth in growths
+    ]
     depths = f"n = {growths[0].depths[0]} to {growths[0].depths[-1]}"
     return f"More snapshots, slower growth: over {depths} the layers run forward grow by a slope of {joined(facts)}"

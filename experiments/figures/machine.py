@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 
 from experiments.figures import axes as scales
-from experiments.figures.data import HOME_ENGINE, all_rows, case_words, main_case, measured, series_of
+from experiments.figures.data import (
+    HOME_ENGINE,
+    all_rows,
+    case_words,
+    main_case,
+    measured,
+    series_of,
+)
 from experiments.figures.style import INK, Drawing, finish, handle, marks, new_figure
 from experiments.publish import Results
 from experiments.seconds import left_out_words
@@ -28,8 +35,12 @@ PHASES = ("forward", "recompute", "backward")
 def with_seconds(frame: pd.DataFrame) -> pd.DataFrame:
     """Rows that were timed, with `seconds` of the whole step and their `spread` (half the distance of the quartiles, phases added)."""
     timed = frame.dropna(subset=["wall_ns_forward", "wall_ns_backward"])
-    seconds = sum((timed[f"wall_ns_{phase}"].astype(float).fillna(0.0) for phase in PHASES), start=0.0)
-    spread = sum((timed[f"wall_ns_{phase}_spread"].astype(float).fillna(0.0) for phase in PHASES), start=0.0)
+    seconds = sum(
+        (timed[f"wall_ns_{phase}"].astype(float).fillna(0.0) for phase in PHASES), start=0.0
+    )
+    spread = sum(
+        (timed[f"wall_ns_{phase}_spread"].astype(float).fillna(0.0) for phase in PHASES), start=0.0
+    )
     timed = timed.assign(seconds=seconds / 1e9, spread=spread / 1e9)
     return timed[timed["seconds"] > 0]
 
@@ -54,7 +65,17 @@ def draw_seconds(results: Results) -> Drawing | None:
         # A bar may not reach zero, which a logarithmic axis does not have.
         bars = np.array([rows["spread"].clip(upper=0.9 * rows["seconds"]), rows["spread"]])
         x, y = rows["ops"].astype(float).to_numpy(), rows["seconds"].to_numpy()
-        axes.errorbar(x, y, yerr=bars, linestyle="none", ecolor=look.colour, elinewidth=1.3, capsize=4.5, capthick=1.3, zorder=3.5)
+        axes.errorbar(
+            x,
+            y,
+            yerr=bars,
+            linestyle="none",
+            ecolor=look.colour,
+            elinewidth=1.3,
+            capsize=4.5,
+            capthick=1.3,
+            zorder=3.5,
+        )
         marks(axes, x, y, look, hollow=hollow, rank=rank, size=7)
         handles.append(handle(series.label, look, line=False, hollow=hollow))
     scales.count_axis(axes, frame["ops"].astype(float), "operations of a step", which="x", inches=8)
@@ -66,14 +87,18 @@ def draw_seconds(results: Results) -> Drawing | None:
         f"operations a second ({counted(len(fitted), 'step')})"
     )
     threads = int(frame["threads"].dropna().max()) if frame["threads"].notna().any() else 1
-    runs = f"medians of {counted(int(frame['repeats'].max()), 'run')} on {counted(threads, 'thread')}"
+    runs = (
+        f"medians of {counted(int(frame['repeats'].max()), 'run')} on {counted(threads, 'thread')}"
+    )
     note = f"{case_words(fitted)} · {runs}, bars: half the distance between the quartiles · line: least squares{left_out}"
     return Drawing(title, SECONDS_CAPTION, finish(figure, title, note, handles))
 
 
 def draw_process(results: Results) -> Drawing | None:
     """Growth of the process against the ledger's peak, where it was measured; None where it was not."""
-    frame = measured(all_rows(results).dropna(subset=["peak_rss_bytes", "baseline_rss_bytes", "peak_bytes"]))
+    frame = measured(
+        all_rows(results).dropna(subset=["peak_rss_bytes", "baseline_rss_bytes", "peak_bytes"])
+    )
     frame = frame[frame["peak_bytes"] > 0]
     if frame.empty:
         return None
@@ -89,7 +114,15 @@ def draw_process(results: Results) -> Drawing | None:
     for rank, (series, rows) in enumerate(series_of(frame, without=())):
         hollow = series.engine != HOME_ENGINE
         for axes, values in ((left, grown.clip(lower=1.0)), (right, share)):
-            marks(axes, ledger[rows.index], values[rows.index], series.look, hollow=hollow, rank=rank, size=7)
+            marks(
+                axes,
+                ledger[rows.index],
+                values[rows.index],
+                series.look,
+                hollow=hollow,
+                rank=rank,
+                size=7,
+            )
         handles.append(handle(series.label, series.look, line=False, hollow=hollow))
     scales.byte_axis(left, ledger, "the ledger’s peak", which="x", at_most=7)
     scales.byte_axis(left, [*ledger, *grown.clip(lower=ledger.min() / 8)], "growth of the process")
@@ -106,5 +139,13 @@ def draw_process(results: Results) -> Drawing | None:
 
 def _round_ticks(low: float, high: float) -> list[float]:
     """Round numbers about 1, at most eight."""
-    step = next(size * 10.0**power for power in range(-3, 12) for size in (1, 2, 5) if (high - low) / (size * 10.0**power) <= 8)
-    return [round(1 + index * step, 6) for index in range(math.ceil((low - 1) / step), math.floor((high - 1) / step) + 1)]
+    step = next(
+        size * 10.0**power
+        for power in range(-3, 12)
+        for size in (1, 2, 5)
+        if (high - low) / (size * 10.0**power) <= 8
+    )
+    return [
+        round(1 + index * step, 6)
+        for index in range(math.ceil((low - 1) / step), math.floor((high - 1) / step) + 1)
+    ]

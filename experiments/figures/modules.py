@@ -11,7 +11,17 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from experiments.figures import axes as scales
-from experiments.figures.style import INK, MUTED, NOTE_SIZE, WIDTH, Drawing, Look, finish, new_figure, text_width
+from experiments.figures.style import (
+    INK,
+    MUTED,
+    NOTE_SIZE,
+    WIDTH,
+    Drawing,
+    Look,
+    finish,
+    new_figure,
+    text_width,
+)
 from experiments.figures.timelines import ROLES as LIVE_ROLES
 from experiments.figures.timelines import step_axis
 from experiments.words import short_bytes
@@ -32,7 +42,12 @@ ROLES = {
     "input": ("inputs", Look("#e8c468", "", "")),
     **LIVE_ROLES,
 }
-PHASE_NAMES = {"forward": "forward", "backward": "backward", "optimizer": "update", "recompute": "recompute"}
+PHASE_NAMES = {
+    "forward": "forward",
+    "backward": "backward",
+    "optimizer": "update",
+    "recompute": "recompute",
+}
 MOST_COLUMNS, MOST_BARS = 480, 16
 _LONGEST_NAME = 38
 NO_MODULE = "in no submodule (the loss, say)"
@@ -46,7 +61,11 @@ def draw_step(profile: Profile, memory_bytes: int | None) -> Drawing | None:
     given = np.array([profile.given_bytes.get(role, 0) for role in roles], dtype=np.int64)
     held, steps = _columns(profile.ledger.live_by_role + given)
     count, total = len(profile.ledger.phases), held.sum(axis=1)
-    highest = float(max(int(total.max()), memory_bytes or 0)) if memory_bytes and memory_bytes < 2 * total.max() else float(total.max())
+    highest = (
+        float(max(int(total.max()), memory_bytes or 0))
+        if memory_bytes and memory_bytes < 2 * total.max()
+        else float(total.max())
+    )
     figure = new_figure(4.2)
     axes = figure.subplots()
     edges = np.append(steps[:, 0], count)
@@ -57,26 +76,55 @@ def draw_step(profile: Profile, memory_bytes: int | None) -> Drawing | None:
         if not column.any():
             continue
         ceiling = floor + np.append(column, column[-1])
-        style: dict[str, Any] = {"facecolor": look.colour, "hatch": look.dash, "edgecolor": INK, "linewidth": 0.35}
+        style: dict[str, Any] = {
+            "facecolor": look.colour,
+            "hatch": look.dash,
+            "edgecolor": INK,
+            "linewidth": 0.35,
+        }
         axes.fill_between(edges, floor, ceiling, step="post", zorder=2, **style)
         handles.append(Patch(label=name, **{**style, "linewidth": 0.5}))
         floor = ceiling
     at = int(total.argmax())
     peak = int(total[at])
     axes.plot(
-        [steps[at, 1] + 0.5], [peak + highest * 0.022], marker="v", color=INK, markersize=7, linestyle="none", zorder=6, clip_on=False
+        [steps[at, 1] + 0.5],
+        [peak + highest * 0.022],
+        marker="v",
+        color=INK,
+        markersize=7,
+        linestyle="none",
+        zorder=6,
+        clip_on=False,
     )
-    handles.append(Line2D([], [], linestyle="none", marker="v", color=INK, label=f"the most: {short_bytes(peak)}"))
+    handles.append(
+        Line2D(
+            [], [], linestyle="none", marker="v", color=INK, label=f"the most: {short_bytes(peak)}"
+        )
+    )
     if memory_bytes is not None and memory_bytes <= highest:
         axes.axhline(memory_bytes, color=INK, linewidth=1.2, linestyle=(0, (1, 1.5)), zorder=5)
-        handles.append(Line2D([], [], color=INK, linewidth=1.2, linestyle=(0, (1, 1.5)), label=f"memory: {short_bytes(memory_bytes)}"))
+        handles.append(
+            Line2D(
+                [],
+                [],
+                color=INK,
+                linewidth=1.2,
+                linestyle=(0, (1, 1.5)),
+                label=f"memory: {short_bytes(memory_bytes)}",
+            )
+        )
     _phases(axes, profile.ledger.phases)
     step_axis(axes, count, WIDTH - 1.2)
     scales.linear_byte_axis(axes, highest * 1.14, "bytes held")
     axes.set_xlabel("op of the step")
     axes.grid(visible=False, axis="x")
     title = f"A step holds {short_bytes(peak)} at most, {short_bytes(int(given.sum()))} of it from before the step"
-    note = "" if len(steps) == count else f"{count:,} ops in {len(steps)} columns, each as high as the highest of its ops"
+    note = (
+        ""
+        if len(steps) == count
+        else f"{count:,} ops in {len(steps)} columns, each as high as the highest of its ops"
+    )
     return Drawing(title, STEP_CAPTION, finish(figure, title, note, handles))
 
 
@@ -85,7 +133,10 @@ def _columns(live: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     count = len(live)
     starts = np.unique(np.linspace(0, count, min(count, MOST_COLUMNS) + 1).astype(int)[:-1])
     total = live.sum(axis=1)
-    highest = [int(low + total[low:high].argmax()) for low, high in zip(starts, [*starts[1:], count], strict=True)]
+    highest = [
+        int(low + total[low:high].argmax())
+        for low, high in zip(starts, [*starts[1:], count], strict=True)
+    ]
     return live[highest], np.stack([starts, np.array(highest)], axis=1)
 
 
@@ -120,7 +171,9 @@ def draw_modules(profile: Profile, depth: int) -> Drawing | None:
     if alive.empty:
         return None
     cut = alive["module"].map(lambda name: ".".join(name.split(".")[:depth]) or NO_MODULE)
-    table = alive.assign(group=cut).pivot_table(index="group", columns="role", values="bytes", aggfunc="sum", fill_value=0, sort=False)
+    table = alive.assign(group=cut).pivot_table(
+        index="group", columns="role", values="bytes", aggfunc="sum", fill_value=0, sort=False
+    )
     table = table.loc[table.sum(axis=1).sort_values(ascending=False, kind="stable").index]
     if len(table) > MOST_BARS:
         rest = table.iloc[MOST_BARS - 1 :].sum().rename(f"{len(table) - MOST_BARS + 1} others")
@@ -133,21 +186,39 @@ def draw_modules(profile: Profile, depth: int) -> Drawing | None:
     for role, (name, look) in ROLES.items():
         if role not in table or not table[role].any():
             continue
-        style: dict[str, Any] = {"facecolor": look.colour, "hatch": look.dash, "edgecolor": INK, "linewidth": 0.5}
-        axes.barh(range(len(table)), table[role].astype(float), left=left, height=0.72, zorder=2, **style)
+        style: dict[str, Any] = {
+            "facecolor": look.colour,
+            "hatch": look.dash,
+            "edgecolor": INK,
+            "linewidth": 0.5,
+        }
+        axes.barh(
+            range(len(table)), table[role].astype(float), left=left, height=0.72, zorder=2, **style
+        )
         handles.append(Patch(label=name, **style))
         left = left + table[role].to_numpy(dtype=float)
     highest = float(totals.max())
     for place, total in enumerate(totals):
-        axes.text(total + highest * 0.01, place, short_bytes(total), va="center", ha="left", size=NOTE_SIZE, color=INK)
+        axes.text(
+            total + highest * 0.01,
+            place,
+            short_bytes(total),
+            va="center",
+            ha="left",
+            size=NOTE_SIZE,
+            color=INK,
+        )
     room = text_width("0000 GiB", NOTE_SIZE) / ((WIDTH - 3.2) * 72)
-    scales.linear_byte_axis(axes, highest * (1.03 + room), "bytes alive at the peak, beside what existed before", which="x")
+    scales.linear_byte_axis(
+        axes,
+        highest * (1.03 + room),
+        "bytes alive at the peak, beside what existed before",
+        which="x",
+    )
     axes.set_yticks(range(len(table)), labels=[_shortened(str(name)) for name in table.index])
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
-    title = (
-        f"The greatest share of the peak, {short_bytes(totals.iloc[0])} of {short_bytes(totals.sum())}: {_shortened(str(table.index[0]))}"
-    )
+    title = f"The greatest share of the peak, {short_bytes(totals.iloc[0])} of {short_bytes(totals.sum())}: {_shortened(str(table.index[0]))}"
     return Drawing(title, MODULES_CAPTION, finish(figure, title, "", handles))
 
 

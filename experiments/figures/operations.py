@@ -27,7 +27,16 @@ from experiments.figures.data import (
     theory_value,
     whole_numbers,
 )
-from experiments.figures.style import MODE_NAMES, MUTED, WIDTH, Drawing, finish, handle, marks, new_figure
+from experiments.figures.style import (
+    MODE_NAMES,
+    MUTED,
+    WIDTH,
+    Drawing,
+    finish,
+    handle,
+    marks,
+    new_figure,
+)
 from experiments.publish import Results
 from experiments.words import joined, order_words
 
@@ -42,12 +51,25 @@ RATIOS_CAPTION = (
 
 
 def plot_series(
-    axes: Axes, series: Series, rows: pd.DataFrame, axis: str, fixed: dict[str, int], quantity: str, rank: int = 0
+    axes: Axes,
+    series: Series,
+    rows: pd.DataFrame,
+    axis: str,
+    fixed: dict[str, int],
+    quantity: str,
+    rank: int = 0,
 ) -> list[float]:
     """Marks at what was measured on the theory's curve; returns all values drawn, for the axis."""
     home = series.engine == HOME_ENGINE
     xs, ys = theory_curve(series, rows, axis, fixed, quantity)
-    axes.plot(xs, ys, color=series.look.colour, linestyle=series.look.dash, zorder=3, linewidth=1.6 if home else 0.9)
+    axes.plot(
+        xs,
+        ys,
+        color=series.look.colour,
+        linestyle=series.look.dash,
+        zorder=3,
+        linewidth=1.6 if home else 0.9,
+    )
     shown = rows.dropna(subset=[quantity])
     values = shown[quantity].astype(float).tolist()
     marks(axes, shown[axis].astype(int), values, series.look, hollow=not home, rank=rank)
@@ -80,7 +102,9 @@ def draw_operations(results: Results) -> Drawing | None:
         scales.count_axis(axes, values, "operations" if axes is panels[0] else "")
     title = f"{_order(results, frame)}: {joined(growth) if growth else 'each dimension swept on its own'}"
     note = f"{case_words(frame)} · marks measured, lines theory · {meets(pd.concat(shown), 'ops')}"
-    handles = [handle(series.label, series.look, hollow=series.engine != HOME_ENGINE) for series in drawn]
+    handles = [
+        handle(series.label, series.look, hollow=series.engine != HOME_ENGINE) for series in drawn
+    ]
     return Drawing(title, OPERATIONS_CAPTION, finish(figure, title, note, handles))
 
 
@@ -118,18 +142,30 @@ def draw_ratios(results: Results) -> Drawing | None:
     case = case_of(exact)
     line, fixed = along(exact, "n", prefer=lambda n, d, b: d * b)
     larger = main_case(measured(results.scale)) if len(results.scale) else results.scale
-    beyond, still = along(larger, "n", prefer=lambda n, d, b: d * b) if len(larger) else (larger, {})
+    beyond, still = (
+        along(larger, "n", prefer=lambda n, d, b: d * b) if len(larger) else (larger, {})
+    )
     reach = max(64, 2 * max(int(rows["n"].max()) for rows in (line, beyond) if len(rows)))
     figure = new_figure(3.6)
     axes = figure.subplots()
     facts, handles, values = [], [], []
     for series in modes:
-        look, name, limit = series.look, MODE_NAMES[series.mode], _limit(series.mode, case["activation"], case["loss"])
+        look, name, limit = (
+            series.look,
+            MODE_NAMES[series.mode],
+            _limit(series.mode, case["activation"], case["loss"]),
+        )
         depths, ratios = _ratios(line, series.mode)
         if not depths:
             continue
         xs = whole_numbers(int(line["n"].min()), reach)
-        axes.plot(xs, [_theory_ratio(series, case, n, fixed) for n in xs], color=look.colour, linestyle=look.dash, zorder=3)
+        axes.plot(
+            xs,
+            [_theory_ratio(series, case, n, fixed) for n in xs],
+            color=look.colour,
+            linestyle=look.dash,
+            zorder=3,
+        )
         axes.axhline(limit, color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)), zorder=2)
         marks(axes, depths, ratios, look)
         handles.append(handle(f"{name}, {fixed_words(fixed)}", look))
@@ -142,9 +178,13 @@ def draw_ratios(results: Results) -> Drawing | None:
             handles.append(handle(f"{name}, {fixed_words(still)}", look, line=False, hollow=True))
     if not facts:
         return None
-    scales.swept_axis(axes, [*line["n"].unique(), *beyond["n"].unique(), reach], AXIS_LABELS["n"], WIDTH - 1.2)
+    scales.swept_axis(
+        axes, [*line["n"].unique(), *beyond["n"].unique(), reach], AXIS_LABELS["n"], WIDTH - 1.2
+    )
     low = math.floor(4 * min(values) - 0.5) / 4
-    scales.plain_axis(axes, _quarters(low, max(values)), "multiples of no-grad’s", (low, max(values) + 0.2))
+    scales.plain_axis(
+        axes, _quarters(low, max(values)), "multiples of no-grad’s", (low, max(values) + 0.2)
+    )
     title = f"Operations at n = {int(line['n'].max())}: {joined(facts)}"
     note = f"{case_words(exact)} · marks measured, lines theory · dotted: the limit as n, d and b grow without bound"
     return Drawing(title, RATIOS_CAPTION, finish(figure, title, note, handles))
@@ -156,14 +196,19 @@ def _quarters(low: float, high: float) -> list[float]:
 
 def _ratios(line: pd.DataFrame, mode: str) -> tuple[list[int], list[float]]:
     """Depths, and operations of a mode over no-grad's there."""
-    ops = {name: line[line["mode"] == name].drop_duplicates("n").set_index("n")["ops"] for name in ("no_grad", mode)}
+    ops = {
+        name: line[line["mode"] == name].drop_duplicates("n").set_index("n")["ops"]
+        for name in ("no_grad", mode)
+    }
     depths = [int(n) for n in ops[mode].index if n in ops["no_grad"].index]
     return depths, [float(ops[mode][n]) / float(ops["no_grad"][n]) for n in depths]
 
 
 def _theory_ratio(series: Series, case: dict[str, str], n: int, fixed: dict[str, int]) -> float:
     """The theory's ratio at a depth; both modes have closed forms."""
-    ground = theory_value(Series("no_grad", series.planner, series.engine), case, "ops", n, fixed["d"], fixed["b"])
+    ground = theory_value(
+        Series("no_grad", series.planner, series.engine), case, "ops", n, fixed["d"], fixed["b"]
+    )
     mine = theory_value(series, case, "ops", n, fixed["d"], fixed["b"])
     assert ground is not None
     assert mine is not None
@@ -173,5 +218,8 @@ def _theory_ratio(series: Series, case: dict[str, str], n: int, fixed: dict[str,
 def _limit(mode: str, activation: str, loss: str) -> int:
     """What the ratio tends to as every dimension grows: the theory at a shape beyond all measure."""
     size = 10**9
-    mine, ground = (int(theory.total_operations(name, size, size, size, activation=activation, loss=loss)) for name in (mode, "no_grad"))
+    mine, ground = (
+        int(theory.total_operations(name, size, size, size, activation=activation, loss=loss))
+        for name in (mode, "no_grad")
+    )
     return round(mine / ground)

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from experiments.figures import axes as scales
-from experiments.figures.data import AXIS_LABELS, HOME_ENGINE, all_rows, along, case_words, fixed_words, main_case, measured, series_of
+from experiments.figures.data import (
+    AXIS_LABELS,
+    HOME_ENGINE,
+    all_rows,
+    along,
+    case_words,
+    fixed_words,
+    main_case,
+    measured,
+    series_of,
+)
 from experiments.figures.operations import plot_series
 from experiments.figures.style import WIDTH, Drawing, finish, handle, new_figure
 from experiments.publish import Results
@@ -39,4 +49,8 @@ def overview_of(results: Results) -> Drawing | None:
         claim = f"measured DIFFERS from theory in {verdict.differing:,} of {counted(verdict.compared, 'row')}"
     title = f"What backpropagation costs as a network grows deeper: {claim}"
     note = f"{case_words(frame)}, {fixed_words(fixed)} · marks measured, lines theory"
-    return Drawing(title, "Operations and peak bytes of a step against depth.", finish(figure, title, note, handles))
+    return Drawing(
+        title,
+        "Operations and peak bytes of a step against depth.",
+        finish(figure, title, note, handles),
+    )

@@ -29,7 +29,10 @@ CAPTION = (
     "wide and the weight gradients (a multiple of d²) make it. Where a curve bends, another moment of the step has become the greatest."
 )
 REGIMES = {"b > d": lambda n, d, b: b / d, "d > b": lambda n, d, b: d / b}
-RULERS = {"b > d": ("activation", "activations"), "d > b": ("parameter_gradient", "weight gradients")}
+RULERS = {
+    "b > d": ("activation", "activations"),
+    "d > b": ("parameter_gradient", "weight gradients"),
+}
 
 
 def draw_peaks(results: Results) -> Drawing | None:
@@ -48,7 +51,9 @@ def draw_peaks(results: Results) -> Drawing | None:
     for row, regime in enumerate(regimes):
         for column, axis in enumerate(swept):
             axes = grid[row, column]
-            line, fixed = along(_side(frame, regime) if axis == "n" else frame, axis, prefer=REGIMES[regime])
+            line, fixed = along(
+                _side(frame, regime) if axis == "n" else frame, axis, prefer=REGIMES[regime]
+            )
             for rank, (series, rows) in enumerate(series_of(line)):
                 values += plot_series(axes, series, rows, axis, fixed, "peak_bytes", rank)
                 drawn[series] = None
@@ -57,10 +62,14 @@ def draw_peaks(results: Results) -> Drawing | None:
             scales.swept_axis(axes, frame[axis], label, (WIDTH - 1.4) / len(swept))
             axes.set_title(_where(axes, frame, axis, fixed, regime))
     for axes in grid.flat:
-        scales.byte_axis(axes, values, "peak above parameters" if axes in grid[:, 0] else "", at_most=8)
+        scales.byte_axis(
+            axes, values, "peak above parameters" if axes in grid[:, 0] else "", at_most=8
+        )
     title = _title(frame, regimes)
     note = f"{case_words(frame)} · marks measured, lines theory · {meets(pd.concat(shown), 'peak_bytes')}"
-    handles = [handle(series.label, series.look, hollow=series.engine != HOME_ENGINE) for series in drawn]
+    handles = [
+        handle(series.label, series.look, hollow=series.engine != HOME_ENGINE) for series in drawn
+    ]
     return Drawing(title, CAPTION, finish(figure, title, note, handles))
 
 
@@ -82,7 +91,9 @@ def _where(axes: Axes, frame: pd.DataFrame, axis: str, fixed: dict[str, int], re
 
 def _title(frame: pd.DataFrame, regimes: list[str]) -> str:
     """What the peak of the whole step consists of in each regime, for the deepest network of its panel."""
-    full = frame[(frame["mode"] == "full") & (frame["engine"] == HOME_ENGINE)].dropna(subset=["peak_activation_bytes"])
+    full = frame[(frame["mode"] == "full") & (frame["engine"] == HOME_ENGINE)].dropna(
+        subset=["peak_activation_bytes"]
+    )
     if full.empty:
         return "Peaks along each dimension, on both sides of b = d"
     facts = []
@@ -93,5 +104,11 @@ def _title(frame: pd.DataFrame, regimes: list[str]) -> str:
         row = along(side, "n", prefer=REGIMES[regime])[0].iloc[-1]
         role, name = RULERS[regime]
         shape = f"n = {row['n']}, d = {row['d']}, b = {row['b']}"
-        facts.append(f"where {regime}, {name} are {percent(row[f'peak_{role}_bytes'], row['peak_bytes'])} ({shape})")
-    return f"What a full step’s peak consists of: {joined(facts)}" if facts else "Peaks along each dimension, on both sides of b = d"
+        facts.append(
+            f"where {regime}, {name} are {percent(row[f'peak_{role}_bytes'], row['peak_bytes'])} ({shape})"
+        )
+    return (
+        f"What a full step’s peak consists of: {joined(facts)}"
+        if facts
+        else "Peaks along each dimension, on both sides of b = d"
+    )

@@ -12,7 +12,16 @@ from matplotlib.patches import Patch
 
 from experiments import theory
 from experiments.figures import axes as scales
-from experiments.figures.data import AXES, AXIS_LABELS, HOME_ENGINE, case_of, case_words, itemsize_of, main_case, measured
+from experiments.figures.data import (
+    AXES,
+    AXIS_LABELS,
+    HOME_ENGINE,
+    case_of,
+    case_words,
+    itemsize_of,
+    main_case,
+    measured,
+)
 from experiments.figures.style import INK, MUTED, Drawing, Look, finish, new_figure
 from experiments.publish import Results
 from experiments.words import counted, pretty
@@ -59,10 +68,15 @@ def draw_regimes(results: Results) -> Drawing | None:
         if index >= 0 and (index in ruling or len(mine)):
             look = REGIONS[index % len(REGIONS)]
             label = f"{pieces[index].label}: {pretty(pieces[index].formula)} ({count})"
-            patch = Patch(facecolor=look.colour, hatch=look.dash, edgecolor=MUTED, linewidth=0.6, label=label)
+            patch = Patch(
+                facecolor=look.colour, hatch=look.dash, edgecolor=MUTED, linewidth=0.6, label=label
+            )
             handles.append((patch, Line2D([], [], linestyle="none", **mark)))
         elif index < 0 and len(mine):
-            label = {SEVERAL: f"on a border, several at once ({count})", NONE: f"NONE of them ({count})"}[index]
+            label = {
+                SEVERAL: f"on a border, several at once ({count})",
+                NONE: f"NONE of them ({count})",
+            }[index]
             handles.append(Line2D([], [], linestyle="none", label=label, **mark))
     title = _title(met, len(ruling))
     note = f"{case_words(rows)} · n ≥ 2 · shapes with the same n and b/d lie on one another · the regions are those of large d"
@@ -71,7 +85,11 @@ def draw_regimes(results: Results) -> Drawing | None:
 
 def _title(met: pd.DataFrame, moments: int) -> str:
     astray = int((met["piece"] == NONE).sum())
-    share = f"{moments} moments of a full step can be its peak" if moments > 1 else "One moment of a full step is its peak"
+    share = (
+        f"{moments} moments of a full step can be its peak"
+        if moments > 1
+        else "One moment of a full step is its peak"
+    )
     if astray:
         return f"{share}, yet {counted(astray, 'measured peak')} of {len(met)} is NOT the greatest of them"
     return f"{share}; b/d decides which, and all {len(met)} measured peaks are the one that the theory names"
@@ -81,7 +99,9 @@ def _met(rows: pd.DataFrame, case: dict[str, Any]) -> pd.DataFrame:
     """For each row its ratio, its depth and the moment that it is: an index, SEVERAL, or NONE where the peak is not the greatest one."""
     found = []
     size = itemsize_of(case["dtype"])
-    for n, d, b, peak in zip(*(rows[name].astype(int) for name in (*AXES, "peak_bytes")), strict=True):
+    for n, d, b, peak in zip(
+        *(rows[name].astype(int) for name in (*AXES, "peak_bytes")), strict=True
+    ):
         pieces = theory.peak_pieces("full", n, activation=case["activation"], loss=case["loss"])
         values = [size * piece.elements(n, d, b) for piece in pieces]
         equal = [index for index, value in enumerate(values) if value == peak]
@@ -95,7 +115,13 @@ def _mark(index: int) -> dict[str, Any]:
     if index == NONE:
         return {"marker": "x", "color": "#d00000", "markersize": 12, "markeredgewidth": 2.5}
     if index == SEVERAL:
-        return {"marker": "o", "color": "white", "markersize": 7, "markeredgewidth": 1.3, "markeredgecolor": INK}
+        return {
+            "marker": "o",
+            "color": "white",
+            "markersize": 7,
+            "markeredgewidth": 1.3,
+            "markeredgecolor": INK,
+        }
     colour = MARK_COLOURS[index % len(MARK_COLOURS)]
     return {
         "marker": REGIONS[index % len(REGIONS)].marker,
@@ -106,12 +132,19 @@ def _mark(index: int) -> dict[str, Any]:
     }
 
 
-def _fill(axes: Axes, pieces: list[theory.Piece], ratios: tuple[float, float], depths: tuple[float, float]) -> set[int]:
+def _fill(
+    axes: Axes, pieces: list[theory.Piece], ratios: tuple[float, float], depths: tuple[float, float]
+) -> set[int]:
     """Fill the region of each piece, in units of d² with d large; returns the pieces that rule somewhere."""
     ratio, depth = np.meshgrid(np.geomspace(*ratios, 161), np.geomspace(*depths, 61))
     # At n = 2 moments of neighbouring layers coincide; the regions begin above it, and so do the colours below it.
     deep = np.maximum(depth, 2.05)
-    sizes = np.array([(piece.area_n * deep + piece.area) * ratio + piece.weight_n * deep + piece.weight for piece in pieces])
+    sizes = np.array(
+        [
+            (piece.area_n * deep + piece.area) * ratio + piece.weight_n * deep + piece.weight
+            for piece in pieces
+        ]
+    )
     ruling = set()
     for index in range(len(pieces)):
         others = np.delete(sizes, index, axis=0)
@@ -119,9 +152,19 @@ def _fill(axes: Axes, pieces: list[theory.Piece], ratios: tuple[float, float], d
         if (above > 0).any():
             look = REGIONS[index % len(REGIONS)]
             ruling.add(index)
-            axes.contourf(ratio, depth, above, levels=[0, above.max() + 1], colors=[look.colour], hatches=[look.dash], zorder=1)
+            axes.contourf(
+                ratio,
+                depth,
+                above,
+                levels=[0, above.max() + 1],
+                colors=[look.colour],
+                hatches=[look.dash],
+                zorder=1,
+            )
             if (above <= 0).any():
-                axes.contour(ratio, depth, above, levels=[0], colors=[INK], linewidths=0.8, zorder=2)
+                axes.contour(
+                    ratio, depth, above, levels=[0], colors=[INK], linewidths=0.8, zorder=2
+                )
     return ruling
 
 
@@ -130,7 +173,10 @@ def _ratio_axis(axes: Axes, low: float, high: float) -> None:
     exponents = [exponent for exponent in range(-20, 21) if low <= 2.0**exponent <= high]
     thin = exponents[:: max(1, len(exponents) // 12)]
     axes.set_xscale("log", base=2)
-    axes.set_xticks([2.0**exponent for exponent in thin], [f"1/{2**-exponent}" if exponent < 0 else f"{2**exponent}" for exponent in thin])
+    axes.set_xticks(
+        [2.0**exponent for exponent in thin],
+        [f"1/{2**-exponent}" if exponent < 0 else f"{2**exponent}" for exponent in thin],
+    )
     axes.minorticks_off()
     axes.set_xlim(low, high)
     axes.set_xlabel("batch over width, b/d")

@@ -9,7 +9,17 @@ from matplotlib.axes import Axes
 
 from experiments.figures import axes as scales
 from experiments.figures.data import all_rows
-from experiments.figures.style import INK, MODE_LOOKS, MODE_NAMES, MORE_LOOKS, Drawing, Look, finish, handle, new_figure
+from experiments.figures.style import (
+    INK,
+    MODE_LOOKS,
+    MODE_NAMES,
+    MORE_LOOKS,
+    Drawing,
+    Look,
+    finish,
+    handle,
+    new_figure,
+)
 from experiments.publish import Results
 from experiments.verdict import QUANTITIES, residuals, verdict_of
 from experiments.words import counted
@@ -37,7 +47,10 @@ def draw_residuals(results: Results) -> Drawing | None:
     figure = new_figure(2.9)
     left, right = figure.subplots(1, 2)
     modes = {**_panel(left, rows, "operations"), **_panel(right, rows, "bytes")}
-    handles = [handle(MODE_NAMES.get(mode, mode), look, line=False, hollow=True) for mode, look in modes.items()]
+    handles = [
+        handle(MODE_NAMES.get(mode, mode), look, line=False, hollow=True)
+        for mode, look in modes.items()
+    ]
     return Drawing(title, CAPTION, finish(figure, title, NOTE, handles))
 
 
@@ -48,12 +61,23 @@ def _panel(axes: Axes, rows: pd.DataFrame, quantity: str) -> dict[str, Look]:
         axes.set_visible(False)
         return {}
     kept = rows.loc[apart.index]
-    frame = pd.DataFrame({"size": kept[QUANTITIES[quantity][0]].astype(float), "apart": apart, "mode": kept["mode"]})
-    modes = {mode: MODE_LOOKS.get(mode, MORE_LOOKS[-1]) for mode in [*MODE_LOOKS, *frame["mode"].unique()] if (frame["mode"] == mode).any()}
+    frame = pd.DataFrame(
+        {"size": kept[QUANTITIES[quantity][0]].astype(float), "apart": apart, "mode": kept["mode"]}
+    )
+    modes = {
+        mode: MODE_LOOKS.get(mode, MORE_LOOKS[-1])
+        for mode in [*MODE_LOOKS, *frame["mode"].unique()]
+        if (frame["mode"] == mode).any()
+    }
     for rank, (mode, look) in enumerate(modes.items()):
         mine = frame[frame["mode"] == mode]
         # In steps of about two points to the right, so that a sweep of many thousand rows stays a small file.
-        places = pd.DataFrame({"x": mine["size"].clip(lower=1).map(lambda size: round(math.log2(size) * 8)), "y": mine["apart"]})
+        places = pd.DataFrame(
+            {
+                "x": mine["size"].clip(lower=1).map(lambda size: round(math.log2(size) * 8)),
+                "y": mine["apart"],
+            }
+        )
         mine = mine[~places.duplicated()]
         axes.plot(
             mine["size"], mine["apart"], linestyle="none", marker=look.marker, markersize=10.5 - 1.4 * rank, markerfacecolor="none",

@@ -74,7 +74,13 @@ def draw_schedules(results: Results) -> Drawing | None:
     highest = max(int(rows["live_bytes"].max()) for _, rows in plans)
     figure = new_figure(1.9 + min(3.4, 0.24 * (n + 2)) + 1.6)
     grid = figure.subplots(
-        2, len(plans), sharex="col", sharey="row", squeeze=False, width_ratios=widths, height_ratios=[1.2 + 0.05 * min(n, 20), 1]
+        2,
+        len(plans),
+        sharex="col",
+        sharey="row",
+        squeeze=False,
+        width_ratios=widths,
+        height_ratios=[1.2 + 0.05 * min(n, 20), 1],
     )
     for column, (planner, rows) in enumerate(plans):
         above, below = grid[0, column], grid[1, column]
@@ -92,13 +98,21 @@ def draw_schedules(results: Results) -> Drawing | None:
     title = _title(plans, n)
     shape = ", ".join(f"{name} = {first[name]}" for name in ("n", "d", "b"))
     note = f"{first['network']}, {first['activation']}, loss {first['loss']}, {first['dtype']}, {shape} · dotted: the theory’s peak"
-    return Drawing(title, CAPTION, finish(figure, title, note, [*_handles(plans, n), *role_handles([rows for _, rows in plans])]))
+    return Drawing(
+        title,
+        CAPTION,
+        finish(
+            figure, title, note, [*_handles(plans, n), *role_handles([rows for _, rows in plans])]
+        ),
+    )
 
 
 def _plans(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The plans to draw: everything kept, then the shortest schedules of planners; those that are no chain are left out."""
     found = {}
-    for (mode, planner), rows in frame[frame["mode"].isin(["full", "checkpointed"])].groupby(["mode", "planner"], sort=False):
+    for (mode, planner), rows in frame[frame["mode"].isin(["full", "checkpointed"])].groupby(
+        ["mode", "planner"], sort=False
+    ):
         drawn = blocks_of(rows, int(rows["n"].iloc[0]))
         if any(block.kind == "reverse" for block in drawn) and _length(rows) <= MOST_STEPS:
             found["store_all" if mode == "full" else str(planner)] = rows
@@ -116,10 +130,15 @@ def _name(planner: str) -> str:
 
 def blocks_of(rows: pd.DataFrame, n: int) -> list[Block]:
     """The runs of steps of a timeline, each of one kind and one layer; the loss is layer n + 1."""
-    computed = rows.loc[rows["event"] == "computed", ["node", "phase"]].itertuples(index=False, name=None)
+    computed = rows.loc[rows["event"] == "computed", ["node", "phase"]].itertuples(
+        index=False, name=None
+    )
     kinds = {"forward": "advance", "recompute": "recompute"}
     steps: list[tuple[str, int]] = []
-    for kind, run in groupby(((kinds.get(phase, "reverse"), _layer(str(node), n)) for node, phase in computed), key=lambda step: step[0]):
+    for kind, run in groupby(
+        ((kinds.get(phase, "reverse"), _layer(str(node), n)) for node, phase in computed),
+        key=lambda step: step[0],
+    ):
         layers = [layer for _, layer in run]
         known = [layer for layer in layers if layer is not None] or [n + 1]
         layer = known[0]
@@ -165,14 +184,36 @@ def _draw(axes: Axes, blocks: list[Block], bars: list[Bar], n: int, length: int)
     for block in blocks:
         look = KINDS[block.kind][1]
         place, width = (block.start, block.layer - 0.36), block.stop - block.start
-        axes.add_patch(Rectangle(place, width, 0.72, facecolor=look.colour, hatch=look.dash, edgecolor=INK, linewidth=0.4, zorder=3))
+        axes.add_patch(
+            Rectangle(
+                place,
+                width,
+                0.72,
+                facecolor=look.colour,
+                hatch=look.dash,
+                edgecolor=INK,
+                linewidth=0.4,
+                zorder=3,
+            )
+        )
     last = max((block.stop for block in blocks if block.layer == 1), default=length)
     axes.plot([0, last], [0.5, 0.5], color=CALLERS, linewidth=2.6, solid_capstyle="butt", zorder=4)
     for bar in bars:
-        axes.plot([bar.start, bar.stop], [bar.k - 0.5] * 2, color=HELD, linewidth=2.6, solid_capstyle="butt", zorder=4)
+        axes.plot(
+            [bar.start, bar.stop],
+            [bar.k - 0.5] * 2,
+            color=HELD,
+            linewidth=2.6,
+            solid_capstyle="butt",
+            zorder=4,
+        )
     ticks = range(1, n + 1, max(1, -(-n // 16)))
     scales.plain_axis(axes, [*ticks, n + 1], "", (0.2, n + 1.6))
-    axes.set_yticklabels([*(str(tick) for tick in ticks), "L"] if n - ticks[-1] < 1 or n < 16 else [*(str(tick) for tick in ticks), ""])
+    axes.set_yticklabels(
+        [*(str(tick) for tick in ticks), "L"]
+        if n - ticks[-1] < 1 or n < 16
+        else [*(str(tick) for tick in ticks), ""]
+    )
     axes.set_xlim(0, length)
     axes.grid(visible=False)
 
@@ -181,7 +222,9 @@ def _theory_peak(first: pd.Series, planner: str) -> float | None:
     """The theory's peak of a plan in bytes."""
     n, d, b = (int(first[name]) for name in ("n", "d", "b"))
     if planner == "store_all":
-        return theory_value(Series("full", planner, "autodiff"), first.to_dict(), "peak_bytes", n, d, b)
+        return theory_value(
+            Series("full", planner, "autodiff"), first.to_dict(), "peak_bytes", n, d, b
+        )
     found = theory_of(planner, n, d, b, str(first["activation"]), str(first["loss"]))
     itemsize = int(re.sub(r"\D", "", str(first["dtype"])) or 32) // 8
     return None if found is None else float(itemsize * int(found.peak_elements))
@@ -192,7 +235,9 @@ def _title(plans: list[tuple[str, pd.DataFrame]], n: int) -> str:
     facts = []
     for planner, rows in plans:
         layers = sum(block.kind != "reverse" and block.layer <= n for block in blocks_of(rows, n))
-        facts.append(f"{_name(planner)} runs {counted(layers, 'layer')} forward and peaks at {short_bytes(int(rows['live_bytes'].max()))}")
+        facts.append(
+            f"{_name(planner)} runs {counted(layers, 'layer')} forward and peaks at {short_bytes(int(rows['live_bytes'].max()))}"
+        )
     text = joined(facts) if len(facts) < 3 else "; ".join(facts)
     return f"What is not held is run again: {text}"
 
@@ -206,4 +251,7 @@ def _handles(plans: list[tuple[str, pd.DataFrame]], n: int) -> list[Patch | Line
         if kind in kinds
     ]
     bars = [("held (snapshot)", HELD), ("the caller’s x₁", CALLERS)]
-    return [*patches, *(Line2D([], [], color=colour, linewidth=2.6, label=name) for name, colour in bars)]
+    return [
+        *patches,
+        *(Line2D([], [], color=colour, linewidth=2.6, label=name) for name, colour in bars),
+    ]

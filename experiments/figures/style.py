@@ -31,7 +31,9 @@ ROOMY = 24
 """So many marks have room along a line."""
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_TORN = re.compile(r"(?<=\d) (?=%|[KMGT]?i?B\b|layers?\b)|(?<=\b[ndbkj]) (?=[=>])|(?<=[=>]) (?=[\ddb]\b|\d)")
+_TORN = re.compile(
+    r"(?<=\d) (?=%|[KMGT]?i?B\b|layers?\b)|(?<=\b[ndbkj]) (?=[=>])|(?<=[=>]) (?=[\ddb]\b|\d)"
+)
 
 _RC: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -161,7 +163,16 @@ def finish(figure: Figure, title: str, note: str = "", handles: Sequence[Any] = 
         linespacing=1.25,
     )
     if notes:
-        figure.text(margin / width, 0.07 / height, "\n".join(notes), ha="left", va="bottom", size=NOTE_SIZE, color=MUTED, linespacing=1.3)
+        figure.text(
+            margin / width,
+            0.07 / height,
+            "\n".join(notes),
+            ha="left",
+            va="bottom",
+            size=NOTE_SIZE,
+            color=MUTED,
+            linespacing=1.3,
+        )
     if handles:
         place = (margin / width, 1 - top / height)
         figure.legend(
@@ -170,7 +181,9 @@ def finish(figure: Figure, title: str, note: str = "", handles: Sequence[Any] = 
         )  # fmt: skip
     rect = (0.0, bottom / height, 1.0, body / height)
     # Laid out once: saving as SVG and as PNG would each do it again, which takes longer than drawing.
-    ConstrainedLayoutEngine(rect=rect, w_pad=0.08, h_pad=0.06, wspace=0.03, hspace=0.05).execute(figure)
+    ConstrainedLayoutEngine(rect=rect, w_pad=0.08, h_pad=0.06, wspace=0.03, hspace=0.05).execute(
+        figure
+    )
     return figure
 
 
@@ -191,7 +204,9 @@ def _legend_columns(handles: Sequence[Any], points: float) -> int:
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """The width of one line of text in points, as the font's own metrics have it."""
-    font = get_font(findfont(FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")))
+    font = get_font(
+        findfont(FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal"))
+    )
     font.set_size(size, 72)
     font.set_text(text)
     return float(font.get_width_height()[0] / 64)
@@ -218,7 +233,15 @@ def handle(label: str, look: Look, line: bool = True, hollow: bool = False) -> L
     )  # fmt: skip
 
 
-def marks(axes: Axes, xs: Any, ys: Any, look: Look, hollow: bool = False, rank: int = 0, size: float | None = None) -> None:
+def marks(
+    axes: Axes,
+    xs: Any,
+    ys: Any,
+    look: Look,
+    hollow: bool = False,
+    rank: int = 0,
+    size: float | None = None,
+) -> None:
     """What was measured, as marks; hollow ones for another engine or another shape; `size` where none lies on another.
 
     Where there are very many, marks are smaller, so that they stay apart.
@@ -236,7 +259,9 @@ def marks(axes: Axes, xs: Any, ys: Any, look: Look, hollow: bool = False, rank: 
 def png_of(drawing: Drawing, dpi: int = 150) -> bytes:
     """The drawing as a PNG, the same bytes every time."""
     buffer = io.BytesIO()
-    drawing.figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None, "Title": drawing.title})
+    drawing.figure.savefig(
+        buffer, format="png", dpi=dpi, metadata={"Software": None, "Title": drawing.title}
+    )
     return buffer.getvalue()
 
 
@@ -244,7 +269,14 @@ def svg_of(drawing: Drawing) -> str:
     """The drawing as an SVG that carries its message and its caption, without the ids that would be the same in every figure."""
     buffer = io.BytesIO()
     drawing.figure.savefig(
-        buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": drawing.title, "Description": drawing.caption}
+        buffer,
+        format="svg",
+        metadata={
+            "Date": None,
+            "Creator": None,
+            "Title": drawing.title,
+            "Description": drawing.caption,
+        },
     )
     # What XML cannot carry, matplotlib writes all the same, and a page with it in could not be made.
     text = _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", buffer.getvalue().decode())

@@ -11,7 +11,17 @@ from matplotlib.patches import Patch
 
 from experiments.figures import axes as scales
 from experiments.figures.data import HOME_ENGINE, Series, theory_value
-from experiments.figures.style import INK, MODE_LOOKS, TEXT_SIZE, WIDTH, Drawing, Look, finish, new_figure, wrap
+from experiments.figures.style import (
+    INK,
+    MODE_LOOKS,
+    TEXT_SIZE,
+    WIDTH,
+    Drawing,
+    Look,
+    finish,
+    new_figure,
+    wrap,
+)
 from experiments.plans import planner_words
 from experiments.publish import Results
 from experiments.words import short_bytes
@@ -36,7 +46,9 @@ def draw_timelines(results: Results) -> Drawing | None:
     if frame.empty or "live_bytes" not in frame:
         return None
     first = frame.iloc[0]
-    panels = _panels(frame[(frame[_SHAPE] == first[_SHAPE]).all(axis=1) & (frame["event"] == "computed")])
+    panels = _panels(
+        frame[(frame[_SHAPE] == first[_SHAPE]).all(axis=1) & (frame["event"] == "computed")]
+    )
     if not panels:
         return None
     longest = max(len(rows) for _, rows in panels)
@@ -45,10 +57,14 @@ def draw_timelines(results: Results) -> Drawing | None:
     figure = new_figure(3.9)
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False, width_ratios=widths)[0]
     for axes, (series, rows), width in zip(grid, panels, widths, strict=True):
-        expected = theory_value(series, first.to_dict(), "peak_bytes", int(first["n"]), int(first["d"]), int(first["b"]))
+        expected = theory_value(
+            series, first.to_dict(), "peak_bytes", int(first["n"]), int(first["d"]), int(first["b"])
+        )
         live_panel(axes, rows, expected, highest)
         step_axis(axes, len(rows), (WIDTH - 1.2) * width / sum(widths))
-        scales.linear_byte_axis(axes, highest * 1.14, "live bytes above parameters" if axes is grid[0] else "")
+        scales.linear_byte_axis(
+            axes, highest * 1.14, "live bytes above parameters" if axes is grid[0] else ""
+        )
         name = planner_words(series.planner) if series.mode == "checkpointed" else series.label
         room = (WIDTH - 1.2) * 72 * width / sum(widths)
         axes.set_title("\n".join(wrap(name, room, TEXT_SIZE, bold=True)), color=INK, weight="bold")
@@ -57,7 +73,9 @@ def draw_timelines(results: Results) -> Drawing | None:
     title = _title(panels, shape)
     case = f"{first['network']}, {first['activation']}, loss {first['loss']}, {first['dtype']}, {shape}"
     note = f"{case} · dotted: the theory’s peak · upright line: the backward pass begins"
-    return Drawing(title, CAPTION, finish(figure, title, note, role_handles([rows for _, rows in panels])))
+    return Drawing(
+        title, CAPTION, finish(figure, title, note, role_handles([rows for _, rows in panels]))
+    )
 
 
 def _panels(frame: pd.DataFrame) -> list[tuple[Series, pd.DataFrame]]:
@@ -80,7 +98,12 @@ def live_panel(axes: Axes, rows: pd.DataFrame, expected: float | None, highest: 
         if not any(live):
             continue
         ceiling = [low + high for low, high in zip(floor, [*live, live[-1]], strict=True)]
-        style: dict[str, Any] = {"facecolor": look.colour, "hatch": look.dash, "edgecolor": INK, "linewidth": 0.5}
+        style: dict[str, Any] = {
+            "facecolor": look.colour,
+            "hatch": look.dash,
+            "edgecolor": INK,
+            "linewidth": 0.5,
+        }
         axes.fill_between(range(count + 1), floor, ceiling, step="post", zorder=2, **style)
         floor = ceiling
     if expected is not None:
@@ -90,19 +113,39 @@ def live_panel(axes: Axes, rows: pd.DataFrame, expected: float | None, highest: 
         axes.axvline(int(later.argmax()), color=INK, linewidth=0.9, zorder=3)
     live_bytes = rows["live_bytes"].to_numpy()
     where, peak = int(live_bytes.argmax()), int(live_bytes.max())
-    axes.plot([where + 0.5], [peak + highest * 0.022], marker="v", color=INK, markersize=7, linestyle="none", zorder=6, clip_on=False)
+    axes.plot(
+        [where + 0.5],
+        [peak + highest * 0.022],
+        marker="v",
+        color=INK,
+        markersize=7,
+        linestyle="none",
+        zorder=6,
+        clip_on=False,
+    )
     side = "left" if where < 0.3 * count else "right" if where > 0.7 * count else "center"
     place = {"left": 0.5, "right": count - 0.2, "center": where + 0.5}[side]
     ground = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
     axes.text(
-        place, peak + highest * 0.055, short_bytes(peak), ha=side, va="bottom", weight="bold", size=9.5, color=INK, zorder=5, bbox=ground
+        place,
+        peak + highest * 0.055,
+        short_bytes(peak),
+        ha=side,
+        va="bottom",
+        weight="bold",
+        size=9.5,
+        color=INK,
+        zorder=5,
+        bbox=ground,
     )
 
 
 def step_axis(axes: Axes, steps: int, inches: float) -> None:
     """Ticks at round numbers of steps, about two an inch."""
     rough = steps / max(1.0, inches * 1.8)
-    nice = next(size * 10**power for power in range(8) for size in (1, 2, 5) if size * 10**power >= rough)
+    nice = next(
+        size * 10**power for power in range(8) for size in (1, 2, 5) if size * 10**power >= rough
+    )
     scales.plain_axis(axes, range(0, steps + 1, nice), "step", (0, steps), which="x")
 
 
@@ -113,7 +156,10 @@ def _live(rows: pd.DataFrame, role: str) -> list[float]:
 
 def _title(panels: list[tuple[Series, pd.DataFrame]], shape: str) -> str:
     """The peaks in a sentence, the highest first."""
-    peaks = sorted(((int(rows["live_bytes"].max()), series.label) for series, rows in panels), key=lambda pair: -pair[0])
+    peaks = sorted(
+        ((int(rows["live_bytes"].max()), series.label) for series, rows in panels),
+        key=lambda pair: -pair[0],
+    )
     parts = [f"{label} {short_bytes(peak)}" for peak, label in peaks]
     if len(parts) == 1:
         return f"The most that is alive at once in a step ({shape}): {parts[0]}"
@@ -122,6 +168,11 @@ def _title(panels: list[tuple[Series, pd.DataFrame]], shape: str) -> str:
 
 def role_handles(panels: list[pd.DataFrame]) -> list[Any]:
     """The legend's entries of the roles that occur, and of the mark of a peak."""
-    found = [entry for role, entry in ROLES.items() if any(any(_live(rows, role)) for rows in panels)]
-    patches: list[Any] = [Patch(facecolor=look.colour, hatch=look.dash, edgecolor=INK, linewidth=0.5, label=name) for name, look in found]
+    found = [
+        entry for role, entry in ROLES.items() if any(any(_live(rows, role)) for rows in panels)
+    ]
+    patches: list[Any] = [
+        Patch(facecolor=look.colour, hatch=look.dash, edgecolor=INK, linewidth=0.5, label=name)
+        for name, look in found
+    ]
     return [*patches, Line2D([], [], linestyle="none", marker="v", color=INK, label="peak")]

@@ -28,7 +28,9 @@ from experiments.outcome import one_line
 
 def imported(key: str, path: str) -> Any:
     """What an import path names. Raises ConfigError that says which part of it there is not."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # random weights are what was asked for
+    os.environ.setdefault(
+        "TRANSFORMERS_VERBOSITY", "error"
+    )  # random weights are what was asked for
     parts = path.split(".")
     found: Any = None
     for length in range(len(parts) - 1, 0, -1):
@@ -38,9 +40,13 @@ def imported(key: str, path: str) -> Any:
         except ModuleNotFoundError as error:
             if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
                 continue
-            raise ConfigError(f"{key}={path}: {name} needs the module {error.name}, which is not installed") from error
+            raise ConfigError(
+                f"{key}={path}: {name} needs the module {error.name}, which is not installed"
+            ) from error
         except Exception as error:
-            raise ConfigError(f"{key}={path}: importing {name} failed: {one_line(error)}") from error
+            raise ConfigError(
+                f"{key}={path}: importing {name} failed: {one_line(error)}"
+            ) from error
         for part in parts[length:]:
             try:
                 found = getattr(found, part)
@@ -50,34 +56,46 @@ def imported(key: str, path: str) -> Any:
                 raise ConfigError(f"{key}={path}: {name} has no {part}; {hint}") from error
             name = f"{name}.{part}"
         return found
-    raise ConfigError(f"{key}={path}: there is no module {parts[0]}; expected an installed package, or a file of the working directory")
+    raise ConfigError(
+        f"{key}={path}: there is no module {parts[0]}; expected an installed package, or a file of the working directory"
+    )
 
 
 def make_module(config: ModuleConfig) -> torch.nn.Module:
     """The module, made where the caller's modes and devices say. What its constructor raises is raised, a wrong call as ConfigError."""
     maker = imported("model.path", config.path)
-    config_class = getattr(maker, "config_class", None) if config.config_path is None else imported("model.config", config.config_path)
+    config_class = (
+        getattr(maker, "config_class", None)
+        if config.config_path is None
+        else imported("model.config", config.config_path)
+    )
     if config_class is None:
         module = _called(config.path, maker, config.arguments)
     else:
         _refuse_unknown(config_class, config.arguments)
         module = _called(config.path, maker, {}, config_class(**config.arguments))
     if not isinstance(module, torch.nn.Module):
-        raise ConfigError(f"model.path={config.path} makes a {type(module).__name__}; expected what makes a torch.nn.Module")
+        raise ConfigError(
+            f"model.path={config.path} makes a {type(module).__name__}; expected what makes a torch.nn.Module"
+        )
     return _prepared(module, config)
 
 
 def _called(path: str, maker: Any, arguments: dict[str, Any], *args: Any) -> Any:
     """What a maker makes of its arguments; a call that it does not take is told beside those that it does."""
     if not callable(maker):
-        raise ConfigError(f"{path} is a {type(maker).__name__}; expected a class or a function that makes a torch.nn.Module")
+        raise ConfigError(
+            f"{path} is a {type(maker).__name__}; expected a class or a function that makes a torch.nn.Module"
+        )
     with suppress(ValueError):  # some builtins do not tell their arguments
         signature = inspect.signature(maker)
         try:
             signature.bind(*args, **arguments)
         except TypeError as error:
             takes = ", ".join(str(one) for one in signature.parameters) or "nothing"
-            raise ConfigError(f"{path}: {error}; it takes {takes}; give them by 'model.arguments={{name: value}}'") from error
+            raise ConfigError(
+                f"{path}: {error}; it takes {takes}; give them by 'model.arguments={{name: value}}'"
+            ) from error
     return maker(*args, **arguments)
 
 
@@ -91,7 +109,9 @@ def _refuse_unknown(config_class: Any, arguments: dict[str, Any]) -> None:
         if not hasattr(example, key):
             near = difflib.get_close_matches(key, vars(example), n=1)
             hint = f"did you mean {near[0]}?" if near else "is it spelt right?"
-            raise ConfigError(f"model.arguments.{key}: {config_class.__name__} has no such key; {hint}")
+            raise ConfigError(
+                f"model.arguments.{key}: {config_class.__name__} has no such key; {hint}"
+            )
 
 
 def _prepared(module: torch.nn.Module, config: ModuleConfig) -> torch.nn.Module:
@@ -102,7 +122,12 @@ def _prepared(module: torch.nn.Module, config: ModuleConfig) -> torch.nn.Module:
     chosen: list[str] = []
     for name, part in module.named_modules():
         matches = any(fnmatchcase(name, pattern) for pattern in config.checkpoint)
-        if name and matches and not any(name.startswith(above + ".") for above in chosen) and _runs(part):
+        if (
+            name
+            and matches
+            and not any(name.startswith(above + ".") for above in chosen)
+            and _runs(part)
+        ):
             chosen.append(name)
             part.forward = partial(checkpoint, part.forward, use_reentrant=False)
     for pattern in config.checkpoint:
@@ -117,7 +142,10 @@ def _prepared(module: torch.nn.Module, config: ModuleConfig) -> torch.nn.Module:
 
 def _runs(module: torch.nn.Module) -> bool:
     """Whether a module has a forward of its own; a list of modules has none."""
-    return not isinstance(module, torch.nn.ModuleList | torch.nn.ModuleDict | torch.nn.ParameterList | torch.nn.ParameterDict)
+    return not isinstance(
+        module,
+        torch.nn.ModuleList | torch.nn.ModuleDict | torch.nn.ParameterList | torch.nn.ParameterDict,
+    )
 
 
 def fake_module(config: ModuleConfig, mode: FakeTensorMode) -> tuple[torch.nn.Module, str]:
@@ -131,7 +159,9 @@ def fake_module(config: ModuleConfig, mode: FakeTensorMode) -> tuple[torch.nn.Mo
         try:
             with torch.device("meta"):
                 module, how = make_module(config), "meta"
-        except Exception:  # the module's constructor is the user's own and raises what it likes: one way is left
+        except (
+            Exception
+        ):  # the module's constructor is the user's own and raises what it likes: one way is left
             try:
                 module, how = make_module(config), "real"
             except Exception as error:

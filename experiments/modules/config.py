@@ -62,7 +62,9 @@ def module_config(given: Mapping[str, Any]) -> ModuleConfig:
     model = _mapping("model", given.get("model"))
     _known("model.", model, ("path", "config", "arguments"))
     if model.get("path") is None:
-        raise ConfigError("no model is given; expected a preset such as model=gpt2, or an import path such as model.path=torch.nn.Linear")
+        raise ConfigError(
+            "no model is given; expected a preset such as model=gpt2, or an import path such as model.path=torch.nn.Linear"
+        )
     mode = _choice("mode", given.get("mode", "train"), MODES)
     return ModuleConfig(
         path=_path("model.path", model["path"]),
@@ -75,7 +77,9 @@ def module_config(given: Mapping[str, Any]) -> ModuleConfig:
         optimizer=_optimizer(given.get("optimizer", "adamw")) if mode == "train" else None,
         optimizer_arguments=_named("optimizer_arguments", given.get("optimizer_arguments")),
         dtype=_choice("dtype", given.get("dtype", "float32"), FLOATS),
-        autocast=None if given.get("autocast") is None else _choice("autocast", given["autocast"], ("bfloat16", "float16")),
+        autocast=None
+        if given.get("autocast") is None
+        else _choice("autocast", given["autocast"], ("bfloat16", "float16")),
         checkpoint=_patterns(given.get("checkpoint")),
         memory_bytes=None if given.get("memory") is None else _size("memory", given["memory"]),
         execute=_boolean("execute", given.get("execute", False)),
@@ -115,7 +119,9 @@ def _patterns(value: Any) -> tuple[str, ...]:
     items = [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
     for item in items:
         if isinstance(item, bool) or not isinstance(item, str | int) or item == "":
-            raise ConfigError(f"checkpoint={value!r}; expected names of modules such as '[\"transformer.h.*\"]'")
+            raise ConfigError(
+                f"checkpoint={value!r}; expected names of modules such as '[\"transformer.h.*\"]'"
+            )
     return tuple(str(item) for item in items)
 
 
@@ -123,7 +129,11 @@ def _inputs(given: Mapping[str, Any]) -> tuple[InputSpec, ...]:
     first = _mapping("input", given.get("input"))
     named = _mapping("inputs", given.get("inputs"))
     specs = [] if first.get("shape") is None else [_input("input", None, first)]
-    specs += [_input(f"inputs.{name}", str(name), _mapping(f"inputs.{name}", spec)) for name, spec in named.items() if spec is not None]
+    specs += [
+        _input(f"inputs.{name}", str(name), _mapping(f"inputs.{name}", spec))
+        for name, spec in named.items()
+        if spec is not None
+    ]
     if not specs:
         raise ConfigError(
             "no input is given; expected the shape of one example, such as input.shape=[16,64], or several by name, "

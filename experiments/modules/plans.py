@@ -43,6 +43,8 @@ def plans_of(fake: FakeModule, config: ModuleConfig) -> Plans | None:
         return loss, torch.autograd.grad(loss, trained, allow_unused=True)
 
     try:
-        return Plans(planner_savings(from_pytorch(loss_and_gradients, *batch.tensors, model=fake.module)))
+        return Plans(
+            planner_savings(from_pytorch(loss_and_gradients, *batch.tensors, model=fake.module))
+        )
     except TapemeasureError as error:
         return Plans(None, one_line(error))

@@ -86,7 +86,9 @@ def telling(config: ModuleConfig, size: int) -> Iterator[None]:
             "execute=true measures it on real ones"
         ) from error
     except Exception as error:
-        raise ModuleError(f"{config.path} on a batch of {size}: {one_line(error)} ({_place(error)})") from error
+        raise ModuleError(
+            f"{config.path} on a batch of {size}: {one_line(error)} ({_place(error)})"
+        ) from error
 
 
 @contextmanager
@@ -103,9 +105,15 @@ def _told_once() -> Iterator[None]:
 
 def _place(error: BaseException) -> str:
     """The last line outside PyTorch and this project at which an error passed."""
-    ours = (Path(torch.__file__).parent, *(Path(__file__).parents[2] / name for name in ("autodiff", "profiler")), Path(__file__).parent)
+    ours = (
+        Path(torch.__file__).parent,
+        *(Path(__file__).parents[2] / name for name in ("autodiff", "profiler")),
+        Path(__file__).parent,
+    )
     frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if not any(Path(frame.filename).is_relative_to(at) for at in ours)
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(Path(frame.filename).is_relative_to(at) for at in ours)
     ]
     return f"at {frames[-1].filename}:{frames[-1].lineno}" if frames else "inside PyTorch"
 
@@ -150,7 +158,9 @@ def _next_guess(known: dict[int, int], memory_bytes: int, low: int, high: int) -
     else:
         return 2 * low if below else high // 2
     slope = known[other] - known[one]
-    guess = one + (memory_bytes - known[one]) * (other - one) // slope if slope > 0 else 8 * max(low, 1)
+    guess = (
+        one + (memory_bytes - known[one]) * (other - one) // slope if slope > 0 else 8 * max(low, 1)
+    )
     return max(low + 1, min(guess, high - 1))
 
 

@@ -75,7 +75,12 @@ def say(result: Result, console: Console | None = None) -> None:
     out.print(sums)
     out.print("the greatest buffers at the peak:", highlight=False)
     for row in blame(profile):
-        out.print(f"  {row['buffer']}, {row['bytes']}, {row['role']}: because {row['why']}", highlight=False, markup=False, soft_wrap=True)
+        out.print(
+            f"  {row['buffer']}, {row['bytes']}, {row['role']}: because {row['why']}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
     for line in remarks(result):
         out.print(line, highlight=False, markup=False, soft_wrap=True)
     if plans_words(result.plans):
@@ -98,13 +103,18 @@ def write_report(result: Result, directory: Path, config: dict[str, Any]) -> Pat
     write_csv(directory / "timeline.csv", profile.timeline())
     batches = _batches(result)
     if batches:
-        write_csv(directory / "batches.csv", pd.DataFrame(batches)[["batch", "needed_bytes", "fits"]])
+        write_csv(
+            directory / "batches.csv", pd.DataFrame(batches)[["batch", "needed_bytes", "fits"]]
+        )
     if result.plans is not None and result.plans.savings is not None:
         write_csv(directory / "savings.csv", result.plans.savings)
     manifest = manifest_of(config)
     write_json(directory / "summary.json", {**_numbers(result), "made": manifest})
     shown = shown_modules(frame, result.config.depth)
-    depth = max((name.count(".") + 1 for name in shown["module"] if name and not name.startswith("(")), default=1)
+    depth = max(
+        (name.count(".") + 1 for name in shown["module"] if name and not name.startswith("(")),
+        default=1,
+    )
     _draw("step", lambda: draw_step(profile, result.config.memory_bytes), directory / FOLDER)
     _draw("modules", lambda: draw_modules(profile, depth), directory / FOLDER)
     columns = columns_of(frame)
@@ -114,7 +124,10 @@ def write_report(result: Result, directory: Path, config: dict[str, Any]) -> Pat
         verdict=verdict(result),
         tone={True: "good", False: "bad", None: "open"}[result.fits],
         remarks=remarks(result),
-        sums=[{"words": words, "bytes": human_count(nbytes), "human": human_bytes(nbytes)} for words, nbytes in sum_rows(result)],
+        sums=[
+            {"words": words, "bytes": human_count(nbytes), "human": human_bytes(nbytes)}
+            for words, nbytes in sum_rows(result)
+        ],
         figures=page_figures(directory / FOLDER, FIGURES),
         blame=blame(profile),
         columns=list(columns.values()),
@@ -146,7 +159,13 @@ def _batches(result: Result) -> list[dict[str, Any]]:
     if result.search is None or memory is None:
         return []
     return [
-        {"batch": batch, "needed_bytes": needed, "fits": needed <= memory, "bytes": human_count(needed), "human": human_bytes(needed)}
+        {
+            "batch": batch,
+            "needed_bytes": needed,
+            "fits": needed <= memory,
+            "bytes": human_count(needed),
+            "human": human_bytes(needed),
+        }
         for batch, needed in sorted(result.search.needed.items())
     ]
 
@@ -170,14 +189,25 @@ def _numbers(result: Result) -> dict[str, Any]:
         "largest_batch": None if result.search is None else result.search.largest,
         "executed": None
         if executed is None
-        else {"peak_bytes": executed.steps.later.peak_bytes, "wall_ns": executed.wall_ns, "process_bytes": executed.process_bytes},
+        else {
+            "peak_bytes": executed.steps.later.peak_bytes,
+            "wall_ns": executed.wall_ns,
+            "process_bytes": executed.process_bytes,
+        },
     }
 
 
 def _made(manifest: dict[str, Any], config: dict[str, Any]) -> list[tuple[str, str]]:
     """What the page says of where it was made, and the config."""
     rows = [(words, _words(manifest[key])) for key, words in _MADE if manifest.get(key) is not None]
-    return [*rows, *((key, _words(value)) for key, value in config.items() if value is not None and key not in ("threads", "memory"))]
+    return [
+        *rows,
+        *(
+            (key, _words(value))
+            for key, value in config.items()
+            if value is not None and key not in ("threads", "memory")
+        ),
+    ]
 
 
 def _words(value: Any) -> str:

@@ -33,12 +33,19 @@ class Batch:
     @property
     def tensors(self) -> list[torch.Tensor]:
         """All of them, in that order."""
-        return [*self.first, *self.named.values(), *([self.labels] if self.labels is not None else [])]
+        return [
+            *self.first,
+            *self.named.values(),
+            *([self.labels] if self.labels is not None else []),
+        ]
 
     def of(self, tensors: Sequence[torch.Tensor]) -> Batch:
         """The same batch with other tensors in their places."""
         given = iter(tensors)
-        first, named = tuple(next(given) for _ in self.first), {name: next(given) for name in self.named}
+        first, named = (
+            tuple(next(given) for _ in self.first),
+            {name: next(given) for name in self.named},
+        )
         return Batch(first, named, None if self.labels is None else next(given))
 
 
@@ -72,8 +79,14 @@ class Step:
     def batch(self, size: int) -> Batch:
         """An example batch of so many examples, of random numbers."""
         specs = self._config.inputs
-        first = tuple(_example(spec, size, self._config.dtype) for spec in specs if spec.name is None)
-        named = {spec.name: _example(spec, size, self._config.dtype) for spec in specs if spec.name is not None}
+        first = tuple(
+            _example(spec, size, self._config.dtype) for spec in specs if spec.name is None
+        )
+        named = {
+            spec.name: _example(spec, size, self._config.dtype)
+            for spec in specs
+            if spec.name is not None
+        }
         batch = Batch(first, named, None)
         if self._config.loss != "cross_entropy" or self._config.mode == "forward":
             return batch
@@ -112,7 +125,9 @@ class Step:
         """The loss of a batch, by the rule of the config."""
         output, rule = self._forward(batch), self._config.loss
         if rule in ("auto", "own"):
-            own = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+            own = (
+                output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+            )
             if isinstance(own, torch.Tensor):
                 return own if own.dim() == 0 else own.mean()
             if rule == "own":
@@ -134,7 +149,10 @@ def profiled_steps(step: Step, size: int) -> Steps:
     def run(*_: torch.Tensor) -> Any:
         return step(batch)
 
-    return Steps(profile_step(run, *batch.tensors, model=step.module), profile_step(run, *batch.tensors, model=step.module))
+    return Steps(
+        profile_step(run, *batch.tensors, model=step.module),
+        profile_step(run, *batch.tensors, model=step.module),
+    )
 
 
 def _tensor_of(output: Any) -> torch.Tensor:
@@ -143,7 +161,9 @@ def _tensor_of(output: Any) -> torch.Tensor:
     for leaf in leaves:
         if isinstance(leaf, torch.Tensor) and leaf.is_floating_point():
             return leaf
-    raise ModuleError(f"the output is a {type(output).__name__} without a tensor of floating point, of which a loss could be made")
+    raise ModuleError(
+        f"the output is a {type(output).__name__} without a tensor of floating point, of which a loss could be made"
+    )
 
 
 def _example(spec: InputSpec, size: int, dtype: str) -> torch.Tensor:
@@ -151,7 +171,9 @@ def _example(spec: InputSpec, size: int, dtype: str) -> torch.Tensor:
     shape, kind = (size, *spec.shape), getattr(torch, spec.dtype)
     if kind.is_floating_point:
         return torch.randn(shape, dtype=getattr(torch, dtype) if spec.dtype == "float32" else kind)
-    return torch.randint(2 if spec.dtype == "bool" else spec.high, shape, dtype=torch.int64).to(kind)
+    return torch.randint(2 if spec.dtype == "bool" else spec.high, shape, dtype=torch.int64).to(
+        kind
+    )
 
 
 def _optimizer(module: torch.nn.Module, config: ModuleConfig) -> Any:
@@ -161,9 +183,15 @@ def _optimizer(module: torch.nn.Module, config: ModuleConfig) -> Any:
     maker = imported("optimizer", config.optimizer)
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     if not trained:
-        raise ModuleError(f"{config.path} has no parameter that requires a gradient; expected one, or optimizer=none, or mode=forward")
+        raise ModuleError(
+            f"{config.path} has no parameter that requires a gradient; expected one, or optimizer=none, or mode=forward"
+        )
     try:
         return maker(trained, **config.optimizer_arguments)
     except (TypeError, ValueError) as error:
-        takes = ", ".join(list(inspect.signature(maker).parameters)[1:]) if callable(maker) else "nothing"
+        takes = (
+            ", ".join(list(inspect.signature(maker).parameters)[1:])
+            if callable(maker)
+            else "nothing"
+        )
         raise ConfigError(f"optimizer={config.optimizer}: {error}; it takes {takes}") from error

@@ -80,7 +80,11 @@ class Result:
     @property
     def fits(self) -> bool | None:
         """Whether the step fits in the memory that was given; None where none was."""
-        return None if self.config.memory_bytes is None else self.needed_bytes <= self.config.memory_bytes
+        return (
+            None
+            if self.config.memory_bytes is None
+            else self.needed_bytes <= self.config.memory_bytes
+        )
 
 
 def title(result: Result) -> str:
@@ -109,7 +113,12 @@ def step_words(result: Result) -> str:
     if config.mode == "forward":
         return "forward under no_grad, its output kept"
     name = "no optimizer" if config.optimizer is None else config.optimizer.rsplit(".", 1)[-1]
-    parts = ["forward", f"loss {config.loss}", "backward", f"update by {name}" if config.optimizer is not None else name]
+    parts = [
+        "forward",
+        f"loss {config.loss}",
+        "backward",
+        f"update by {name}" if config.optimizer is not None else name,
+    ]
     more = [config.dtype, *([f"autocast to {config.autocast}"] if config.autocast else [])]
     more += [f"checkpointed: {', '.join(config.checkpoint)}"] if config.checkpoint else []
     return f"{', '.join(parts)}; {', '.join(more)}"
@@ -118,8 +127,16 @@ def step_words(result: Result) -> str:
 def sum_rows(result: Result) -> list[tuple[str, int]]:
     """What is added up to what the step needs: words and bytes, in order, the total last."""
     profile = result.profile
-    rows = [(GIVEN_WORDS.get(role, role), nbytes) for role, nbytes in profile.given_bytes.items() if nbytes]
-    rows += [(f"{PEAK_WORDS.get(role, role)}, at the peak", nbytes) for role, nbytes in profile.peak_by_role.items() if nbytes]
+    rows = [
+        (GIVEN_WORDS.get(role, role), nbytes)
+        for role, nbytes in profile.given_bytes.items()
+        if nbytes
+    ]
+    rows += [
+        (f"{PEAK_WORDS.get(role, role)}, at the peak", nbytes)
+        for role, nbytes in profile.peak_by_role.items()
+        if nbytes
+    ]
     return [*rows, ("needed", needed_bytes(profile))]
 
 
@@ -146,10 +163,16 @@ def verdict(result: Result) -> str:
 
 def remarks(result: Result) -> list[str]:
     """What a reader should know beside the verdict."""
-    lines = [f"{how_measured(result)}.", f"The step: {step_words(result)}.", f"Counted are whole buffers; {NOT_COUNTED}."]
+    lines = [
+        f"{how_measured(result)}.",
+        f"The step: {step_words(result)}.",
+        f"Counted are whole buffers; {NOT_COUNTED}.",
+    ]
     first, later = (needed_bytes(profile) for profile in (result.steps.first, result.steps.later))
     if first > later:
-        lines.append(f"The first step needs more than later ones, {human_bytes(first)}, and is what has to fit.")
+        lines.append(
+            f"The first step needs more than later ones, {human_bytes(first)}, and is what has to fit."
+        )
     executed = result.executed
     if executed is not None and result.predicted is not None:
         found, said = executed.steps.later.peak_bytes, result.profile.peak_bytes
@@ -158,39 +181,69 @@ def remarks(result: Result) -> list[str]:
             if found == said
             else f"{human_count(abs(found - said))} bytes {'more' if found > said else 'less'} than predicted"
         )
-        lines.append(f"Executed: the peak above what exists before is {human_count(found)} bytes, {same}.")
+        lines.append(
+            f"Executed: the peak above what exists before is {human_count(found)} bytes, {same}."
+        )
     if executed is not None:
-        process = "" if executed.process_bytes is None else f"; the process's resident memory rose by {human_bytes(executed.process_bytes)}"
-        lines.append(f"Executed: a step takes {human_ns(executed.wall_ns)} (median of {result.config.repeats}){process}.")
+        process = (
+            ""
+            if executed.process_bytes is None
+            else f"; the process's resident memory rose by {human_bytes(executed.process_bytes)}"
+        )
+        lines.append(
+            f"Executed: a step takes {human_ns(executed.wall_ns)} (median of {result.config.repeats}){process}."
+        )
     ran = _ops(result.profile)
-    lines += [words for op, words in UNSEEN.items() if op in ran and (result.predicted is not None or op != LSTM)]
+    lines += [
+        words
+        for op, words in UNSEEN.items()
+        if op in ran and (result.predicted is not None or op != LSTM)
+    ]
     if result.profile.uncounted:
-        ops = ", ".join(f"{op} ({counted(calls, 'call')})" for op, calls in result.profile.uncounted.items())
+        ops = ", ".join(
+            f"{op} ({counted(calls, 'call')})" for op, calls in result.profile.uncounted.items()
+        )
         lines.append(f"Operations are without those of ops that the table lacks: {ops}.")
     return [line[0].upper() + line[1:] for line in lines]
 
 
 def _ops(profile: Profile) -> set[str]:
     """The short names of the ops that ran."""
-    return {profile.ledger.names.step(step).rsplit("#", 1)[0].rsplit(".", 1)[-1] for step in range(len(profile.ledger.phases))}
+    return {
+        profile.ledger.names.step(step).rsplit("#", 1)[0].rsplit(".", 1)[-1]
+        for step in range(len(profile.ledger.phases))
+    }
 
 
 def shown_modules(frame: pd.DataFrame, depth: int | None) -> pd.DataFrame:
     """The rows of `Profile.by_module()` down to a depth; without one, as deep as two dozen rows go. Lists of modules, never called, are left out."""
-    levels = frame["module"].map(lambda name: 0 if not name or name.startswith("(") else name.count(".") + 1)
+    levels = frame["module"].map(
+        lambda name: 0 if not name or name.startswith("(") else name.count(".") + 1
+    )
     used = (frame["calls"] + frame["recomputed"] > 0) | frame["module"].str.startswith("(")
     if depth is None:
         deepest = int(levels.max())
-        depth = next((level for level in range(deepest, 0, -1) if int((used & (levels <= level)).sum()) <= MOST_ROWS), 1)
+        depth = next(
+            (
+                level
+                for level in range(deepest, 0, -1)
+                if int((used & (levels <= level)).sum()) <= MOST_ROWS
+            ),
+            1,
+        )
     return frame[used & (levels <= depth)].reset_index(drop=True)
 
 
-def module_cells(row: Mapping[Any, Any], columns: list[str], count: Callable[[int], str]) -> list[str]:
+def module_cells(
+    row: Mapping[Any, Any], columns: list[str], count: Callable[[int], str]
+) -> list[str]:
     """A row of the table by module as text: name, class, then numbers, counts as `count` writes them; zero is an empty cell."""
     cells = [row["module"] or "(the whole module)", row["class"]]
     for column in columns:
         value = int(row[column])
-        cells.append("" if value == 0 else human_bytes(value) if column.endswith("bytes") else count(value))
+        cells.append(
+            "" if value == 0 else human_bytes(value) if column.endswith("bytes") else count(value)
+        )
     return cells
 
 
@@ -207,7 +260,11 @@ COLUMNS = {
 
 def columns_of(frame: pd.DataFrame) -> dict[str, str]:
     """The columns that have something to say, and their headings."""
-    return {column: words for column, words in COLUMNS.items() if column in frame and int(frame[column].sum())}
+    return {
+        column: words
+        for column, words in COLUMNS.items()
+        if column in frame and int(frame[column].sum())
+    }
 
 
 def plans_words(plans: Plans | None, most: int = 6) -> str:

@@ -2,7 +2,13 @@
 
 from profiler.audit.counting import CountingScalar, Tally
 from profiler.audit.report import AuditError, AuditReport
-from profiler.audit.scalars import SCALAR_LIMIT, ScalarRun, audit_scalars, count_by_scalars, run_on_scalars
+from profiler.audit.scalars import (
+    SCALAR_LIMIT,
+    ScalarRun,
+    audit_scalars,
+    count_by_scalars,
+    run_on_scalars,
+)
 from profiler.audit.storages import StorageTracker, audit_storages
 
 __all__ = [

@@ -24,7 +24,9 @@ class Tally:
     __slots__ = ("additions", "comparisons", "elementary", "matmul_flops", "multiplications")
 
     def __init__(self) -> None:
-        self.multiplications = self.additions = self.comparisons = self.elementary = self.matmul_flops = 0
+        self.multiplications = self.additions = self.comparisons = self.elementary = (
+            self.matmul_flops
+        ) = 0
 
     def take(self) -> Cost:
         """The counts since they were last taken."""
@@ -47,7 +49,9 @@ class CountingScalar:
         return f"CountingScalar({self.value})"
 
     def __bool__(self) -> bool:
-        raise TypeError("a CountingScalar has no truth value; expected a comparison, which counts; write x > 0")
+        raise TypeError(
+            "a CountingScalar has no truth value; expected a comparison, which counts; write x > 0"
+        )
 
     # Written out one by one: this is the inner loop.
 

@@ -47,7 +47,9 @@ def _lowered(value: Any) -> np.ndarray:
     """The plain numbers in a value."""
     if isinstance(value, CountingScalar):
         return np.asarray(value.value)
-    return np.array([getattr(element, "value", element) for element in value.flat]).reshape(value.shape)
+    return np.array([getattr(element, "value", element) for element in value.flat]).reshape(
+        value.shape
+    )
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ class ScalarRun:
     values: tuple[np.ndarray, ...]
 
 
-def run_on_scalars(program: Program, schedule: Schedule | None = None, given: Mapping[int, Any] | None = None) -> ScalarRun:
+def run_on_scalars(
+    program: Program, schedule: Schedule | None = None, given: Mapping[int, Any] | None = None
+) -> ScalarRun:
     """Run a program's formulas on scalars that count themselves, in the schedule's order (else as created).
 
     `given` holds values by number; what it leaves out comes from the leaves, or, where these hold only shapes, is all ones
@@ -70,7 +74,10 @@ def run_on_scalars(program: Program, schedule: Schedule | None = None, given: Ma
 
 
 def _steps(
-    program: Program, schedule: Schedule | None, given: Mapping[int, Any] | None, held: dict[int, Any]
+    program: Program,
+    schedule: Schedule | None,
+    given: Mapping[int, Any] | None,
+    held: dict[int, Any],
 ) -> Iterator[tuple[int, Cost]]:
     """Each step's instruction, and what its scalars counted; `held` is filled with values."""
     tally = Tally()
@@ -94,7 +101,9 @@ def _stand_in(spec: Spec) -> Any:
     return torch.full(spec.shape, 1 if spec.dtype.is_floating_point else 0, dtype=spec.dtype)
 
 
-def count_by_scalars(program: Program, schedule: Schedule | None = None, given: Mapping[int, Any] | None = None) -> dict[str, Cost]:
+def count_by_scalars(
+    program: Program, schedule: Schedule | None = None, given: Mapping[int, Any] | None = None
+) -> dict[str, Cost]:
     """The operations of a whole program by phase, as its scalars counted them."""
     totals = {phase: Cost() for phase in PHASES}
     seen: set[int] = set()
@@ -125,17 +134,26 @@ def audit_scalars(
         where = f"step {at}, {type(op).__name__} {program.label(writes[0])}"
         declared = op.cost(*(program.values[read].spec for read in reads))
         if declared != counted:
-            return AuditReport("scalars", events, f"{where}: declared {declared}, counted {counted}")
+            return AuditReport(
+                "scalars", events, f"{where}: declared {declared}, counted {counted}"
+            )
         for write in writes:
-            shape, expected = tuple(getattr(held[write], "shape", ())), tuple(program.values[write].spec.shape)
+            shape, expected = (
+                tuple(getattr(held[write], "shape", ())),
+                tuple(program.values[write].spec.shape),
+            )
             if shape != expected:
-                return AuditReport("scalars", events, f"{where}: declared shape {expected}, computed {shape}")
+                return AuditReport(
+                    "scalars", events, f"{where}: declared shape {expected}, computed {shape}"
+                )
     for target, result in zip(program.targets, results or (), strict=results is not None):
         events += 1
         gap = _gap(_lowered(held[target]), result)
         if gap > 1:
             return AuditReport(
-                "scalars", events, f"{program.label(target)}: {gap:.3g} times further from the execution's than rounding allows"
+                "scalars",
+                events,
+                f"{program.label(target)}: {gap:.3g} times further from the execution's than rounding allows",
             )
     return AuditReport("scalars", events)
 
@@ -143,9 +161,15 @@ def audit_scalars(
 def _gap(found: np.ndarray, result: Any) -> float:
     """The greatest difference in units of what rounding allows: the root of the dtype's precision, relative to the greatest element."""
     tensor = torch.as_tensor(result)
-    precision = torch.finfo(tensor.dtype if isinstance(result, torch.Tensor) and tensor.is_floating_point() else torch.float64).eps
+    precision = torch.finfo(
+        tensor.dtype
+        if isinstance(result, torch.Tensor) and tensor.is_floating_point()
+        else torch.float64
+    ).eps
     expected = tensor.detach().cpu().double().numpy()
-    if found.shape != expected.shape or not np.array_equal(np.isfinite(found), np.isfinite(expected)):
+    if found.shape != expected.shape or not np.array_equal(
+        np.isfinite(found), np.isfinite(expected)
+    ):
         return math.inf
     finite = np.isfinite(expected)
     allowed = math.sqrt(precision) * (1 + float(np.abs(expected[finite]).max(initial=0)))

@@ -38,7 +38,9 @@ class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.live_bytes = 0
         self.peak_bytes = 0
         self.births = 0
-        self._callers = {tensor.untyped_storage()._cdata: -1 - at for at, tensor in enumerate(callers)}
+        self._callers = {
+            tensor.untyped_storage()._cdata: -1 - at for at, tensor in enumerate(callers)
+        }
         self._alive: dict[int, tuple[weakref.ref[Any], int, int]] = {}
 
     def mark(self) -> None:
@@ -89,7 +91,9 @@ class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.live_bytes -= self._alive.pop(key)[2]
 
 
-def audit_storages(program: Program, schedule: Schedule, given: Mapping[int, Any] | None = None) -> AuditReport:
+def audit_storages(
+    program: Program, schedule: Schedule, given: Mapping[int, Any] | None = None
+) -> AuditReport:
     """Execute a program while its storages are tracked, and hold them against the ledger after every event.
 
     After each step's results exist, and again after its dead are dropped, the bytes alive must be the ledger's; while a step runs, at
@@ -97,7 +101,12 @@ def audit_storages(program: Program, schedule: Schedule, given: Mapping[int, Any
     `Value` names. Raises ScheduleError where the schedule is illegal.
     """
     lives = check_schedule(program, schedule)
-    held = {value: program.values[value].source.value if given is None or value not in given else given[value] for value in program.given}
+    held = {
+        value: program.values[value].source.value
+        if given is None or value not in given
+        else given[value]
+        for value in program.given
+    }
     tensors = {value: tensor for value, tensor in held.items() if isinstance(tensor, torch.Tensor)}
     tracker = StorageTracker(tensors.values())
     auditor = _Auditor(program, schedule, lives, tracker, tensors)
@@ -116,7 +125,12 @@ class _Auditor:
     """Compares, event by event, what is tracked with what liveness says; keeps the first difference in words."""
 
     def __init__(
-        self, program: Program, schedule: Schedule, lives: Lifetimes, tracker: StorageTracker, given: Mapping[int, torch.Tensor]
+        self,
+        program: Program,
+        schedule: Schedule,
+        lives: Lifetimes,
+        tracker: StorageTracker,
+        given: Mapping[int, torch.Tensor],
     ) -> None:
         self.events = 0
         self.first_mismatch: str | None = None
@@ -125,9 +139,15 @@ class _Auditor:
         self._overwrites = schedule.overwrites
         self._tracker = tracker
         self._storage_of = {value: tracker.identity(tensor) for value, tensor in given.items()}
-        self._exact = {value: _actual_layout(tensor) == program.values[value].spec.layout for value, tensor in given.items()}
+        self._exact = {
+            value: _actual_layout(tensor) == program.values[value].spec.layout
+            for value, tensor in given.items()
+        }
         sizes = recording_from_specs(program, schedule, lives).sizes
-        tensor_like = [isinstance(program.values[owner].spec.dtype, torch.dtype) for owner in lives.owner.tolist()]
+        tensor_like = [
+            isinstance(program.values[owner].spec.dtype, torch.dtype)
+            for owner in lives.owner.tolist()
+        ]
         sizes = sizes * np.array(tensor_like, dtype=np.int64)
         self.at_end = int(sizes[lives.alive_at_end].sum())
         steps = len(self._order)
@@ -162,7 +182,9 @@ class _Auditor:
         """Compare the bytes alive."""
         self.events += 1
         if self._tracker.live_bytes != ledger:
-            self.note(f"{where}: the ledger holds {ledger} bytes, {self._tracker.live_bytes} are tracked")
+            self.note(
+                f"{where}: the ledger holds {ledger} bytes, {self._tracker.live_bytes} are tracked"
+            )
 
     def note(self, mismatch: str) -> None:
         """Keep a mismatch, if it is the first."""
@@ -186,7 +208,9 @@ class _Auditor:
         if not _layout_fits(spec, layout, whole_view):
             self.note(f"{where}: declared {spec.layout}, computed {layout}")
         if root == value and result.untyped_storage().nbytes() != spec.nbytes:
-            self.note(f"{where}: declared {spec.nbytes} bytes, its storage has {result.untyped_storage().nbytes()}")
+            self.note(
+                f"{where}: declared {spec.nbytes} bytes, its storage has {result.untyped_storage().nbytes()}"
+            )
         storage = self._tracker.identity(result)
         expected = self._expected_storage(at, value)
         if storage < self._births if expected is None else storage != expected:
@@ -202,7 +226,11 @@ class _Auditor:
         root = self._program.values[value].buffer
         if root == value:
             return None
-        return next(self._storage_of[read] for read in (*reads, root) if self._program.values[read].buffer == root)
+        return next(
+            self._storage_of[read]
+            for read in (*reads, root)
+            if self._program.values[read].buffer == root
+        )
 
 
 _ORDER = (CONTIGUOUS, DENSE, STRIDED, TURNED, EXPANDED)

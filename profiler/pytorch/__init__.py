@@ -29,7 +29,9 @@ from profiler.pytorch.recorder import Recorder
 __all__ = ["profile_step"]
 
 
-def profile_step(step: Callable[..., Any], *args: Any, model: torch.nn.Module | None = None) -> Profile:
+def profile_step(
+    step: Callable[..., Any], *args: Any, model: torch.nn.Module | None = None
+) -> Profile:
     """Run `step(*args)` once and measure it: forward, and backward and the optimiser's update if it does those.
 
     `model` names modules, parameters and buffers, and adds the rows of `Profile.by_module()`; without it, leaves that require gradients
@@ -41,12 +43,16 @@ def profile_step(step: Callable[..., Any], *args: Any, model: torch.nn.Module | 
             f"step is a {type(step).__name__}; expected a callable that runs the step, such as lambda: loss(model(x)).backward()"
         )
     if model is not None and not isinstance(model, torch.nn.Module):
-        raise GraphError(f"model is a {type(model).__name__}; expected a torch.nn.Module, or nothing")
+        raise GraphError(
+            f"model is a {type(model).__name__}; expected a torch.nn.Module, or nothing"
+        )
     notes, result = record_step(step, args, model)
     return profile_of_notes(notes, result, parameter_bytes_by_module(model))
 
 
-def record_step(step: Callable[..., Any], args: tuple[Any, ...], model: torch.nn.Module | None) -> tuple[Notes, Any]:
+def record_step(
+    step: Callable[..., Any], args: tuple[Any, ...], model: torch.nn.Module | None
+) -> tuple[Notes, Any]:
     """Run a step and note what happens; returns the notes and what the step returned."""
     recorder = Recorder(bare=model is None)
     with watching.modules(recorder, model):
@@ -68,7 +74,11 @@ def profile_of_notes(notes: Notes, result: Any, parameters: dict[str, int]) -> P
     given = dict.fromkeys(ROLES, 0)
     for buffer, role in notes.given.items():
         given[role] += notes.sizes[buffer]
-    tensors = [leaf.detach() if leaf.requires_grad else leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+    tensors = [
+        leaf.detach() if leaf.requires_grad else leaf
+        for leaf in pytree.tree_leaves(result)
+        if isinstance(leaf, torch.Tensor)
+    ]
     has_loss = bool(tensors) and tensors[0].numel() == 1
     wall = dict.fromkeys(ops, 0.0)
     before = notes.start

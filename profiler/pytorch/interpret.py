@@ -19,14 +19,38 @@ import torch
 
 from autodiff.aten import Call, cost_of, family_name
 from autodiff.cost import Cost
-from autodiff.program import ACTIVATION, BACKWARD, FORWARD, GRADIENT, PARAMETER_GRADIENT, PHASES, RECOMPUTE, TEMPORARY
+from autodiff.program import (
+    ACTIVATION,
+    BACKWARD,
+    FORWARD,
+    GRADIENT,
+    PARAMETER_GRADIENT,
+    PHASES,
+    RECOMPUTE,
+    TEMPORARY,
+)
 from profiler.ledger import Ledger, Names
-from profiler.pytorch.notes import ACCUMULATE, BEFORE, IN_BACKWARD, IN_UNTAPED, NO_NODE, OPTIMIZER, ROLES, Notes
+from profiler.pytorch.notes import (
+    ACCUMULATE,
+    BEFORE,
+    IN_BACKWARD,
+    IN_UNTAPED,
+    NO_NODE,
+    OPTIMIZER,
+    ROLES,
+    Notes,
+)
 
 _PHASE_OF_PLACE = (FORWARD, FORWARD, RECOMPUTE, BACKWARD, OPTIMIZER)
 _CODE = {role: i for i, role in enumerate(ROLES)}
 _CODE_OF_PHASE = {
-    phase: _CODE[role] for phase, role in ((FORWARD, ACTIVATION), (RECOMPUTE, ACTIVATION), (BACKWARD, GRADIENT), (OPTIMIZER, TEMPORARY))
+    phase: _CODE[role]
+    for phase, role in (
+        (FORWARD, ACTIVATION),
+        (RECOMPUTE, ACTIVATION),
+        (BACKWARD, GRADIENT),
+        (OPTIMIZER, TEMPORARY),
+    )
 }
 
 _ADDITIONS = {id(op) for op in (torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor)}
@@ -71,11 +95,27 @@ def births_by_step(notes: Notes) -> dict[int, list[int]]:
 
 
 @lru_cache(maxsize=1 << 16)
-def counts_of(func: Any, args: tuple[Any, ...], kwargs: tuple[tuple[str, Any], ...], results: tuple[Any, ...]) -> Counts | None:
+def counts_of(
+    func: Any, args: tuple[Any, ...], kwargs: tuple[tuple[str, Any], ...], results: tuple[Any, ...]
+) -> Counts | None:
     """What a call costs, from the table of aten's ops; None where that lacks the op."""
     schema = getattr(func, "_schema", None)
-    cost = None if schema is None else cost_of(family_name(schema.name), Call(args, dict(kwargs), results))
-    return None if cost is None else (cost.multiplications, cost.additions, cost.comparisons, cost.elementary, cost.matmul_flops)
+    cost = (
+        None
+        if schema is None
+        else cost_of(family_name(schema.name), Call(args, dict(kwargs), results))
+    )
+    return (
+        None
+        if cost is None
+        else (
+            cost.multiplications,
+            cost.additions,
+            cost.comparisons,
+            cost.elementary,
+            cost.matmul_flops,
+        )
+    )
 
 
 def operations_of(notes: Notes, phases: list[str]) -> tuple[dict[str, Cost], dict[str, int]]:
@@ -112,7 +152,11 @@ def lifetimes_of(notes: Notes) -> list[int]:
 def roles_of(notes: Notes, phases: list[str], dies: list[int]) -> list[int]:
     """The role of each buffer, as an index into ROLES."""
     calls, steps, given = notes.calls, len(notes.calls), notes.given
-    gradient, parameter_gradient, temporary = _CODE[GRADIENT], _CODE[PARAMETER_GRADIENT], _CODE[TEMPORARY]
+    gradient, parameter_gradient, temporary = (
+        _CODE[GRADIENT],
+        _CODE[PARAMETER_GRADIENT],
+        _CODE[TEMPORARY],
+    )
     said = {buffer: _CODE[role] for buffer, role in notes.marks}
     said.update((seed, gradient) for seed in notes.seeds if seed not in said)
     said.update((buffer, _CODE[role]) for buffer, role in given.items())
@@ -122,10 +166,17 @@ def roles_of(notes: Notes, phases: list[str], dies: list[int]) -> list[int]:
         if role is None:
             role = _CODE_OF_PHASE[phases[born]] if 0 <= born < steps else _CODE[ACTIVATION]
             # What does not outlive its node, or is made of gradients outside the engine, is nobody's gradient.
-            if role == gradient and (calls[born][4] != IN_BACKWARD or (end < steps and _of_one_node(calls[born], calls[end]))):
+            if role == gradient and (
+                calls[born][4] != IN_BACKWARD
+                or (end < steps and _of_one_node(calls[born], calls[end]))
+            ):
                 role = temporary
         roles.append(role)
-    additions = [step for step, call in enumerate(calls) if call[4] == IN_BACKWARD and id(call[0]) in _ADDITIONS]
+    additions = [
+        step
+        for step, call in enumerate(calls)
+        if call[4] == IN_BACKWARD and id(call[0]) in _ADDITIONS
+    ]
     births = births_by_step(notes) if additions else {}
     for step in additions:
         shares = calls[step][7]
@@ -138,7 +189,11 @@ def roles_of(notes: Notes, phases: list[str], dies: list[int]) -> list[int]:
 
 def _of_one_node(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
     """Whether two backward calls belong to one node; nodes that accumulate have one number together, and none is no node."""
-    return one[4] == other[4] == IN_BACKWARD and one[5] == other[5] and one[5] not in (NO_NODE, ACCUMULATE)
+    return (
+        one[4] == other[4] == IN_BACKWARD
+        and one[5] == other[5]
+        and one[5] not in (NO_NODE, ACCUMULATE)
+    )
 
 
 def ledger_of_notes(notes: Notes, phases: list[str], names: Names) -> Ledger:
@@ -146,7 +201,10 @@ def ledger_of_notes(notes: Notes, phases: list[str], names: Names) -> Ledger:
     steps, dies = len(phases), lifetimes_of(notes)
     roles = roles_of(notes, phases, dies)
     own = [i for i, step in enumerate(notes.born) if 0 <= step < steps]
-    nbytes, born, end, role = np.array([[column[i] for i in own] for column in (notes.sizes, notes.born, dies, roles)], dtype=np.int64)
+    nbytes, born, end, role = np.array(
+        [[column[i] for i in own] for column in (notes.sizes, notes.born, dies, roles)],
+        dtype=np.int64,
+    )
     return Ledger(
         nbytes=nbytes,
         born=born,

@@ -25,7 +25,11 @@ class StepNames:
 
     @cached_property
     def _own(self) -> list[int]:
-        return [buffer for buffer, step in enumerate(self._notes.born) if 0 <= step < len(self._notes.calls)]
+        return [
+            buffer
+            for buffer, step in enumerate(self._notes.born)
+            if 0 <= step < len(self._notes.calls)
+        ]
 
     @cached_property
     def _dies(self) -> list[int]:
@@ -86,7 +90,9 @@ class StepNames:
             return self._notes.labels[noted]
         step = self._notes.born[noted]
         together = self._births[step]
-        return self.step(step) if len(together) == 1 else f"{self.step(step)}[{together.index(noted)}]"
+        return (
+            self.step(step) if len(together) == 1 else f"{self.step(step)}[{together.index(noted)}]"
+        )
 
     def why(self, buffer: int, step: int) -> str:
         """Why a buffer of the ledger is alive at a step: who reads it next, and which forward op saved it for that."""
@@ -105,7 +111,14 @@ class StepNames:
 
     def _saver(self, noted: int, step: int) -> tuple[int | None, int | None]:
         """The forward call that saved a buffer, and the first call from `step` on that reads it; None where there is none."""
-        reader = next((at for at in self._readers.get(noted, ()) if at >= step and at > self._notes.born[noted]), None)
+        reader = next(
+            (
+                at
+                for at in self._readers.get(noted, ())
+                if at >= step and at > self._notes.born[noted]
+            ),
+            None,
+        )
         if reader is None:
             return None, None
         if self._phases[reader] != BACKWARD or self._phases[self._notes.born[noted]] == BACKWARD:

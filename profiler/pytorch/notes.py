@@ -12,7 +12,16 @@ from autodiff.program import ACTIVATION, GRADIENT, INPUT, PARAMETER, PARAMETER_G
 
 BUFFER, OPTIMIZER_STATE = "buffer", "optimizer_state"
 
-ROLES = (PARAMETER, BUFFER, INPUT, ACTIVATION, GRADIENT, PARAMETER_GRADIENT, OPTIMIZER_STATE, TEMPORARY)
+ROLES = (
+    PARAMETER,
+    BUFFER,
+    INPUT,
+    ACTIVATION,
+    GRADIENT,
+    PARAMETER_GRADIENT,
+    OPTIMIZER_STATE,
+    TEMPORARY,
+)
 """The roles of a PyTorch step's buffers. What existed before the step is reported beside the live bytes, not in them."""
 
 OPTIMIZER = "optimizer"

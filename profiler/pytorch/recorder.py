@@ -20,7 +20,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from autodiff.aten import is_view
 from autodiff.program import INPUT, PARAMETER, PARAMETER_GRADIENT
-from profiler.pytorch.notes import ACCUMULATE, BEFORE, IN_BACKWARD, IN_FORWARD, IN_OPTIMIZER, IN_RECOMPUTE, IN_UNTAPED, NO_NODE, Notes
+from profiler.pytorch.notes import (
+    ACCUMULATE,
+    BEFORE,
+    IN_BACKWARD,
+    IN_FORWARD,
+    IN_OPTIMIZER,
+    IN_RECOMPUTE,
+    IN_UNTAPED,
+    NO_NODE,
+    Notes,
+)
 from profiler.pytorch.storages import parts_of, storage_of
 
 _SILENT, _DETACH, _COMPOSITE, _PLAIN, _IN_PLACE, _LIFT, _RESIZING = range(7)
@@ -31,7 +41,18 @@ _met: dict[int, tuple[int, Any, Any]] = {}
 _met_before = _met.get
 
 _TENSORS: set[type] = {torch.Tensor, torch.nn.Parameter}
-_OTHERS: set[type] = {int, float, bool, complex, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format}
+_OTHERS: set[type] = {
+    int,
+    float,
+    bool,
+    complex,
+    str,
+    type(None),
+    torch.dtype,
+    torch.device,
+    torch.layout,
+    torch.memory_format,
+}
 """Types of arguments met so far: which are tensors, which neither tensors nor lists."""
 
 _STRIDED = torch.strided
@@ -83,7 +104,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.alive.clear()
         return self.notes
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         kind, run, _ = _met_before(id(func)) or _meet(func)
         if kind <= _COMPOSITE:
             if kind == _DETACH and self.in_engine:
@@ -110,7 +137,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 shapes.append(argument)
             else:
                 shapes.append(self._nested(argument, reads))
-        named = tuple([(name, self._nested(value, reads)) for name, value in kwargs.items()]) if kwargs else ()
+        named = (
+            tuple([(name, self._nested(value, reads)) for name, value in kwargs.items()])
+            if kwargs
+            else ()
+        )
 
         if type(out) in _TENSORS and out.layout is _STRIDED:
             results: tuple[Any, ...] = (out.shape,)
@@ -136,10 +167,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     self.gradient_of(node.variable, out)
         else:
             sequence = _next_sequence()
-            where = IN_FORWARD if _grad_enabled() else IN_OPTIMIZER if self.in_optimizer else IN_UNTAPED
+            where = (
+                IN_FORWARD if _grad_enabled() else IN_OPTIMIZER if self.in_optimizer else IN_UNTAPED
+            )
         if kind >= _LIFT:
             self._unusual(kind, args, kwargs, out)
-        self._calls.append((func, tuple(shapes), named, results, where, sequence, self.module, reads, _now()))
+        self._calls.append(
+            (func, tuple(shapes), named, results, where, sequence, self.module, reads, _now())
+        )
         return out
 
     def _born(self, storage: torch.UntypedStorage, step: int) -> int:
@@ -197,7 +232,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _role_of_given(self, tensor: torch.Tensor) -> str:
         base = _base(tensor)
-        if isinstance(base, torch.nn.Parameter) or (self._bare and base.is_leaf and base.requires_grad):
+        if isinstance(base, torch.nn.Parameter) or (
+            self._bare and base.is_leaf and base.requires_grad
+        ):
             return PARAMETER
         return INPUT
 
@@ -225,7 +262,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return tuple([shape for one in out for shape in self._results(one)] if out else ())
         return ()
 
-    def _unusual(self, kind: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any) -> None:
+    def _unusual(
+        self, kind: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any
+    ) -> None:
         """A literal becomes a tensor: born now, not given. A storage that an op may have resized: the old one dies, another is born.
 
         Under a fake mode the result of a literal is another tensor than the literal, which is a number's hull and no buffer of the step.
@@ -238,7 +277,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if kind == _LIFT and watch.buffer == latest:
                 self.notes.given.pop(watch.buffer, None)
                 self._births[watch.buffer] = len(self._calls)
-            elif kind == _LIFT and watch.buffer == latest - 1 and self._births[latest] == len(self._calls):
+            elif (
+                kind == _LIFT
+                and watch.buffer == latest - 1
+                and self._births[latest] == len(self._calls)
+            ):
                 self.notes.given.pop(watch.buffer, None)
             elif kind == _RESIZING and storage.nbytes() != self._sizes[watch.buffer]:
                 self._on_death(watch)
@@ -262,15 +305,21 @@ def _meet(func: Any) -> tuple[int, Any, Any]:
     if isinstance(func, torch._ops.OpOverload):
         name = func._schema.name
         returns = func._schema.returns
-        if name.startswith(("prim::", "profiler::")):  # questions to a tensor, marks for another profiler
+        if name.startswith(
+            ("prim::", "profiler::")
+        ):  # questions to a tensor, marks for another profiler
             kind = _SILENT
         elif name == "aten::lift_fresh":
             kind = _LIFT
         elif name in ("aten::detach", "aten::detach_"):
             kind = _DETACH
-        elif torch._C._dispatch_has_kernel_for_dispatch_key(func._name, "CompositeImplicitAutograd"):
+        elif torch._C._dispatch_has_kernel_for_dispatch_key(
+            func._name, "CompositeImplicitAutograd"
+        ):
             kind = _COMPOSITE
-        elif name in ("aten::resize_", "aten::resize_as_", "aten::set_") or any(argument.is_out for argument in func._schema.arguments):
+        elif name in ("aten::resize_", "aten::resize_as_", "aten::set_") or any(
+            argument.is_out for argument in func._schema.arguments
+        ):
             kind = _RESIZING
         elif is_view(func):
             kind = _SILENT

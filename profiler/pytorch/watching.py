@@ -25,7 +25,15 @@ def engine(recorder: Recorder) -> Iterator[None]:
     autograd: Any = torch.autograd
     original = autograd._engine_run_backward
 
-    def run(outputs: Any, seeds: Any, retain: bool, create_graph: bool, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+    def run(
+        outputs: Any,
+        seeds: Any,
+        retain: bool,
+        create_graph: bool,
+        inputs: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
         for seed in seeds:
             watch = recorder.watch_of(seed)
             if watch is not None:
