@@ -23,9 +23,10 @@ from typing import Any
 
 import torch
 
+from autodiff.liveness import Lifetimes
 from autodiff.node import ComputationNode
 from autodiff.program import Program
-from autodiff.schedule import Lifetimes, Schedule
+from autodiff.schedule import Schedule
 
 STEPS_A_FUNCTION = 2000
 

@@ -10,16 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import chain
-from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from autodiff.instructions import PHASES, ROLES, Instruction, Value
 from autodiff.node import ComputationNode
-from autodiff.words import PHASES, ROLES
-
-if TYPE_CHECKING:
-    from autodiff.program import Instruction, Value
 
 
 class Ragged(NamedTuple):
@@ -63,36 +60,36 @@ class Flat:
     ) -> None:
         self._values, self._instructions, self._targets = values, instructions, targets
 
-    def _of_values(self, field: int) -> list[Any]:
-        return list(map(itemgetter(field), self._values))
+    def _of_values(self, field: str) -> list[Any]:
+        return list(map(attrgetter(field), self._values))
 
-    def _of_instructions(self, field: int) -> list[Any]:
-        return list(map(itemgetter(field), self._instructions))
+    def _of_instructions(self, field: str) -> list[Any]:
+        return list(map(attrgetter(field), self._instructions))
 
     @cached_property
     def phases(self) -> np.ndarray:
         """The phase of each instruction, as its place among `PHASES`."""
-        return _coded(self._of_instructions(3), PHASES)
+        return _coded(self._of_instructions("phase"), PHASES)
 
     @cached_property
     def roles(self) -> np.ndarray:
         """The role of each value's buffer, as its place among `ROLES`."""
-        return _coded(self._of_values(2), ROLES)
+        return _coded(self._of_values("role"), ROLES)
 
     @cached_property
     def reads(self) -> Ragged:
         """The values that each instruction reads."""
-        return Ragged.of(self._of_instructions(1))
+        return Ragged.of(self._of_instructions("reads"))
 
     @cached_property
     def writes(self) -> Ragged:
         """The values that each instruction writes."""
-        return Ragged.of(self._of_instructions(2))
+        return Ragged.of(self._of_instructions("writes"))
 
     @cached_property
     def roots(self) -> np.ndarray:
         """The value whose buffer each value lives in."""
-        return np.array(self._of_values(1), dtype=np.int64)
+        return np.array(self._of_values("buffer"), dtype=np.int64)
 
     @cached_property
     def given(self) -> np.ndarray:
@@ -105,7 +102,7 @@ class Flat:
 
     @cached_property
     def _specs(self) -> tuple[list[Any], np.ndarray]:
-        return _numbered(self._of_values(0))
+        return _numbered(self._of_values("spec"))
 
     @property
     def specs(self) -> list[Any]:
@@ -124,7 +121,7 @@ class Flat:
 
     @cached_property
     def _works(self) -> tuple[list[Work], np.ndarray]:
-        ops = self._of_instructions(0)
+        ops = self._of_instructions("op")
         classes, class_of = _numbered(list(map(type, ops)))
         states, state_of = _numbered(list(map(attrgetter("parameters"), ops)))
         silent = [one.__init__ is not ComputationNode.__init__ for one in classes]

@@ -12,15 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from autodiff.errors import ScheduleError
-from autodiff.program import FORWARD, PHASES, RECOMPUTE, Program
-
-if TYPE_CHECKING:
-    from autodiff.schedule import Schedule
+from autodiff.instructions import FORWARD, PHASES, RECOMPUTE
+from autodiff.program import Program
+from autodiff.schedule import Schedule
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,19 +6,30 @@ growing at level 50, so that a chain of 100,000 nodes prints in a few megabytes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from autodiff.node import ComputationNode
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 DEEPEST_LEVEL = 50
 
 
-def tree_text(root: ComputationNode) -> str:
+class Printable(Protocol):
+    """What is printed of a node."""
+
+    name: str | None
+    result: Any
+    gradient: Any
+
+    @property
+    def input_nodes(self) -> Sequence[Printable]:
+        """The nodes that it reads."""
+        ...
+
+
+def tree_text(root: Printable) -> str:
     """The tree of nodes that ends in `root`, one node a line (more where a tensor's own text has more)."""
-    seen: dict[ComputationNode, int] = {}
+    seen: dict[Printable, int] = {}
     lines: list[str] = []
-    stack = [(root, 0)]
+    stack: list[tuple[Printable, int]] = [(root, 0)]
     while stack:
         node, level = stack.pop()
         indent = "  " * min(level, DEEPEST_LEVEL)

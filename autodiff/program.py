@@ -10,41 +10,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from autodiff.collector import paused_collector
 from autodiff.errors import GraphError
 from autodiff.flat import Flat
+from autodiff.instructions import (
+    ACTIVATION,
+    BACKWARD,
+    FORWARD,
+    GRADIENT,
+    INPUT,
+    PARAMETER,
+    PARAMETER_GRADIENT,
+    TEMPORARY,
+    Instruction,
+    Value,
+)
 from autodiff.node import ComputationNode, Leaf, reached
 from autodiff.spec import Spec
-from autodiff.words import PHASES as PHASES
-from autodiff.words import ROLES as ROLES
-
-FORWARD, RECOMPUTE, BACKWARD = PHASES
-PARAMETER, INPUT, ACTIVATION, GRADIENT, PARAMETER_GRADIENT, TEMPORARY = ROLES
-
-
-class Value(NamedTuple):
-    """One value: its spec, the value whose buffer it lives in (itself where it owns one), its buffer's role, and where it comes from.
-
-    `source` has a `label`, and, where the value is given, a `value`.
-    """
-
-    spec: Spec
-    buffer: int
-    role: str
-    source: Any
-
-
-class Instruction(NamedTuple):
-    """One op on values: `op` has `cost`, `kernel` or `compute`, `repeatable`, `workspace`; `phase` is forward or backward."""
-
-    op: Any
-    reads: tuple[int, ...]
-    writes: tuple[int, ...]
-    phase: str
 
 
 @dataclass(frozen=True, eq=False)

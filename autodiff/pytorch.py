@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from autodiff.aten.op import AtenOp, op_of
 from autodiff.aten.storage import spec_of_result
 from autodiff.errors import GraphError
-from autodiff.program import (
+from autodiff.instructions import (
     ACTIVATION,
     BACKWARD,
     FORWARD,
@@ -36,9 +36,9 @@ from autodiff.program import (
     PARAMETER,
     PARAMETER_GRADIENT,
     Instruction,
-    Program,
     Value,
 )
+from autodiff.program import Program
 from autodiff.spec import Spec, spec_of
 
 _SAME = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from autodiff.liveness import Lifetimes
 from autodiff.program import Program
-from autodiff.schedule import Lifetimes, Schedule
+from autodiff.schedule import Schedule
 
 
 class Event(NamedTuple):

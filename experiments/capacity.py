@@ -17,7 +17,8 @@ from typing import Any
 
 import pandas as pd
 
-from autodiff.checkpointing import Revolve, parse_planner
+from autodiff.checkpointing.parse import parse_planner
+from autodiff.checkpointing.revolve import Revolve
 from autodiff.collector import paused_collector
 from autodiff.errors import PlannerError
 from experiments.capacity_table import ANY_PLAN, CAPACITY_COLUMNS, NUMBERS
@@ -25,8 +26,8 @@ from experiments.config import GREATEST_DIMENSION, Study, SweepConfig
 from experiments.measure import network_of, plan_of
 from experiments.outcome import one_line
 from experiments.points import Point, points_of
-from profiler.fold import Prediction, fold
-from profiler.predict import SIZE_BLIND, program_of_mode, symbols
+from profiler.folding import Prediction, fold
+from profiler.prediction import SIZE_BLIND, program_of_mode, symbols
 from profiler.units import human_bytes
 
 

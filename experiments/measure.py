@@ -16,23 +16,26 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from autodiff import networks
-from autodiff.checkpointing import parse_planner
+from autodiff.check import check_schedule
+from autodiff.checkpointing.parse import parse_planner
 from autodiff.errors import TapemeasureError
-from autodiff.execute import Executable
+from autodiff.executable import Executable
 from autodiff.program import Program
 from autodiff.recording import recording_from_specs
-from autodiff.schedule import Schedule, check_schedule
+from autodiff.schedule import Schedule
 from experiments import pytorch_chain, theory
 from experiments.outcome import is_the_launchers
 from experiments.planners import operations_of, parameters_of, theory_of
 from experiments.points import Point
 from experiments.rows import FAILED, OK, PEAK_ROLES, SKIPPED, problem_of, row_of
-from profiler import profile_schedule, program_of
-from profiler.audit import SCALAR_LIMIT, audit_scalars, audit_storages
+from profiler.audit.scalars import SCALAR_LIMIT, audit_scalars
+from profiler.audit.storages import audit_storages
 from profiler.available import available_bytes
+from profiler.graphs import profile_schedule
 from profiler.ledger import ledger_of
+from profiler.measurement import Profile
 from profiler.process import measure_process_memory, process_memory_reason, run_in_child
-from profiler.profile import Profile
+from profiler.programs import program_of
 from profiler.units import human_bytes
 
 # From this size on a point gets a process of its own: whatever the system does to it for its memory, the sweep goes on.

@@ -6,13 +6,12 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from autodiff.checkpointing import Planner, parse_planner
+from autodiff.checkpointing.parse import Planner, parse_planner
 from autodiff.errors import TapemeasureError
 from experiments import theory
 from experiments.errors import ConfigError
 from experiments.outcome import one_line
-from experiments.theory_checkpointing import PLANNERS as WITH_A_FORMULA
-from experiments.theory_checkpointing import Checkpointed, checkpointed
+from experiments.theory_checkpointing import PLANNERS as WITH_A_FORMULA, Checkpointed, checkpointed
 
 _SEGMENTS = re.compile(r"\bsegments=(\d+)")
 

@@ -20,8 +20,8 @@ from torch.utils import checkpoint as torch_checkpoint
 from autodiff.networks import Network
 from experiments import theory
 from experiments.points import Point
-from profiler import profile_step
-from profiler.profile import Profile
+from profiler.measurement import Profile
+from profiler.pytorch.steps import profile_step
 
 F = nn.functional
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from autodiff.program import ROLES
+from autodiff.instructions import ROLES
 from experiments.config import DTYPES, ENGINES, MODES, NETWORKS
 from experiments.errors import ResultsError
 from experiments.points import Point

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from autodiff.checkpointing import parse_planner
+from autodiff.checkpointing.parse import parse_planner
 from autodiff.collector import paused_collector
 from experiments.measure import columns_beside, failed_row, network_of, plan_of
 from experiments.points import Point
 from experiments.rows import FAILED, OK, PEAK_ROLES, problem_of, row_of
-from profiler.fold import Prediction, fold
-from profiler.predict import SIZE_BLIND, symbols
+from profiler.folding import Prediction, fold
+from profiler.prediction import SIZE_BLIND, symbols
 
 
 def serves_shapes(point: Point) -> bool:

@@ -20,8 +20,8 @@ from experiments.measure import has_own_process, network_of, plan_of
 from experiments.outcome import is_the_launchers, one_line
 from experiments.points import Point
 from experiments.shapes import needed_bytes
-from profiler import profile_schedule
 from profiler.available import available_bytes
+from profiler.graphs import profile_schedule
 from profiler.process import run_in_child
 
 log = logging.getLogger("tapemeasure")

@@ -1,21 +1,5 @@
-"""What backpropagation costs: operations, live bytes, seconds; measured, predicted from shapes, and witnessed."""
+"""What backpropagation costs: operations, live bytes, seconds; measured, predicted from shapes, and cross-checked."""
 
-from profiler.fold import Prediction
-from profiler.predict import predict, predict_formula, predict_grid
-from profiler.profile import Profile, profile, profile_schedule, program_of
-from profiler.pytorch import profile_step
-from profiler.savings import planner_savings, savings_text
+import lazy_loader
 
-__all__ = [
-    "Prediction",
-    "Profile",
-    "planner_savings",
-    "predict",
-    "predict_formula",
-    "predict_grid",
-    "profile",
-    "profile_schedule",
-    "profile_step",
-    "program_of",
-    "savings_text",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

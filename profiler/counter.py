@@ -8,9 +8,11 @@ import numpy as np
 
 from autodiff.cost import FREE, Cost
 from autodiff.errors import GraphError
-from autodiff.program import PHASES, Program
+from autodiff.instructions import PHASES
+from autodiff.liveness import Lifetimes
+from autodiff.program import Program
 from autodiff.recording import Recording
-from autodiff.schedule import Lifetimes, Schedule
+from autodiff.schedule import Schedule
 
 
 def count_operations(recording: Recording) -> dict[str, Cost]:

@@ -14,8 +14,8 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
+from autodiff.instructions import ROLES, TEMPORARY
 from autodiff.node import ComputationNode
-from autodiff.program import ROLES, TEMPORARY
 from autodiff.recording import Recording
 
 COMPUTED_ROLES = ROLES[2:]

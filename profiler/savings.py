@@ -17,11 +17,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from autodiff.checkpointing import Cells, RecomputeAll, Revolve, StoreAll, Uniform, find_cells
+from autodiff.check import check_schedule
+from autodiff.checkpointing.cells import Cells, find_cells
+from autodiff.checkpointing.recompute_all import RecomputeAll
+from autodiff.checkpointing.revolve import Revolve
+from autodiff.checkpointing.store_all import StoreAll
+from autodiff.checkpointing.uniform import Uniform
 from autodiff.errors import GraphError, PlannerError
-from autodiff.program import ACTIVATION, FORWARD, PARAMETER_GRADIENT, Program
+from autodiff.instructions import ACTIVATION, FORWARD, PARAMETER_GRADIENT
+from autodiff.liveness import Lifetimes
+from autodiff.program import Program
 from autodiff.recording import recording_from_specs
-from autodiff.schedule import Lifetimes, Schedule, check_schedule
+from autodiff.schedule import Schedule
 from profiler.counter import count_operations
 from profiler.ledger import ledger_of
 from profiler.units import human_bytes

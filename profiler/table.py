@@ -1,9 +1,9 @@
-"""A profile as a table: on a terminal, and in a notebook."""
+"""The frames of a profile as tables: on a terminal, and in a notebook."""
 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import pandas as pd
 from rich.console import Console
@@ -11,65 +11,44 @@ from rich.table import Table
 
 from profiler.units import human_bytes, human_count, human_ns
 
-if TYPE_CHECKING:
-    from profiler.profile import Profile
+BIGGEST_SHOWN = 5
+
+Frames = Mapping[str, pd.DataFrame]
+"""A title for each frame; numbers are formatted by the name of their column."""
 
 
-def operations_frame(profile: Profile) -> pd.DataFrame:
-    """Operations and time, one row a phase and one for the whole, as text."""
-    rows = []
-    for phase, cost in [*profile.ops_by_phase.items(), ("all", profile.ops)]:
-        row = {
-            "phase": phase,
-            "operations": human_count(cost.total),
-            "mul, div": human_count(cost.multiplications),
-            "add": human_count(cost.additions),
-            "compare": human_count(cost.comparisons),
-            "elementary": human_count(cost.elementary),
-            "matmul flops": human_count(cost.matmul_flops),
-        }
-        if profile.wall_ns is not None:
-            row["time"] = human_ns(
-                sum(profile.wall_ns.values()) if phase == "all" else profile.wall_ns[phase]
-            )
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def memory_frame(profile: Profile) -> pd.DataFrame:
-    """Bytes: the peak and its roles, what stays, and the caller's parameters and inputs, as text."""
-    rows = [
-        ("peak", profile.peak_bytes),
-        *((f"  {role}", nbytes) for role, nbytes in profile.peak_by_role.items() if nbytes),
-    ]
-    rows += [
-        ("live after", profile.live_after_bytes),
-        ("parameters", profile.parameter_bytes),
-        ("inputs", profile.input_bytes),
-    ]
-    return pd.DataFrame(
-        [
-            {"memory": name, "bytes": human_count(nbytes), "": human_bytes(nbytes)}
-            for name, nbytes in rows
-        ]
-    )
-
-
-def text_table(profile: Profile, width: int = 110) -> str:
-    """The profile as text, at most `width` columns wide: operations by phase, memory, and the greatest buffers at the peak."""
+def text_table(frames: Frames, alive: pd.DataFrame, width: int = 110) -> str:
+    """Format frames and the biggest buffers at the peak as text of at most `width` columns."""
     out = io.StringIO()
     console = Console(file=out, width=width, color_system=None)
-    console.print(_rich(operations_frame(profile), f"operations ({profile.planner})"))
-    console.print(_rich(memory_frame(profile), "memory"))
-    alive = profile.alive_at_peak().head(5)
-    lines = [f"{row.node}, {human_bytes(row.bytes)}, {row.why}" for row in alive.itertuples()]
-    return out.getvalue() + "\n".join(["at the peak:", *(f"  {line}" for line in lines)])
+    for title, frame in frames.items():
+        console.print(_rich(_formatted(frame), title))
+    lines = [
+        f"  {row.node}, {human_bytes(row.bytes)}, {row.why}"
+        for row in alive.head(BIGGEST_SHOWN).itertuples()
+    ]
+    return out.getvalue() + "\n".join(["at the peak:", *lines])
 
 
-def html_table(profile: Profile) -> str:
-    """The same as HTML, for a notebook."""
-    frames = (operations_frame(profile), memory_frame(profile), profile.alive_at_peak().head(5))
-    return "\n".join(frame.to_html(index=False) for frame in frames)
+def html_table(frames: Frames, alive: pd.DataFrame) -> str:
+    """Format the same as HTML, for a notebook."""
+    tables = [*map(_formatted, frames.values()), alive.head(BIGGEST_SHOWN)]
+    return "\n".join(table.to_html(index=False) for table in tables)
+
+
+def _formatted(frame: pd.DataFrame) -> pd.DataFrame:
+    """Format every number as text, bytes also in binary units."""
+    columns = {}
+    for name, values in frame.items():
+        if name == "time":
+            columns[name] = values.map(human_ns)
+        elif pd.api.types.is_numeric_dtype(values) or name == "bytes":
+            columns[name] = values.map(human_count)
+        else:
+            columns[name] = values
+    if "bytes" in frame:
+        columns[""] = frame["bytes"].map(human_bytes)
+    return pd.DataFrame(columns)
 
 
 def _rich(frame: pd.DataFrame, title: str) -> Table:

@@ -43,8 +43,8 @@ from autodiff import (
     linearize,
     squared_error,
 )
-from autodiff.program import BACKWARD, FORWARD
-from autodiff.schedule import lifetimes
+from autodiff.instructions import BACKWARD, FORWARD
+from autodiff.liveness import lifetimes
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from autodiff.aten import FAMILIES, TABLE, Call, cost_of, family_name, is_view
+from autodiff.aten import TABLE, Call, cost_of, family_name, is_view
+from autodiff.aten.table import FAMILIES
 from autodiff.cost import FREE, Cost
 from profiler.audit.counting import CountingScalar, Tally
 from tests import aten_formulas as f

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from autodiff import (
     Add,
@@ -34,9 +33,11 @@ from autodiff import (
     linearize,
     networks,
 )
+from autodiff.check import check_schedule
+from autodiff.liveness import Lifetimes
 from autodiff.ops import HalfSumOfSquares
 from autodiff.recording import recording_from_specs
-from autodiff.schedule import Lifetimes, Schedule, check_schedule
+from autodiff.schedule import Schedule
 from profiler.audit import (
     AuditError,
     AuditReport,
@@ -350,7 +351,9 @@ def test_an_executor_that_drops_late_is_caught(
     """An executor that forgets to drop a value, or drops it a step too late, holds more than the ledger says, step and node named."""
     program = chain()
     schedule = StoreAll()(program)
-    monkeypatch.setattr(import_module("autodiff.execute"), "check_schedule", with_cleared(change))
+    monkeypatch.setattr(
+        import_module("autodiff.executable"), "check_schedule", with_cleared(change)
+    )
     report = audit_storages(program, schedule)
     step = sorted(check_schedule(program, schedule).cleared)[3 if change is forgetting else 0]
     instruction = program.instructions[step]

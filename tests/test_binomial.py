@@ -7,8 +7,7 @@ from itertools import islice, pairwise
 from math import inf
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from autodiff.checkpointing import conventions
 from autodiff.checkpointing.binomial import (

@@ -10,8 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from autodiff import PlannerError, networks, parse_planner
 from experiments import job
@@ -29,7 +28,7 @@ from experiments.figures.capacity import draw_capacity
 from experiments.figures.style import styled
 from experiments.publish import publish_again, read_results
 from profiler import profile
-from profiler.predict import program_of_mode
+from profiler.prediction import program_of_mode
 from tests.command_line import run_main
 
 PLANNERS = ["uniform", "revolve(snapshots=2)", "recompute_all"]

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from autodiff import (
     Action,
@@ -27,12 +26,12 @@ from autodiff import (
     ScheduleError,
     StoreAll,
     Uniform,
-    carry_out,
     check_schedule,
     execute,
     find_cells,
     gradients,
     linearize,
+    schedule_from_plan,
     squared_error,
 )
 from profiler import profile_schedule
@@ -145,7 +144,7 @@ def any_schedule(draw: Draw, program: Program) -> Schedule:
     cells = len(find_cells(program))
     kind = draw(st.sampled_from(["recompute_all", "uniform", "revolve", "budget", "ratio", "any"]))
     if kind == "any":
-        return carry_out(
+        return schedule_from_plan(
             find_cells(program), [(Action.SNAPSHOT, 0, 0), *any_plan(draw, 0, cells)], "any"
         )
     if kind == "budget":

@@ -26,8 +26,8 @@ from autodiff import (
     linearize,
     networks,
 )
-from autodiff.program import FORWARD
-from autodiff.schedule import held_activations
+from autodiff.check import held_activations
+from autodiff.instructions import FORWARD
 from profiler import profile_schedule
 from profiler.audit import audit_storages
 

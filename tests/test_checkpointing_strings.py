@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from autodiff import (
     PLANNERS,
@@ -29,7 +28,7 @@ from autodiff import (
     read_schedule,
     write_schedule,
 )
-from autodiff.schedule import as_created
+from autodiff.checkpointing.store_all import as_created
 from tests.test_checkpointing_planners import chain_program
 
 
@@ -100,7 +99,10 @@ def test_every_registered_name_is_known() -> None:
             f"{HERE}:Thrifty(snapshots=3, note='1MiB, and (more)')",
         ),
         (f"{HERE}:make_thrifty(snapshots=2)", f"{HERE}:make_thrifty(snapshots=2)"),
-        ("autodiff.schedule:as_created", "autodiff.schedule:as_created"),
+        (
+            "autodiff.checkpointing.store_all:as_created",
+            "autodiff.checkpointing.store_all:as_created",
+        ),
     ],
 )
 def test_an_import_path_is_a_planner(text: str, canonical: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from autodiff import Planner, RecomputeAll, Revolve, StoreAll, Uniform, advances
-from autodiff.program import PHASES
+from autodiff.instructions import PHASES
 from experiments import theory, theory_checkpointing, theory_segments
 from experiments.theory import ACTIVATIONS, LOSSES, TheoryError
 from experiments.theory_checkpointing import Checkpointed, checkpointed

@@ -6,8 +6,7 @@ from math import inf
 import checkpoint_schedules
 import pytest
 from checkpoint_schedules.multistage import optimal_extra_steps, optimal_steps_binomial
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from pyrevolve import schedulers as pyrevolve
 
 from autodiff.checkpointing import conventions

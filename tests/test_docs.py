@@ -25,8 +25,7 @@ from sympy.parsing.sympy_parser import (
 )
 
 import autodiff
-from autodiff import ComputationNode, Cost, Leaf, Spec, build_graph, ops
-from autodiff import checkpointing as planners
+from autodiff import ComputationNode, Cost, Leaf, Spec, build_graph, checkpointing as planners, ops
 from experiments.theory import MODES
 
 ROOT = Path(__file__).parent.parent

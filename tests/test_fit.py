@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sympy
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, assume, given, settings, strategies as st
 
 from experiments import fit, fit_maximum, fit_search
 from experiments.fit import (

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import sympy
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from autodiff import GraphError, Leaf, Schedule, ScheduleError, ShapeError, Spec, StoreAll, networks
 from autodiff.checkpointing import RecomputeAll, Revolve, Uniform
+from autodiff.instructions import PHASES
 from autodiff.ops import Columns
-from autodiff.program import PHASES, Program
+from autodiff.program import Program
 from experiments.theory import peak_elements, total_operations
 from profiler import predict, predict_formula, predict_grid, profile, profile_schedule
-from profiler.envelope import MOST, envelope
-from profiler.fold import Prediction, fold
-from profiler.predict import COLUMNS, MODES, program_of_mode
+from profiler.envelopes import MOST, envelope
+from profiler.folding import Prediction, fold
+from profiler.prediction import COLUMNS, MODES, program_of_mode
 from profiler.terms import at_points, combined, counted_from_one, expressions, in_terms
 from tests.graphs import RandomGraph, graphs, schedules
 

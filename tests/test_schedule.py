@@ -10,8 +10,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from autodiff import (
     Add,
@@ -39,10 +38,12 @@ from autodiff import (
     linearize,
     networks,
 )
+from autodiff.check import held_activations
 from autodiff.emit import Emitted
-from autodiff.program import BACKWARD, FORWARD
+from autodiff.instructions import BACKWARD, FORWARD
+from autodiff.liveness import lifetimes
 from autodiff.recording import recording_from_specs
-from autodiff.schedule import Kind, Step, held_activations, lifetimes
+from autodiff.schedule import Kind, Step
 from profiler.audit import audit_storages
 from tests.graphs import RandomGraph, claims_of, graphs, schedules
 

@@ -20,8 +20,7 @@ from unittest import mock
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings, strategies as st
 
 from experiments import files, job, measure, timelines
 from experiments.config import sweep_config

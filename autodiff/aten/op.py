@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from autodiff.aten import Call, cost_of, family_name
+from autodiff.aten.call import Call
+from autodiff.aten.table import cost_of, family_name
 from autodiff.cost import FREE, Cost
 from autodiff.spec import Spec
 

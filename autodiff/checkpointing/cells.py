@@ -31,7 +31,8 @@ from functools import cached_property
 
 from autodiff.checkpointing.chains import check_chain, check_order
 from autodiff.checkpointing.cuts import Cuts
-from autodiff.program import BACKWARD, INPUT, Program
+from autodiff.instructions import BACKWARD, INPUT
+from autodiff.program import Program
 
 
 @dataclass(frozen=True, eq=False)

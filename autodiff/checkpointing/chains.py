@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from autodiff.checkpointing.cuts import Cuts
 from autodiff.errors import PlannerError
-from autodiff.program import BACKWARD, Program
+from autodiff.instructions import BACKWARD
+from autodiff.program import Program
 
 
 def check_order(program: Program) -> None:

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from autodiff.check import check_schedule
 from autodiff.errors import ScheduleError
 from autodiff.program import Program
-from autodiff.schedule import Claims, Kind, Schedule, check_schedule
+from autodiff.schedule import Claims, Kind, Schedule
 
 _HEADER = ["step", "kind", "instruction", "node", "overwrites"]
 

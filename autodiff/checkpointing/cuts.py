@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from autodiff.program import FORWARD, INPUT, PARAMETER, Program
+from autodiff.instructions import FORWARD, INPUT, PARAMETER
+from autodiff.program import Program
 from autodiff.spec import NUMBER
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from autodiff.checkpointing.binomial import binomial_actions
 from autodiff.checkpointing.cells import find_cells
-from autodiff.checkpointing.store import carry_out
+from autodiff.checkpointing.store import schedule_from_plan
 from autodiff.program import Program
 from autodiff.schedule import Schedule
 
@@ -25,4 +25,4 @@ class RecomputeAll:
 
     def __call__(self, program: Program) -> Schedule:
         cells = find_cells(program)
-        return carry_out(cells, binomial_actions(len(cells), 1), str(self))
+        return schedule_from_plan(cells, binomial_actions(len(cells), 1), str(self))

@@ -39,7 +39,7 @@ from autodiff.checkpointing.cells import Cells, find_cells
 from autodiff.checkpointing.runs import Runs
 from autodiff.checkpointing.sizes import Sizes, amounts, has_sizes, peak, sizes_of
 from autodiff.checkpointing.splits import EXHAUSTIVE, RULES, LowestPeak
-from autodiff.checkpointing.store import Plan, carry_out
+from autodiff.checkpointing.store import Plan, schedule_from_plan
 from autodiff.checkpointing.units import bytes_text
 from autodiff.errors import PlannerError
 from autodiff.program import Program
@@ -249,7 +249,7 @@ class _Plans:
     def _carried_out(self, plan: Plan, s: int) -> _Candidate:
         return _Candidate(
             self._cells.program,
-            carry_out(self._cells, plan, self._name, self._runs),
+            schedule_from_plan(self._cells, plan, self._name, self._runs),
             s,
             self._weighed,
         )

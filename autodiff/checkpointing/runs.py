@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from autodiff.checkpointing.cells import Cells
-from autodiff.program import FORWARD
+from autodiff.instructions import FORWARD
 
 Run = Sequence[tuple[int, tuple[int, ...]]]
 

@@ -15,9 +15,10 @@ import numpy as np
 from autodiff.checkpointing.binomial import Action
 from autodiff.checkpointing.cells import Cells
 from autodiff.checkpointing.runs import Run, Runs
-from autodiff.checkpointing.store import carry_out
+from autodiff.checkpointing.store import schedule_from_plan
+from autodiff.instructions import FORWARD
 from autodiff.liveness import lifetimes
-from autodiff.program import FORWARD, Program
+from autodiff.program import Program
 from autodiff.schedule import Schedule
 
 
@@ -116,7 +117,7 @@ class _Scale:
                 if write in runs.pinned
             )
             self.pinned_before.append(self.pinned_before[-1] + pinned)
-        schedule = carry_out(cells, [(Action.REVERSE, 0, len(cells))], "plain")
+        schedule = schedule_from_plan(cells, [(Action.REVERSE, 0, len(cells))], "plain")
         self.lives = lives = lifetimes(program, schedule)
         self.live_beside = self.beside[schedule.order]
         # From the reversal of which cell downwards a buffer is there, however the cells are reversed; -1: only when its own cell is run.

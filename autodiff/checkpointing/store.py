@@ -26,13 +26,16 @@ from autodiff.checkpointing.binomial import Action
 from autodiff.checkpointing.cells import Cells
 from autodiff.checkpointing.runs import Run, Runs
 from autodiff.errors import PlannerError
-from autodiff.program import BACKWARD, FORWARD, Program
+from autodiff.instructions import BACKWARD, FORWARD
+from autodiff.program import Program
 from autodiff.schedule import Claims, Schedule
 
 Plan = Iterable[tuple[Action, int, int]]
 
 
-def carry_out(cells: Cells, plan: Plan, planner: str, runs: Runs | None = None) -> Schedule:
+def schedule_from_plan(
+    cells: Cells, plan: Plan, planner: str, runs: Runs | None = None
+) -> Schedule:
     """The schedule of a plan on a chain of cells; `planner` is the name that it goes by, `runs` the cells' own where they are known.
 
     Raises PlannerError where the plan names cells that are not there, or advances over the last one, which is only reversed.

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from autodiff.instructions import BACKWARD, FORWARD, PHASES
+from autodiff.liveness import fits
 from autodiff.program import Program
-from autodiff.schedule import Schedule, as_created
+from autodiff.schedule import Claims, Schedule
 
 
 @dataclass(frozen=True)
@@ -17,3 +21,46 @@ class StoreAll:
 
     def __call__(self, program: Program) -> Schedule:
         return as_created(program, str(self))
+
+
+def as_created(program: Program, planner: str = "store_all") -> Schedule:
+    """Every instruction once, in order of creation; gradients are accumulated in place."""
+    forward, backward = _counted(program, FORWARD), _counted(program, BACKWARD)
+    held = sum(len(step.writes) for step in program.instructions if step.phase == FORWARD)
+    claims = Claims(forward=forward, recompute=0, backward=backward, held=held)
+    order = np.arange(len(program.instructions))
+    return Schedule(order, claims, planner, accumulated_in_place(program, order))
+
+
+def accumulated_in_place(program: Program, order: np.ndarray) -> dict[int, int]:
+    """The steps that add a gradient to an earlier slice's, each with the read that it writes over, where that may be and is not needed later."""
+    accumulating = [
+        i
+        for i, (op, _, _, _) in enumerate(program.instructions)
+        if getattr(op, "accumulates", False)
+    ]
+    if not accumulating:
+        return {}
+    given = set(program.given)
+    fitting = {
+        i: buffer
+        for i in accumulating
+        if (buffer := _buffer_of_first_read(program, i)) not in given and fits(program, i, 0)
+    }
+    last_read = {program.values[target].buffer: len(order) for target in program.targets}
+    for at, i in enumerate(order.tolist()):
+        for read in program.instructions[i].reads:
+            buffer = program.values[read].buffer
+            last_read[buffer] = max(last_read.get(buffer, 0), at)
+    return {
+        at: 0 for at, i in enumerate(order.tolist()) if i in fitting and last_read[fitting[i]] == at
+    }
+
+
+def _buffer_of_first_read(program: Program, instruction: int) -> int:
+    return program.values[program.instructions[instruction].reads[0]].buffer
+
+
+def _counted(program: Program, phase: str) -> int:
+    """How many instructions a phase has; for a planner's claims."""
+    return int(np.count_nonzero(program.flat.phases == PHASES.index(phase)))

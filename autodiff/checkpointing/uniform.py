@@ -18,7 +18,7 @@ from math import isqrt
 
 from autodiff.checkpointing.binomial import Action, whole_number
 from autodiff.checkpointing.cells import find_cells
-from autodiff.checkpointing.store import carry_out
+from autodiff.checkpointing.store import schedule_from_plan
 from autodiff.errors import PlannerError
 from autodiff.program import Program
 from autodiff.schedule import Schedule
@@ -45,7 +45,7 @@ class Uniform:
             raise PlannerError(
                 f"segments = {k} for {n} cells; expected at most one a cell; give segments ≤ {n}"
             )
-        return carry_out(cells, _plan(n, k), str(self))
+        return schedule_from_plan(cells, _plan(n, k), str(self))
 
 
 def nearest_root(n: int) -> int:

@@ -1,5 +1,13 @@
-"""The ops, each one class: arithmetic, kernel, gradient, result spec and cost side by side."""
+"""The ops, each one class: arithmetic, kernel, gradient, result spec and cost side by side.
 
+Importing this package gives nodes their operators, so nodes are exported from here too.
+"""
+
+from autodiff.node import (
+    ComputationNode as ComputationNode,
+    Leaf as Leaf,
+    build_graph as build_graph,
+)
 from autodiff.ops.arithmetic import Add, Div, IntPow, Mean, Mul, Negate, Pow, Subtract
 from autodiff.ops.elementary import (
     Exp,

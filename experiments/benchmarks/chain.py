@@ -8,9 +8,13 @@ from typing import Any
 
 import torch
 
-from autodiff import Executable, StoreAll, gradients, linearize, networks
-from autodiff.checkpointing import Planner
+from autodiff import networks
+from autodiff.algorithms import gradients
+from autodiff.checkpointing.parse import Planner
+from autodiff.checkpointing.store_all import StoreAll
 from autodiff.errors import TapemeasureError
+from autodiff.executable import Executable
+from autodiff.program import linearize
 from experiments.timing import Timing
 
 Rows = list[dict[str, Any]]

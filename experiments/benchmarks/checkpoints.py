@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from autodiff.checkpointing import Planner, Revolve, Uniform
+from autodiff.checkpointing.parse import Planner
+from autodiff.checkpointing.revolve import Revolve
+from autodiff.checkpointing.uniform import Uniform
 from experiments.benchmarks.chain import LARGE, PRODUCTS, Chain, Rows, Step, named, rows_of
 from experiments.timing import alternate
-from profiler import profile, profile_step
+from profiler.graphs import profile
+from profiler.pytorch.steps import profile_step
 from profiler.units import human_bytes
 
 SHAPE, SEGMENTS, ROUNDS = LARGE, 8, 15

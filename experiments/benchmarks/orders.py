@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from importlib.util import find_spec
 
-from autodiff.checkpointing import binomial_schedule
+from autodiff.checkpointing.binomial import binomial_schedule
 from experiments.benchmarks.chain import Rows, Step, rows_of
 from experiments.timing import alternate
 

@@ -10,7 +10,9 @@ import torch
 from autodiff import networks
 from experiments.benchmarks.chain import Rows, Shape, Step, named, rows_of
 from experiments.timing import alternate
-from profiler import predict, predict_formula, predict_grid, profile, profile_step
+from profiler.graphs import profile
+from profiler.prediction import predict, predict_formula, predict_grid
+from profiler.pytorch.steps import profile_step
 
 DEEP: Shape = (1000, 1024, 1024)
 DEEPEST: Shape = (100_000, 256, 256)

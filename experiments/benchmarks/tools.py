@@ -12,7 +12,7 @@ import torch
 
 from experiments.benchmarks.chain import LARGE, PRODUCTS, SMALL, Chain, Rows, Step, named, rows_of
 from experiments.timing import alternate
-from profiler import profile_step
+from profiler.pytorch.steps import profile_step
 
 SHAPES = (SMALL, LARGE)
 

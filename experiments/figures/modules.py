@@ -22,10 +22,9 @@ from experiments.figures.style import (
     new_figure,
     text_width,
 )
-from experiments.figures.timelines import ROLES as LIVE_ROLES
-from experiments.figures.timelines import step_axis
+from experiments.figures.timelines import ROLES as LIVE_ROLES, step_axis
 from experiments.words import short_bytes
-from profiler import Profile
+from profiler.measurement import Profile
 
 STEP_CAPTION = (
     "How to read it: time runs to the right op by op, the height is all that is held right after an op. What exists before the step is at the "

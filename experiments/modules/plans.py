@@ -18,7 +18,7 @@ from autodiff.pytorch import from_pytorch
 from experiments.modules.config import ModuleConfig
 from experiments.modules.predict import FakeModule
 from experiments.outcome import one_line
-from profiler import planner_savings
+from profiler.savings import planner_savings
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,8 @@ from torch.utils import _pytree as pytree
 from experiments.errors import ConfigError, ModuleError
 from experiments.modules.build import imported
 from experiments.modules.config import InputSpec, ModuleConfig
-from profiler import Profile, profile_step
+from profiler.measurement import Profile
+from profiler.pytorch.steps import profile_step
 
 
 @dataclass(frozen=True, eq=False)

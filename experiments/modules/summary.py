@@ -14,7 +14,8 @@ from experiments.modules.plans import Plans
 from experiments.modules.predict import Search
 from experiments.modules.step import Steps, needed_bytes
 from experiments.words import counted, percent
-from profiler import Profile, savings_text
+from profiler.measurement import Profile
+from profiler.savings import savings_text
 from profiler.units import human_bytes, human_count, human_ns
 
 GIVEN_WORDS = {

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from autodiff.cost import Cost
-from autodiff.program import FORWARD, PHASES, RECOMPUTE, Program
+from autodiff.instructions import FORWARD, PHASES, RECOMPUTE
+from autodiff.program import Program
 from autodiff.schedule import Schedule
 from autodiff.spec import NUMBER, Spec
 from profiler.audit.counting import CountingArray, CountingScalar, Tally

@@ -19,10 +19,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from autodiff.execute import Executable
+from autodiff.check import check_schedule
+from autodiff.executable import Executable
+from autodiff.liveness import Lifetimes
 from autodiff.program import Program
 from autodiff.recording import recording_from_specs
-from autodiff.schedule import Lifetimes, Schedule, check_schedule
+from autodiff.schedule import Schedule
 from autodiff.spec import CONTIGUOUS, DENSE, EXPANDED, STRIDED, TURNED, Spec, spec_of
 from profiler.audit.report import AuditReport
 

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from autodiff.aten import Call, cost_of, family_name
+from autodiff.aten.call import Call
+from autodiff.aten.table import cost_of, family_name
 from autodiff.cost import Cost
-from autodiff.program import (
+from autodiff.instructions import (
     ACTIVATION,
     BACKWARD,
     FORWARD,

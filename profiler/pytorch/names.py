@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from autodiff.aten import family_name
-from autodiff.program import BACKWARD
+from autodiff.aten.table import family_name
+from autodiff.instructions import BACKWARD
 from profiler.pytorch.interpret import births_by_step, lifetimes_of
 from profiler.pytorch.notes import IN_BACKWARD, Notes
 

@@ -8,7 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from autodiff.program import ACTIVATION, GRADIENT, INPUT, PARAMETER, PARAMETER_GRADIENT, TEMPORARY
+from autodiff.instructions import (
+    ACTIVATION,
+    GRADIENT,
+    INPUT,
+    PARAMETER,
+    PARAMETER_GRADIENT,
+    TEMPORARY,
+)
 
 BUFFER, OPTIMIZER_STATE = "buffer", "optimizer_state"
 

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from autodiff.aten import is_view
-from autodiff.program import INPUT, PARAMETER, PARAMETER_GRADIENT
+from autodiff.aten.table import is_view
+from autodiff.instructions import INPUT, PARAMETER, PARAMETER_GRADIENT
 from profiler.pytorch.notes import (
     ACCUMULATE,
     BEFORE,

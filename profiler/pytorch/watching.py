@@ -14,7 +14,7 @@ import torch
 from torch.nn.modules import module as nn_module
 from torch.optim import optimizer as torch_optimizer
 
-from autodiff.program import PARAMETER
+from autodiff.instructions import PARAMETER
 from profiler.pytorch.notes import BUFFER, OPTIMIZER_STATE
 from profiler.pytorch.recorder import Recorder
 

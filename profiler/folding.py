@@ -16,14 +16,17 @@ from typing import Any
 
 import numpy as np
 
+from autodiff.check import check_schedule
 from autodiff.cost import Cost
+from autodiff.instructions import INPUT, PARAMETER, ROLES, TEMPORARY
+from autodiff.liveness import Lifetimes
 from autodiff.node import ComputationNode
-from autodiff.program import INPUT, PARAMETER, ROLES, TEMPORARY, Program
-from autodiff.schedule import Lifetimes, Schedule, check_schedule
+from autodiff.program import Program
+from autodiff.schedule import Schedule
 from profiler.counter import count_steps
-from profiler.envelope import envelope
+from profiler.envelopes import envelope
 from profiler.ledger import COMPUTED_ROLES
-from profiler.profile import given_bytes
+from profiler.programs import given_bytes
 from profiler.terms import Symbols, at_points, combined, counted_from_one, expressions, in_terms
 
 _MOST_AT_ONCE = 2**24

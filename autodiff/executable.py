@@ -22,11 +22,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from autodiff.check import check_schedule
 from autodiff.emit import OF_STORAGE, Emitted
 from autodiff.errors import GraphError, ShapeError
+from autodiff.liveness import Lifetimes
 from autodiff.program import Program
 from autodiff.recording import Recording, recording_from_specs
-from autodiff.schedule import Lifetimes, Schedule, check_schedule
+from autodiff.schedule import Schedule
 from autodiff.spec import NUMBER, spec_of
 
 OF_TENSOR = ".nbytes"

@@ -18,14 +18,18 @@ import pandas as pd
 import torch
 
 from autodiff import networks
-from autodiff.checkpointing import RecomputeAll, StoreAll, Uniform, parse_planner
+from autodiff.checkpointing.parse import parse_planner
+from autodiff.checkpointing.recompute_all import RecomputeAll
+from autodiff.checkpointing.store_all import StoreAll
+from autodiff.checkpointing.uniform import Uniform
 from autodiff.collector import paused_collector
 from autodiff.errors import GraphError, ShapeError
+from autodiff.instructions import PHASES
 from autodiff.node import ComputationNode
-from autodiff.program import PHASES, Program
+from autodiff.program import Program
 from autodiff.schedule import Schedule
-from profiler.fold import Prediction, fold
-from profiler.profile import program_of
+from profiler.folding import Prediction, fold
+from profiler.programs import program_of
 
 Planner = Callable[[Program], Schedule]
 

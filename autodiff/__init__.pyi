@@ -1,0 +1,84 @@
+from . import networks as networks
+from .algorithms import (
+    backward_algorithm as backward_algorithm,
+    forward_algorithm as forward_algorithm,
+    gradients as gradients,
+)
+from .check import check_schedule as check_schedule
+from .checkpointing import conventions as conventions
+from .checkpointing.binomial import (
+    Action as Action,
+    advances as advances,
+    beta as beta,
+    binomial_actions as binomial_actions,
+    binomial_schedule as binomial_schedule,
+    repetitions as repetitions,
+)
+from .checkpointing.cells import Cells as Cells, find_cells as find_cells
+from .checkpointing.csv_schedule import (
+    read_schedule as read_schedule,
+    write_schedule as write_schedule,
+)
+from .checkpointing.parse import (
+    PLANNERS as PLANNERS,
+    Planner as Planner,
+    parse_planner as parse_planner,
+)
+from .checkpointing.recompute_all import RecomputeAll as RecomputeAll
+from .checkpointing.revolve import Revolve as Revolve
+from .checkpointing.store import schedule_from_plan as schedule_from_plan
+from .checkpointing.store_all import StoreAll as StoreAll
+from .checkpointing.uniform import Uniform as Uniform
+from .cost import Cost as Cost
+from .errors import (
+    GraphError as GraphError,
+    PlannerError as PlannerError,
+    ScheduleError as ScheduleError,
+    ShapeError as ShapeError,
+    TapemeasureError as TapemeasureError,
+)
+from .executable import Executable as Executable, execute as execute
+from .ops import (
+    Add as Add,
+    AddBias as AddBias,
+    Columns as Columns,
+    ComputationNode as ComputationNode,
+    Div as Div,
+    Exp as Exp,
+    ExpandAxis as ExpandAxis,
+    Fill as Fill,
+    Gelu as Gelu,
+    GeluGradient as GeluGradient,
+    HalfSumOfSquares as HalfSumOfSquares,
+    IntPow as IntPow,
+    Leaf as Leaf,
+    Log as Log,
+    LogSoftmax as LogSoftmax,
+    LogSoftmaxGradient as LogSoftmaxGradient,
+    Matexpand as Matexpand,
+    Matmul as Matmul,
+    Matsum as Matsum,
+    Mean as Mean,
+    Mul as Mul,
+    Negate as Negate,
+    PadColumns as PadColumns,
+    Pick as Pick,
+    PickGradient as PickGradient,
+    Pow as Pow,
+    Relu as Relu,
+    ReluGradient as ReluGradient,
+    Sigmoid as Sigmoid,
+    SigmoidGradient as SigmoidGradient,
+    Subtract as Subtract,
+    SumAxis as SumAxis,
+    Tanh as Tanh,
+    TanhGradient as TanhGradient,
+    Transpose as Transpose,
+    build_graph as build_graph,
+    cross_entropy as cross_entropy,
+    squared_error as squared_error,
+)
+from .program import Program as Program, linearize as linearize
+from .recording import Recording as Recording
+from .schedule import Claims as Claims, Schedule as Schedule
+from .spec import Spec as Spec

@@ -1,0 +1,17 @@
+from . import conventions as conventions
+from .binomial import (
+    Action as Action,
+    advances as advances,
+    beta as beta,
+    binomial_actions as binomial_actions,
+    binomial_schedule as binomial_schedule,
+    repetitions as repetitions,
+)
+from .cells import Cells as Cells, find_cells as find_cells
+from .csv_schedule import read_schedule as read_schedule, write_schedule as write_schedule
+from .parse import PLANNERS as PLANNERS, Planner as Planner, parse_planner as parse_planner
+from .recompute_all import RecomputeAll as RecomputeAll
+from .revolve import Revolve as Revolve
+from .store import schedule_from_plan as schedule_from_plan
+from .store_all import StoreAll as StoreAll
+from .uniform import Uniform as Uniform

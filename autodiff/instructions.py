@@ -1,0 +1,46 @@
+"""The parts of a program: values, instructions, the phases of instructions and the roles of buffers.
+
+Phases and roles are plain strings, not members of an enumeration: they are the keys of `Profile.ops_by_phase` and
+the labels in every table, where a reader should see `forward` and not `<Phase.FORWARD: 'forward'>`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from autodiff.spec import Spec
+
+PHASES = (FORWARD, RECOMPUTE, BACKWARD) = ("forward", "recompute", "backward")
+"""An instruction belongs to forward if the loss depends on it, otherwise to backward; a forward
+instruction that runs again belongs to recompute."""
+
+ROLES = (PARAMETER, INPUT, ACTIVATION, GRADIENT, PARAMETER_GRADIENT, TEMPORARY) = (
+    "parameter",
+    "input",
+    "activation",
+    "gradient",
+    "parameter_gradient",
+    "temporary",
+)
+"""What a buffer holds. Parameters and inputs are caller-owned; `gradient` is that of an activation."""
+
+
+class Value(NamedTuple):
+    """One value: its spec, the value whose buffer it lives in (itself where it owns one), its buffer's role, and where it comes from.
+
+    `source` has a `label`, and, where the value is given, a `value`.
+    """
+
+    spec: Spec
+    buffer: int
+    role: str
+    source: Any
+
+
+class Instruction(NamedTuple):
+    """One op on values: `op` has `cost`, `kernel` or `compute`, `repeatable`, `workspace`; `phase` is forward or backward."""
+
+    op: Any
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    phase: str

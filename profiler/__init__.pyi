@@ -1,0 +1,11 @@
+from .folding import Prediction as Prediction
+from .graphs import profile as profile, profile_schedule as profile_schedule
+from .measurement import Profile as Profile
+from .prediction import (
+    predict as predict,
+    predict_formula as predict_formula,
+    predict_grid as predict_grid,
+)
+from .programs import program_of as program_of
+from .pytorch.steps import profile_step as profile_step
+from .savings import planner_savings as planner_savings, savings_text as savings_text

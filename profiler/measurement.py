@@ -1,0 +1,149 @@
+"""What a step costs in operations, bytes and seconds: the value that every measurement returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from autodiff.cost import Cost
+from autodiff.errors import GraphError
+from autodiff.instructions import INPUT, PARAMETER
+from autodiff.recording import Recording
+from profiler.ledger import Ledger
+from profiler.table import html_table, text_table
+from profiler.trace import write_chrome_trace
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """What a step costs.
+
+    `ops_by_phase` has a `Cost` for forward, recompute and backward; `ledger` the buffers. `gradients` are the values in the
+    order of `wrt`, and `loss` is the loss's value; both are empty where nothing was run. `wall_ns` is the median time of each
+    phase over the repeats, `wall_ns_spread` half the distance between the quartiles.
+
+    `given_bytes` maps each role to the bytes that existed before the step. Of a PyTorch step,
+    `uncounted` maps each op without a known cost to its number of calls, `loss` and `gradients`
+    are what the step returned, and an optimizer's update is a further phase.
+    """
+
+    ops_by_phase: dict[str, Cost]
+    ledger: Ledger
+    given_bytes: dict[str, int]
+    planner: str = "store_all"
+    loss: Any = None
+    gradients: list[Any] = field(default_factory=list)
+    wall_ns: dict[str, float] | None = None
+    wall_ns_spread: dict[str, float] | None = None
+    recording: Recording | None = None
+    uncounted: dict[str, int] = field(default_factory=dict)
+    modules: Callable[[], pd.DataFrame] | None = None
+
+    @property
+    def ops(self) -> Cost:
+        """The scalar operations of all phases together."""
+        return reduce(add, self.ops_by_phase.values())
+
+    @property
+    def parameter_bytes(self) -> int:
+        """The bytes of caller-owned parameters."""
+        return self.given_bytes.get(PARAMETER, 0)
+
+    @property
+    def input_bytes(self) -> int:
+        """The bytes of caller-owned inputs."""
+        return self.given_bytes.get(INPUT, 0)
+
+    @property
+    def matmul_flops(self) -> int:
+        """2·m·k·p for every matrix product."""
+        return int(self.ops.matmul_flops)
+
+    @property
+    def peak_bytes(self) -> int:
+        """The greatest total of live bytes, without parameters and inputs."""
+        return self.ledger.peak_bytes
+
+    @property
+    def peak_by_role(self) -> dict[str, int]:
+        """The live bytes of each role at the peak."""
+        return self.ledger.peak_by_role
+
+    @property
+    def live_after_bytes(self) -> int:
+        """The bytes that live on after the last step, without parameters and inputs."""
+        return self.ledger.live_after_bytes
+
+    def timeline(self) -> pd.DataFrame:
+        """One row an event, with the live bytes by role after it."""
+        return self.ledger.timeline()
+
+    def alive_at_peak(self) -> pd.DataFrame:
+        """One row a buffer that is alive at the peak, and why it is."""
+        return self.ledger.alive_at_peak()
+
+    def by_module(self) -> pd.DataFrame:
+        """One row a module of a PyTorch step: calls, parameters, operations by phase, bytes; raises GraphError for a graph, which has none."""
+        if self.modules is None:
+            raise GraphError(
+                "a computation graph has no modules; profile_step(step, model=model) measures a PyTorch step, which has"
+            )
+        return self.modules()
+
+    def operations(self) -> pd.DataFrame:
+        """Return operations, and times in ns where the step ran: one row a phase and one for all."""
+        rows = []
+        for phase, cost in [*self.ops_by_phase.items(), ("all", self.ops)]:
+            row = {
+                "phase": phase,
+                "operations": cost.total,
+                "mul, div": cost.multiplications,
+                "add": cost.additions,
+                "compare": cost.comparisons,
+                "elementary": cost.elementary,
+                "matmul flops": cost.matmul_flops,
+            }
+            if self.wall_ns is not None:
+                row["time"] = sum(self.wall_ns.values()) if phase == "all" else self.wall_ns[phase]
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def memory(self) -> pd.DataFrame:
+        """Return bytes: the peak and its roles, what stays, caller-owned parameters and inputs."""
+        roles = {f"  {role}": nbytes for role, nbytes in self.peak_by_role.items() if nbytes}
+        rows = {
+            "peak": self.peak_bytes,
+            **roles,
+            "live after": self.live_after_bytes,
+            "parameters": self.parameter_bytes,
+            "inputs": self.input_bytes,
+        }
+        return pd.DataFrame({"memory": list(rows), "bytes": list(rows.values())})
+
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        return {f"operations ({self.planner})": self.operations(), "memory": self.memory()}
+
+    def to_chrome_trace(self, path: str | Path) -> Path:
+        """Write spans of the steps and counters of the live bytes, to be opened in Perfetto or chrome://tracing."""
+        return write_chrome_trace(self.ledger, Path(path))
+
+    def __str__(self) -> str:
+        lines = [text_table(self._tables(), self.alive_at_peak())]
+        if self.uncounted:
+            lines += [
+                "not counted:",
+                *(
+                    f"  {op}, {calls} call{'s' if calls > 1 else ''}"
+                    for op, calls in self.uncounted.items()
+                ),
+            ]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return html_table(self._tables(), self.alive_at_peak())

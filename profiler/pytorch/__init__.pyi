@@ -1,0 +1,1 @@
+from .steps import profile_step as profile_step

@@ -1,0 +1,95 @@
+"""The same measurement of plain PyTorch: any training step, as it runs.
+
+`profile_step(step, *args, model=model)` runs `step(*args)` once under a dispatch mode and gives the `Profile` that the engine's own graphs
+have. It works on real, meta and fake tensors; on the latter two nothing is allocated. What existed before the step (parameters,
+inputs, buffers, an optimiser's state) is reported beside the live bytes, not in them.
+
+Bound: `wall_ns` contains the cost of measuring. See `recorder` for what cannot be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from autodiff.errors import GraphError
+from profiler.measurement import Profile
+from profiler.pytorch import watching
+from profiler.pytorch.interpret import ledger_of_notes, operations_of, phases_of
+from profiler.pytorch.modules import module_rows, parameter_bytes_by_module
+from profiler.pytorch.names import StepNames
+from profiler.pytorch.notes import ROLES, Notes
+from profiler.pytorch.recorder import Recorder
+
+
+def profile_step(
+    step: Callable[..., Any], *args: Any, model: torch.nn.Module | None = None
+) -> Profile:
+    """Run `step(*args)` once and measure it: forward, and backward and the optimiser's update if it does those.
+
+    `model` names modules, parameters and buffers, and adds the rows of `Profile.by_module()`; without it, leaves that require gradients
+    count as parameters. What the step returns is in `Profile.loss` and `Profile.gradients`, detached. Raises GraphError where `step` is not callable or
+    `model` is no module; what the step raises is raised.
+    """
+    if not callable(step):
+        raise GraphError(
+            f"step is a {type(step).__name__}; expected a callable that runs the step, such as lambda: loss(model(x)).backward()"
+        )
+    if model is not None and not isinstance(model, torch.nn.Module):
+        raise GraphError(
+            f"model is a {type(model).__name__}; expected a torch.nn.Module, or nothing"
+        )
+    notes, result = record_step(step, args, model)
+    return profile_of_notes(notes, result, parameter_bytes_by_module(model))
+
+
+def record_step(
+    step: Callable[..., Any], args: tuple[Any, ...], model: torch.nn.Module | None
+) -> tuple[Notes, Any]:
+    """Run a step and note what happens; returns the notes and what the step returned."""
+    recorder = Recorder(bare=model is None)
+    with watching.modules(recorder, model):
+        for i, leaf in enumerate(pytree.tree_leaves(args)):
+            if isinstance(leaf, torch.Tensor):
+                recorder.see(leaf, label=f"input {i}")
+        with watching.engine(recorder), watching.optimizers(recorder), recorder:
+            recorder.notes.start = perf_counter_ns()
+            result = step(*args)
+    return recorder.finish(), result
+
+
+def profile_of_notes(notes: Notes, result: Any, parameters: dict[str, int]) -> Profile:
+    """Interpret the notes of a step."""
+    phases = phases_of(notes)
+    ops, uncounted = operations_of(notes, phases)
+    names = StepNames(notes, phases)
+    ledger = ledger_of_notes(notes, phases, names)
+    given = dict.fromkeys(ROLES, 0)
+    for buffer, role in notes.given.items():
+        given[role] += notes.sizes[buffer]
+    tensors = [
+        leaf.detach() if leaf.requires_grad else leaf
+        for leaf in pytree.tree_leaves(result)
+        if isinstance(leaf, torch.Tensor)
+    ]
+    has_loss = bool(tensors) and tensors[0].numel() == 1
+    wall = dict.fromkeys(ops, 0.0)
+    before = notes.start
+    for phase, call in zip(phases, notes.calls, strict=True):
+        wall[phase] += call[8] - before
+        before = call[8]
+    return Profile(
+        ops_by_phase=ops,
+        ledger=ledger,
+        planner="pytorch",
+        loss=tensors[0] if has_loss else None,
+        gradients=tensors[1:] if has_loss else tensors,
+        wall_ns=wall,
+        uncounted=uncounted,
+        given_bytes=given,
+        modules=lambda: module_rows(notes, phases, ledger, names, parameters),
+    )
