@@ -22,6 +22,9 @@ from .checkpointing.csv_schedule import (
 from .checkpointing.parse import (
     PLANNERS as PLANNERS,
     Planner as Planner,
+    PlannerDescription as PlannerDescription,
+    describe_planner as describe_planner,
+    parse_builtin_planner as parse_builtin_planner,
     parse_planner as parse_planner,
 )
 from .checkpointing.recompute_all import RecomputeAll as RecomputeAll

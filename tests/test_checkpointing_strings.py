@@ -12,6 +12,7 @@ from hypothesis import given, strategies as st
 from autodiff import (
     PLANNERS,
     Planner,
+    PlannerDescription,
     PlannerError,
     Program,
     RecomputeAll,
@@ -21,9 +22,11 @@ from autodiff import (
     StoreAll,
     Uniform,
     check_schedule,
+    describe_planner,
     gradients,
     linearize,
     networks,
+    parse_builtin_planner,
     parse_planner,
     read_schedule,
     write_schedule,
@@ -149,6 +152,63 @@ def test_what_is_no_planner_is_refused(text: Any, says: str) -> None:
         parse_planner(text)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "description"),
+    [
+        ("store_all", PlannerDescription("store_all")),
+        ("uniform", PlannerDescription("uniform")),
+        ("uniform(8)", PlannerDescription("uniform", segments=8)),
+        ("revolve(snapshots=3)", PlannerDescription("revolve", snapshots=3)),
+        ("revolve(max_bytes=1KiB)", PlannerDescription("revolve", max_bytes=1024)),
+        ("revolve(max_ops_ratio=1.5)", PlannerDescription("revolve", max_ops_ratio=1.5)),
+        ("mine.Hold(at=[2])", PlannerDescription("mine:Hold")),
+    ],
+)
+def test_a_string_is_described_by_fields(text: str, description: PlannerDescription) -> None:
+    """Name and numbers are fields, of the description and of the planner itself."""
+    assert describe_planner(text) == description
+    assert description.is_builtin == (":" not in description.name)
+    if description.is_builtin:
+        planner = parse_planner(text)
+        assert parse_builtin_planner(text) == planner
+        assert planner.name == description.name
+        for name in ("segments", "snapshots", "max_bytes", "max_ops_ratio"):
+            assert getattr(planner, name, None) == getattr(description, name)
+
+
+@pytest.mark.parametrize(
+    "written", ["{}:make", "{}.make", "{}:make()", "{}.make(1)", "{}:make('x')"]
+)
+def test_text_from_a_file_imports_nothing(
+    written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither way to read a file's text runs the module that it names; `parse_planner` does."""
+    name = f"module_that_runs_{abs(hash(written))}"
+    (tmp_path / f"{name}.py").write_text(
+        f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n"
+        "def make(*given): return lambda program: None\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = written.format(name)
+    with pytest.raises(PlannerError, match="an import path is not followed here"):
+        parse_builtin_planner(text)
+    assert describe_planner(text).name == f"{name}:make"
+    assert not (tmp_path / "ran").exists()
+    parse_planner(text)
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nonsense", "os:system('touch OWNED", "revolve(snapshots=0)", None, 3]
+)
+def test_what_a_file_should_not_hold_is_refused(text: Any) -> None:
+    """Neither way to read a file's text takes what is no planner."""
+    for read in (parse_builtin_planner, describe_planner):
+        with pytest.raises(PlannerError):
+            read(text)
 
 
 def test_what_a_planner_returns_is_looked_at() -> None:

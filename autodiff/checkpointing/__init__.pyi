@@ -9,7 +9,14 @@ from .binomial import (
 )
 from .cells import Cells as Cells, find_cells as find_cells
 from .csv_schedule import read_schedule as read_schedule, write_schedule as write_schedule
-from .parse import PLANNERS as PLANNERS, Planner as Planner, parse_planner as parse_planner
+from .parse import (
+    PLANNERS as PLANNERS,
+    Planner as Planner,
+    PlannerDescription as PlannerDescription,
+    describe_planner as describe_planner,
+    parse_builtin_planner as parse_builtin_planner,
+    parse_planner as parse_planner,
+)
 from .recompute_all import RecomputeAll as RecomputeAll
 from .revolve import Revolve as Revolve
 from .store import schedule_from_plan as schedule_from_plan

@@ -1,13 +1,14 @@
-"""Planners as strings: `revolve(snapshots=3)`, `uniform(segments=8)`, `store_all`, and anybody's own by its import path.
+"""Planners as strings: `revolve(snapshots=3)`, `uniform(segments=8)`, `store_all`, and user-defined ones by import path.
 
-    name                       a planner of this package, with its defaults
+    name                       a built-in planner with its defaults
     name(key=value, …)         arguments are Python literals; sizes may have units: revolve(max_bytes=1.5MiB)
     package.module:Name(…)     a class or a function that makes a planner, called with the arguments
     package.module:name        a class, called without arguments, or a function that is itself a planner
     package.module.Name(…)     the same with a dot
 
-`str(planner)` is the canonical string, and reads back as an equal planner. Nothing is evaluated: arguments are read as literals, and
-an import path imports its module, as any import does.
+`str(planner)` is the canonical string, and parses back to an equal planner. Arguments are read as literals and never evaluated.
+`parse_planner` imports the module that an import path names; use it only for text that the user typed. `parse_builtin_planner` and
+`describe_planner` never import anything; use these for text from a file.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from autodiff.checkpointing.recompute_all import RecomputeAll
@@ -31,12 +32,10 @@ from autodiff.program import Program
 from autodiff.schedule import Schedule
 
 Planner = Callable[[Program], Schedule]
+BuiltinPlanner = StoreAll | RecomputeAll | Uniform | Revolve
 
-PLANNERS: dict[str, Callable[..., Planner]] = {
-    "store_all": StoreAll,
-    "recompute_all": RecomputeAll,
-    "uniform": Uniform,
-    "revolve": Revolve,
+PLANNERS: dict[str, Callable[..., BuiltinPlanner]] = {
+    family.name: family for family in (StoreAll, RecomputeAll, Uniform, Revolve)
 }
 
 _CALL = re.compile(
@@ -46,17 +45,41 @@ _QUOTED_OR_SIZE = re.compile(r"""(?P<quoted>'[^']*'|"[^"]*")|(?<![\w.])""" + SIZ
 
 
 @dataclass(frozen=True)
-class ImportedPlanner:
-    """A planner from elsewhere, known by its import path and its arguments: these make its canonical string."""
+class PlannerDescription:
+    """What a planner's string says, as fields; a number is None where the string does not give it.
 
-    path: str
+    `name` is a key of `PLANNERS`, or the import path `module:Name` of a user-defined planner.
+    """
+
+    name: str
+    segments: int | None = None
+    snapshots: int | None = None
+    max_bytes: int | None = None
+    max_ops_ratio: float | None = None
+
+    @property
+    def is_builtin(self) -> bool:
+        """Return whether the planner is one of `PLANNERS`."""
+        return self.name in PLANNERS
+
+
+@dataclass(frozen=True)
+class ImportedPlanner:
+    """A user-defined planner, identified by its import path and its arguments; together they are its canonical string."""
+
+    name: str
     arguments: str | None
     planner: Planner = field(compare=False, repr=False)
 
     def __str__(self) -> str:
-        return self.path if self.arguments is None else f"{self.path}({self.arguments})"
+        """Return the canonical string."""
+        return self.name if self.arguments is None else f"{self.name}({self.arguments})"
 
     def __call__(self, program: Program) -> Schedule:
+        """Return the user's schedule, labelled with the canonical string.
+
+        Raises PlannerError if the planner returns anything but a Schedule.
+        """
         schedule = self.planner(program)
         if not isinstance(schedule, Schedule):
             raise PlannerError(
@@ -65,48 +88,103 @@ class ImportedPlanner:
         return replace(schedule, planner=str(self))
 
 
-def parse_planner(text: str) -> Planner:
-    """The planner that a string names.
+@dataclass(frozen=True)
+class _Call:
+    """A planner's string taken apart: the name, whether it is called, and the literal arguments."""
 
-    Raises PlannerError, one line, where the string is no planner's, the import fails, or the planner refuses its arguments.
+    text: str
+    name: str
+    is_called: bool
+    positional: tuple[Any, ...]
+    named: dict[str, Any]
+
+    @property
+    def is_path(self) -> bool:
+        """Return whether the name is an import path."""
+        return self.name not in PLANNERS and (":" in self.name or "." in self.name)
+
+    @property
+    def module_and_attribute(self) -> tuple[str, str]:
+        """Return the two halves of an import path."""
+        if ":" in self.name:
+            module, _, attribute = self.name.partition(":")
+        else:
+            module, _, attribute = self.name.rpartition(".")
+        return module, attribute
+
+
+def parse_planner(text: str) -> BuiltinPlanner | ImportedPlanner:
+    """Return the planner that a string names; an import path is imported, so the text must be trusted.
+
+    Raises PlannerError if the text names no planner, the import fails, or the planner refuses its arguments.
     """
-    match = _CALL.fullmatch(text.strip()) if isinstance(text, str) else None
-    if match is None:
-        raise PlannerError(
-            f"planner {text!r}; expected a name such as store_all, revolve(snapshots=3) or package.module:Name(key=value)"
-        )
-    name, called = match["name"], match["call"] is not None
-    positional, named = _arguments(text, match["arguments"] or "")
-    if name in PLANNERS:
-        registered: Planner = _made(text, PLANNERS[name], positional, named)
-        return registered
-    if ":" not in name and "." not in name:
-        near = difflib.get_close_matches(name, PLANNERS, 1)
-        hint = (
-            f"did you mean {near[0]}?"
-            if near
-            else "give one of these, or an import path such as package.module:Name"
-        )
-        raise PlannerError(f"planner {name!r}; expected one of {', '.join(PLANNERS)}; {hint}")
-    module, _, attribute = name.partition(":") if ":" in name else name.rpartition(".")
-    found = _imported(text, module, attribute)
-    planner = _made(text, found, positional, named) if called or inspect.isclass(found) else found
+    call = _parsed(text)
+    if not call.is_path:
+        return _builtin(call)
+    module, attribute = call.module_and_attribute
+    found = _imported(call.text, module, attribute)
+    is_made = call.is_called or inspect.isclass(found)
+    planner = _made(call, found) if is_made else found
     if not callable(planner):
         raise PlannerError(
             f"planner {text!r} is a {type(planner).__name__}; expected something that is called with a program; see docs/checkpointing.md"
         )
     written = ", ".join(
-        [*map(repr, positional), *(f"{key}={value!r}" for key, value in named.items())]
+        [*map(repr, call.positional), *(f"{key}={value!r}" for key, value in call.named.items())]
     )
-    return ImportedPlanner(
-        f"{module}:{attribute}",
-        written if called and (written or not inspect.isclass(found)) else None,
-        planner,
+    has_arguments = call.is_called and (written or not inspect.isclass(found))
+    return ImportedPlanner(f"{module}:{attribute}", written if has_arguments else None, planner)
+
+
+def parse_builtin_planner(text: str) -> BuiltinPlanner:
+    """Return the built-in planner that a string names; nothing is imported, whatever the text says.
+
+    Raises PlannerError if the text names no built-in planner or gives it wrong arguments.
+    """
+    return _builtin(_parsed(text))
+
+
+def describe_planner(text: str) -> PlannerDescription:
+    """Return the name and numbers in a planner's string; an import path is not imported and has a name only.
+
+    Raises PlannerError if the text names no planner.
+    """
+    call = _parsed(text)
+    if call.is_path:
+        return PlannerDescription(":".join(call.module_and_attribute))
+    planner = _builtin(call)
+    return PlannerDescription(
+        planner.name, **{one.name: getattr(planner, one.name) for one in fields(planner)}
     )
+
+
+def _parsed(text: str) -> _Call:
+    match = _CALL.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None:
+        raise PlannerError(
+            f"planner {text!r}; expected a name such as store_all, revolve(snapshots=3) or package.module:Name(key=value)"
+        )
+    positional, named = _arguments(text, match["arguments"] or "")
+    return _Call(text, match["name"], match["call"] is not None, tuple(positional), named)
+
+
+def _builtin(call: _Call) -> BuiltinPlanner:
+    if call.name in PLANNERS:
+        made: BuiltinPlanner = _made(call, PLANNERS[call.name])
+        return made
+    near = difflib.get_close_matches(call.name, PLANNERS, 1)
+    hint = (
+        f"did you mean {near[0]}?"
+        if near
+        else "give one of these, or an import path such as package.module:Name"
+    )
+    if call.is_path:
+        hint = "an import path is not followed here"
+    raise PlannerError(f"planner {call.name!r}; expected one of {', '.join(PLANNERS)}; {hint}")
 
 
 def _arguments(text: str, arguments: str) -> tuple[list[Any], dict[str, Any]]:
-    """Positional and named arguments, each a literal."""
+    """Return positional and named arguments, each read as a literal."""
     try:
         call = ast.parse(f"_({_QUOTED_OR_SIZE.sub(_plain, arguments)})", mode="eval").body
         assert isinstance(call, ast.Call)
@@ -127,36 +205,34 @@ def _arguments(text: str, arguments: str) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _plain(match: re.Match[str]) -> str:
-    """A size as its number of bytes; what is quoted, or no whole number of bytes, stays as it is."""
+    """Return a size as its number of bytes; quoted text and fractions of a byte stay as written."""
     if match["quoted"]:
         return match[0]
     nbytes = bytes_of(match[0])
     return match[0] if nbytes is None else str(nbytes)
 
 
-def _made(text: str, make: Callable[..., Any], positional: list[Any], named: dict[str, Any]) -> Any:
-    """What `make` makes of the arguments, where it takes them."""
+def _made(call: _Call, make: Callable[..., Any]) -> Any:
+    """Return what `make` returns for the arguments, after checking that it takes them."""
     try:
         signature = inspect.signature(make)
     except (TypeError, ValueError):
         raise PlannerError(
-            f"planner {text!r} is a {type(make).__name__}, which cannot be called; give a class or a function"
+            f"planner {call.text!r} is a {type(make).__name__}, which cannot be called; give a class or a function"
         ) from None
     try:
-        signature.bind(*positional, **named)
+        signature.bind(*call.positional, **call.named)
     except TypeError as error:
         takes = ", ".join(signature.parameters) or "nothing"
-        raise PlannerError(f"planner {text!r}: {error}; it takes {takes}") from None
-    return make(*positional, **named)
+        raise PlannerError(f"planner {call.text!r}: {error}; it takes {takes}") from None
+    return make(*call.positional, **call.named)
 
 
 def _imported(text: str, module: str, attribute: str) -> Any:
-    """What an import path names."""
+    """Return what an import path names."""
     try:
         found = importlib.import_module(module)
-    except (
-        Exception
-    ) as error:  # whatever a module does when it is imported, the planner is not to be had
+    except Exception as error:  # importing a user's module may raise anything
         raise PlannerError(
             f"planner {text!r}: importing {module} failed: {error}; expected an importable module"
         ) from error

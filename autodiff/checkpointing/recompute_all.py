@@ -8,6 +8,7 @@ is the least that any order can do with.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from autodiff.checkpointing.binomial import binomial_actions
 from autodiff.checkpointing.cells import find_cells
@@ -20,9 +21,13 @@ from autodiff.schedule import Schedule
 class RecomputeAll:
     """Hold no activation but those that the cell that is being reversed needs."""
 
+    name: ClassVar[str] = "recompute_all"
+
     def __str__(self) -> str:
-        return "recompute_all"
+        """Return the canonical string."""
+        return self.name
 
     def __call__(self, program: Program) -> Schedule:
+        """Return the schedule with the lowest peak; raises PlannerError if there is no chain."""
         cells = find_cells(program)
         return schedule_from_plan(cells, binomial_actions(len(cells), 1), str(self))

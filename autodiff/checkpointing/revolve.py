@@ -31,6 +31,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
+from typing import ClassVar
 
 import numpy as np
 
@@ -53,8 +54,10 @@ class Revolve:
     snapshots: int | None = None
     max_bytes: int | None = None
     max_ops_ratio: float | None = None
+    name: ClassVar[str] = "revolve"
 
     def __post_init__(self) -> None:
+        """Raise PlannerError unless exactly one limit is given and it is in its range."""
         if (
             sum(given is not None for given in (self.snapshots, self.max_bytes, self.max_ops_ratio))
             != 1
@@ -78,6 +81,7 @@ class Revolve:
             )
 
     def __str__(self) -> str:
+        """Return the canonical string."""
         if self.snapshots is not None:
             return f"revolve(snapshots={self.snapshots})"
         if self.max_bytes is not None:
@@ -85,6 +89,7 @@ class Revolve:
         return f"revolve(max_ops_ratio={self.max_ops_ratio!r})"
 
     def __call__(self, program: Program) -> Schedule:
+        """Return the best plan within the limit; raises PlannerError if there is none, or no chain."""
         plans = _Plans(find_cells(program), str(self))
         if self.snapshots is not None:
             return plans.with_snapshots(self.snapshots).schedule

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,10 +17,14 @@ from autodiff.schedule import Claims, Schedule
 class StoreAll:
     """Keep every activation that the backward pass reads; recompute nothing."""
 
+    name: ClassVar[str] = "store_all"
+
     def __str__(self) -> str:
-        return "store_all"
+        """Return the canonical string."""
+        return self.name
 
     def __call__(self, program: Program) -> Schedule:
+        """Return the schedule of plain backpropagation."""
         return as_created(program, str(self))
 
 

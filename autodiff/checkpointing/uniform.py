@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isqrt
+from typing import ClassVar
 
 from autodiff.checkpointing.binomial import Action, whole_number
 from autodiff.checkpointing.cells import find_cells
@@ -29,15 +30,19 @@ class Uniform:
     """Equal segments, the last one kept; without a number of segments, √n of them, rounded to the nearest."""
 
     segments: int | None = None
+    name: ClassVar[str] = "uniform"
 
     def __post_init__(self) -> None:
+        """Raise PlannerError unless the number of segments is a whole number of at least 1."""
         if self.segments is not None:
             whole_number("segments", self.segments, 1)
 
     def __str__(self) -> str:
-        return "uniform" if self.segments is None else f"uniform(segments={self.segments})"
+        """Return the canonical string."""
+        return self.name if self.segments is None else f"{self.name}(segments={self.segments})"
 
     def __call__(self, program: Program) -> Schedule:
+        """Return the schedule; raises PlannerError for more segments than cells, or no chain."""
         cells = find_cells(program)
         n = len(cells)
         k = nearest_root(n) if self.segments is None else self.segments
