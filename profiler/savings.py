@@ -1,11 +1,13 @@
-"""What each planner would save on a program: peak, operations, and what holds the peak up, from shapes alone.
+"""The peak and the operations of each planner on a program, and what dominates the peak.
 
-`planner_savings(program)` asks the planners one by one and reads every plan as `predict` would; nothing is run. A program may be the engine's
-own or a PyTorch step's (`from_pytorch`). `savings_text` puts the table into words for a report or a terminal.
+`planner_savings(program)` asks the planners one by one and reads every plan as `predict` would;
+nothing is run. A program may be the engine's own or a PyTorch step's (`from_pytorch`).
+`savings_text` puts the table into words for a report or a terminal.
 
-A peak consists of: gradients of parameters, which no plan drops; what is computed once under every plan (results of random ops, masks that
-all cells read); activations that are held for other cells than the one at work (snapshots, a segment that is kept); and what that cell
-itself needs and makes. Bound: it says nothing of seconds, and ops that the table of costs lacks count nothing.
+A peak consists of: gradients of parameters, which no plan drops; what is computed once under every
+plan (results of random ops, masks that all cells read); activations that are held for other cells
+than the one at work (snapshots, a segment that is kept); and what that cell itself needs and makes.
+Bound: it says nothing of seconds, and ops that the table of costs lacks count nothing.
 """
 
 from __future__ import annotations
@@ -48,23 +50,26 @@ COLUMNS = (
 )
 
 MOST_OF_A_KIND = 16
-"""So many numbers of snapshots and of segments are tried; of a longer chain's, those that are spread evenly by their logarithm."""
+"""The most numbers of snapshots, or of segments, that are tried; evenly spaced by logarithm."""
 
 _WORTH_SAYING = 0.15
 
 
 def planner_savings(program: Program, planners: Sequence[Planner] | None = None) -> pd.DataFrame:
-    """One row a planner: its peak and operations beside those of keeping everything, and what its peak consists of.
+    """Return one row per planner: its peak, its operations, and what its peak consists of.
 
-    `planners` are by default `RecomputeAll`, `Uniform` with every number of segments and `Revolve` with every number of snapshots.
-    The first row is `StoreAll`; the others follow by their peak, the lowest first. `saved_share` is of the plain peak, `more_share` of the
-    plain operations; `is_best` says that no other plan takes as little for as few operations, and less than keeping everything. A
-    planner that refuses the program has a row too: its numbers are missing and `why` is its reason.
+    `planners` are by default `RecomputeAll`, `Uniform` with every number of segments and `Revolve`
+    with every number of snapshots. The first row is `StoreAll`; the others follow by their peak,
+    the lowest first. `saved_share` is of the plain peak, `more_share` of the plain operations;
+    `is_best` says that no other plan takes as little for as few operations, and less than keeping
+    everything. A planner that refuses the program has a row too: its numbers are missing and `why`
+    is its reason.
     Raises GraphError for a program whose shapes are no integers.
     """
     if not all(isinstance(spec.nbytes, int) for spec in program.flat.specs):
         raise GraphError(
-            "the program's shapes are no integers; expected sizes to compare; give a network of numbers, or use predict_formula"
+            "the program's shapes are no integers; expected sizes to compare; give a network of "
+            "numbers, or use predict_formula"
         )
     cells = _cells(program)
     plain = _row(program, StoreAll(), cells)
@@ -83,29 +88,34 @@ def planner_savings(program: Program, planners: Sequence[Planner] | None = None)
 
 
 def savings_text(savings: pd.DataFrame, most: int = 8) -> str:
-    """The table in words: what the lowest peak costs, the plans worth taking (at most so many lines), and what holds up what is left."""
+    """Return the table in words: the lowest peak, and at most `most` plans worth taking."""
     plain, best = savings.iloc[0], savings[savings["is_best"]]
     refused = savings[savings["peak_bytes"].isna()]
     if len(best) == 0:
         if len(refused) and len(refused) == len(savings) - 1:
             return f"Nothing can be planned: {refused.iloc[0]['why']}"
-        return f"No plan lowers the peak of {human_bytes(plain['peak_bytes'])}. It consists of {plain['why']}."
+        return (
+            f"No plan lowers the peak of {human_bytes(plain['peak_bytes'])}. "
+            f"It consists of {plain['why']}."
+        )
     lowest = best.iloc[0]
     lines = [
-        f"{lowest['planner']} takes the peak from {human_bytes(plain['peak_bytes'])} to {human_bytes(lowest['peak_bytes'])} "
-        f"({_percent(lowest['saved_share'])} less) for {_percent(lowest['more_share'])} more operations. What is left: {lowest['why']}."
+        f"{lowest['planner']} lowers the peak from {human_bytes(plain['peak_bytes'])} to "
+        f"{human_bytes(lowest['peak_bytes'])} (−{_percent(lowest['saved_share'])}) for "
+        f"{_percent(lowest['more_share'])} more operations; the rest is {lowest['why']}."
     ]
     width = max(len(row.planner) for row in best.itertuples())
     for row in _some(list(best.itertuples()), most):
         saved, more = _percent(row.saved_share), _percent(row.more_share)
         lines.append(
-            f"  {row.planner:<{width}}  peak {human_bytes(row.peak_bytes):>9}  saves {saved:>5}  costs {more:>5}  {row.why}"
+            f"  {row.planner:<{width}}  peak {human_bytes(row.peak_bytes):>9}  saves {saved:>4}  "
+            f"costs {more:>4}  {row.why}"
         )
     return "\n".join(lines)
 
 
 def _cells(program: Program) -> Cells | None:
-    """The chain of cells; None where the program is none."""
+    """Return the chain of cells; None where the program is no chain."""
     try:
         return find_cells(program)
     except PlannerError:
@@ -113,7 +123,7 @@ def _cells(program: Program) -> Cells | None:
 
 
 def _default_planners(n: int) -> Iterator[Planner]:
-    """Every family, with as many numbers of segments and of snapshots as n cells give."""
+    """Return planners of every family, with the numbers of segments and snapshots for n cells."""
     yield RecomputeAll()
     if n < 2:
         yield from (Uniform(), Revolve(snapshots=1))
@@ -123,7 +133,7 @@ def _default_planners(n: int) -> Iterator[Planner]:
 
 
 def _spread(first: int, last: int) -> list[int]:
-    """Whole numbers from first to last: all, or so many as are tried of a kind, dense at the beginning."""
+    """Return whole numbers from first to last: all, or `MOST_OF_A_KIND`, dense at the start."""
     if last - first < MOST_OF_A_KIND:
         return list(range(first, last + 1))
     return sorted({round(number) for number in np.geomspace(first, last, MOST_OF_A_KIND)})
@@ -150,7 +160,7 @@ def _row(program: Program, planner: Planner, cells: Cells | None) -> dict[str, A
 def _parts(
     program: Program, schedule: Schedule, lives: Lifetimes, step: int, cells: Cells | None
 ) -> dict[str, int]:
-    """What is alive at a step, in bytes, by the reason for which a plan holds it."""
+    """Return the live bytes at a step by the reason for which the plan holds them."""
     alive = np.flatnonzero((lives.born <= step) & (lives.dies >= step))
     writer = {
         write: i
@@ -181,7 +191,7 @@ def _parts(
 
 
 def _homes(cells: Cells | None) -> dict[int, int]:
-    """The cell of each value of the forward part; the state that a cell starts from is its own."""
+    """Return the cell of each forward value; the state that a cell starts from is its own."""
     if cells is None:
         return {}
     home = {
@@ -196,7 +206,7 @@ def _homes(cells: Cells | None) -> dict[int, int]:
 def _at_work(
     program: Program, schedule: Schedule, step: int, cells: Cells | None
 ) -> tuple[int, str]:
-    """The cell that a step runs or reverses, and what to call what it needs and makes."""
+    """Return the cell that a step runs or reverses, and the name of what it needs and makes."""
     if cells is None:
         return 0, ""
     instruction = int(schedule.order[step])
@@ -210,12 +220,13 @@ def _at_work(
     whose = "the first cell" if start is None else f"the cell from {program.label(start)}"
     return (
         k,
-        f"what {'running' if forward else 'reversing'} {whose} takes (cell {k + 1} of {len(cells)})",
+        f"what {'running' if forward else 'reversing'} {whose} takes (cell {k + 1} of "
+        f"{len(cells)})",
     )
 
 
 def _in_words(parts: dict[str, int]) -> str:
-    """The parts that matter, the greatest first, as shares of the whole."""
+    """Return the parts that matter, the greatest first, as shares of the whole."""
     total = sum(parts.values())
     ordered = sorted(parts.items(), key=lambda part: -part[1])
     said = [
@@ -227,12 +238,15 @@ def _in_words(parts: dict[str, int]) -> str:
 
 
 def _by_peak(row: dict[str, Any]) -> tuple[float, float]:
-    """The peak, then the operations; what has none comes last."""
+    """Return the sort key: the peak, then the operations; rows without a peak come last."""
     return (math.inf, math.inf) if row["peak_bytes"] is None else (row["peak_bytes"], row["ops"])
 
 
 def _are_best(frame: pd.DataFrame) -> list[bool]:
-    """Whether no other row has as low a peak for as few operations; of equal rows the first; keeping everything is not among them."""
+    """Return whether no other row has as low a peak for as few operations; of equal rows the first.
+
+    Keeping everything is not among them.
+    """
     best: dict[int, bool] = {}
     lowest = int(frame["peak_bytes"].iloc[0])
     for place in (
@@ -247,7 +261,7 @@ def _are_best(frame: pd.DataFrame) -> list[bool]:
 
 
 def _some(rows: list[pd.Series], most: int) -> list[pd.Series]:
-    """At most so many rows: first, last, and evenly between."""
+    """Return at most `most` rows: first, last, and evenly between."""
     if len(rows) <= most:
         return rows
     return [
@@ -257,5 +271,5 @@ def _some(rows: list[pd.Series], most: int) -> list[pd.Series]:
 
 
 def _percent(share: float) -> str:
-    """A share as a whole percentage, with a decimal below one."""
-    return f"{100 * share:.1f} %" if 0 < abs(share) < 0.01 else f"{100 * share:.0f} %"
+    """Return a share as a whole percentage, with a decimal below one."""
+    return f"{100 * share:.1f}%" if 0 < abs(share) < 0.01 else f"{100 * share:.0f}%"

@@ -1,4 +1,4 @@
-"""Griewank's binomial checkpointing held against published numbers, brute force and an abstract machine."""
+"""Griewank's binomial checkpointing compared with published numbers, brute force, a machine."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -49,12 +49,13 @@ class IllegalOrder(Exception):
 
 
 def run(order: Iterable[Move], n: int) -> tuple[int, int]:
-    """Run an order on an abstract machine that trusts nothing; return its advances and the most states it held at once."""
+    """Run an order on an abstract machine; return its advances and the most states held at once."""
 
     def require(condition: bool) -> None:
         if not condition:
             raise IllegalOrder(
-                f"{action.name} {start} {stop}, working state {working}, held {sorted(held)}, {left} steps left"
+                f"{action.name} {start} {stop}, working state {working}, held {sorted(held)}, "
+                f"{left} steps left"
             )
 
     working: int | None = 0
@@ -79,7 +80,7 @@ def run(order: Iterable[Move], n: int) -> tuple[int, int]:
 
 
 def breaks(order: Iterable[Move], n: int, s: int) -> bool:
-    """Say whether an order is illegal, holds more than s states, or does not take exactly t(n, s) advances."""
+    """Return whether an order is illegal, holds > s states, or does not take t(n, s) advances."""
     try:
         advanced, most = run(order, n)
     except IllegalOrder:
@@ -98,7 +99,7 @@ def recurrence(n: int, s: int) -> float:
 
 
 def fewest_by_search(n: int, s: int) -> int:
-    """Search all things that a machine with s places can do, nested or not, for the fewest single advances (0-1 breadth first)."""
+    """Search all that a machine with s places can do for the fewest single advances (0-1 BFS)."""
     begin = (n, 0, frozenset[int]())
     cost = {begin: 0}
     queue = deque([begin])
@@ -172,7 +173,7 @@ def test_more_snapshots_than_steps_help_nothing() -> None:
 
 @given(st.integers(2, 10**30), st.integers(1, 40) | st.integers(1, 10**9))
 def test_closed_form_at_any_size(n: int, s: int) -> None:
-    """Repetitions are the least that suffice, both ends of the splits keep the optimum, and one step beyond either end loses it."""
+    """Repetitions are minimal; both ends of the splits are optimal, one step beyond is not."""
     r = repetitions(n, s)
     assert beta(s, r - 1) < n <= beta(s, r)
     splits, s = optimal_splits(n, s), min(s, n - 1)
@@ -195,7 +196,7 @@ def middle(splits: range) -> int:
 
 @pytest.mark.parametrize("split", [shortest, longest, middle])
 def test_schedule_is_legal_and_optimal(split: Callable[[range], int]) -> None:
-    """Every order up to 200 steps and 20 snapshots runs on the machine, advances t(n, s) steps and holds as many states as it may."""
+    """Every order up to 200 steps and 20 snapshots is legal, optimal, and uses all its states."""
     for n in range(1, 201):
         for s in range(1, 21):
             assert run(binomial_actions(n, s, split), n) == (advances(n, s), min(s, max(1, n - 1)))
@@ -203,7 +204,7 @@ def test_schedule_is_legal_and_optimal(split: Callable[[range], int]) -> None:
 
 @given(st.integers(1, 3000), st.integers(1, 80), st.integers(0, 2**32))
 def test_any_choice_among_optimal_splits_is_optimal(n: int, s: int, seed: int) -> None:
-    """Whatever a caller picks from the ranges, the order is legal, optimal, and has one advance fewer than steps."""
+    """Any choice of splits gives a legal, optimal order with one advance fewer than steps."""
     order = list(binomial_actions(n, s, lambda splits: splits[seed % len(splits)]))
     assert not breaks(order, n, s)
     kinds = [action for action, _, _ in order]
@@ -228,7 +229,7 @@ def test_a_worked_example() -> None:
 
 
 def test_order_is_a_stream() -> None:
-    """The first actions of a billion steps come at once, and as many snapshots as steps nest no deeper."""
+    """The first actions of a billion steps come at once; many snapshots nest no deeper."""
     assert list(islice(binomial_actions(10**9, 50), 2)) == [
         (Action.SNAPSHOT, 0, 0),
         (Action.ADVANCE, 0, optimal_splits(10**9, 50)[0]),
@@ -239,7 +240,7 @@ def test_order_is_a_stream() -> None:
 
 
 def test_schedule_is_the_order_in_an_array() -> None:
-    """The rows of the array are the actions of the stream, under the same choice of splits, and cannot be written to."""
+    """The rows of the array are the actions of the stream, and are read-only."""
     for n, s in [(1, 1), (2, 1), (9, 8), (20, 3), (500, 6)]:
         for split in (shortest, longest):
             rows = binomial_schedule(n, s, split)
@@ -252,7 +253,7 @@ def test_schedule_is_the_order_in_an_array() -> None:
 
 @pytest.mark.parametrize(("n", "s"), [(2, 1), (7, 1), (9, 8), (20, 3), (40, 4)])
 def test_every_mutation_is_caught(n: int, s: int) -> None:
-    """The machine refuses an order in which one action is left out, doubled, shifted or exchanged, or which is given one place less."""
+    """The machine refuses an order with an action left out, doubled, shifted or exchanged."""
     order = list(binomial_actions(n, s))
     assert not breaks(order, n, s)
     assert run(order, n)[1] > s - 1
@@ -275,7 +276,7 @@ def test_a_split_beyond_the_optimal_ones_is_caught() -> None:
 
 
 def segmented(n: int, segments: int) -> list[Move]:
-    """Return the order of a segmented run whose last segment is among the longest, in the abstract machine's words."""
+    """Return the actions of a segmented run whose last segment is among the longest."""
     starts = [i * n // segments for i in range(segments)] + [n]
     order: list[Move] = []
     for start, end in pairwise(starts[:-1]):
@@ -292,7 +293,7 @@ def segmented(n: int, segments: int) -> list[Move]:
 
 
 def test_segments_and_snapshots() -> None:
-    """Equal segments hold as many states as the conversion says, never take fewer advances than Revolve there, and convert back."""
+    """Equal segments hold the converted number of states, never beat Revolve, and convert back."""
     for n in range(2, 40):
         for segments in range(1, n + 1):
             s = conventions.segments_to_snapshots(n, segments)
@@ -317,7 +318,7 @@ def test_segments_and_snapshots() -> None:
 def test_bad_numbers_are_refused_at_once(
     function: Callable[[object, object], object], n: object, s: object, name: str
 ) -> None:
-    """What is not a whole number of at least 1 is named in one line, also by a schedule of which nothing was taken yet."""
+    """What is not a whole number of at least 1 is named in one line, before anything is taken."""
     with pytest.raises(PlannerError, match=rf"^{name} = .* at least 1 .*give {name} ≥ 1$"):
         function(n, s)
 

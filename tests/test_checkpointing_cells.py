@@ -31,7 +31,7 @@ from autodiff import (
 
 
 def leaf(name: str, *shape: int, role: str = "parameter") -> Leaf:
-    """A leaf of a shape alone."""
+    """Return a leaf with a shape and no value."""
     return Leaf(None, name, role, spec=Spec(shape, torch.float32))
 
 
@@ -44,7 +44,7 @@ def program_of(loss: ComputationNode, wrt: list[Leaf]) -> Program:
 
 
 def starts(cells: Cells) -> list[str]:
-    """The names of the values that cells start from."""
+    """Return the names of the values that cells start from."""
     return [cells.program.label(start) for start in cells.starts if start is not None]
 
 
@@ -94,7 +94,7 @@ def test_a_bias_belongs_to_its_layer() -> None:
 
 
 def test_a_residual_block_is_one_cell() -> None:
-    """What leads past the layers within a block is the state that the block starts from; so also for the first."""
+    """Only the state that a block starts from bypasses its layers, also in the first block."""
     x: ComputationNode = leaf("x_1", 3, 4, role="input")
     pairs = list(zip(weights(8)[::2], weights(8)[1::2], strict=True))
     for i, (inner, outer) in enumerate(pairs, 1):
@@ -145,7 +145,7 @@ def no_chain(loss: ComputationNode, wrt: list[Leaf], *named_in_it: str) -> None:
 
 
 def test_layers_that_all_later_ones_read_are_no_chain() -> None:
-    """Where every layer reads all earlier ones, the first result that leads past another is named, and that other."""
+    """Where every layer reads all earlier ones, the first bypass is named with both values."""
     own = weights(4)
     known: list[Any] = [leaf("x_1", 3, 4, role="input")]
     for i, weight in enumerate(own, 1):
@@ -166,7 +166,7 @@ def test_results_that_lead_past_layers_in_pairs_are_no_chain() -> None:
 
 
 def test_what_is_made_ready_beside_the_chain_breaks_nothing() -> None:
-    """A mask, shifted targets, a norm of a weight: computed before any layer, read in many or at the end, it is computed once and kept."""
+    """A mask, shifted targets, a norm of a weight: computed before any layer, it is kept."""
     own, scale = weights(4), named("scale", leaf("s", 3, 3).tanh())
     answer = named("halves", leaf("y", 3, 4, role="input") * 0.5)
     mask = named("mask", leaf("m", 3, 4, role="input").exp())
@@ -187,7 +187,7 @@ def test_what_is_made_ready_beside_the_chain_breaks_nothing() -> None:
 
 
 def test_a_norm_that_is_written_out_starts_its_cell() -> None:
-    """A state that is first divided by what is computed of itself, and multiplied with a weight then, is where the cell starts."""
+    """A state that is divided by its own norm and then multiplied with a weight starts the cell."""
     x: ComputationNode = leaf("x_1", 3, 4, role="input")
     own = weights(4)
     for i, weight in enumerate(own, 2):
@@ -196,7 +196,7 @@ def test_a_norm_that_is_written_out_starts_its_cell() -> None:
 
 
 def test_a_stretch_without_a_product_is_no_cell() -> None:
-    """A scale on its own between two cuts joins the layer after it; a network of scales alone keeps every one of them."""
+    """A scale between two cuts joins the next layer; a network of only scales keeps them all."""
     own, scales = weights(4), [leaf(f"s_{i}", 3, 4) for i in range(1, 5)]
     x: Any = leaf("x_1", 3, 4, role="input")
     for i in range(4):
@@ -225,7 +225,7 @@ def test_branches_within_a_block_are_one_cell() -> None:
 
 
 def total(nodes: list[Any]) -> Any:
-    """The sum of nodes."""
+    """Return the sum of nodes."""
     result = nodes[0]
     for node in nodes[1:]:
         result = result + node
@@ -246,7 +246,7 @@ def test_two_towers_are_no_chain() -> None:
 
 
 def test_micro_batches_are_no_chain() -> None:
-    """Slices of a batch with their gradients in between: the first that comes after a gradient is named."""
+    """With gradients between slices of a batch, the first value after a gradient is named."""
     network = networks.chain(4, 3, 6, micro_batches=2, values=False)
     no_chain(network.loss, network.weights, "of the forward part and comes after")
     assert "x_1" not in starts(

@@ -1,4 +1,4 @@
-"""Planners on random graphs of cells: any plan is legal, gives equal gradients and takes what it predicts; any mutation is caught or harmless."""
+"""Planners on random graphs: plans are legal, exact and as predicted; mutations are caught."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Builder:
         return leaf
 
     def wider(self, x: ComputationNode) -> ComputationNode:
-        """A product with a new weight, of a width that may differ."""
+        """Return a product with a new weight, of a width that may differ."""
         rows = self.draw(st.integers(1, 4))
         made = self.leaf(rows, self.width) @ x
         self.width = rows
@@ -99,7 +99,7 @@ class Chain:
 
 @st.composite
 def chains(draw: Draw, most: int = 5) -> Chain:
-    """Chains of one to `most` cells of any kinds, with any of three losses, any weights asked for."""
+    """Return chains of 1 to `most` cells of any kind, with any loss and any weights asked for."""
     make = Builder(
         draw,
         draw(st.integers(1, 4)),
@@ -124,7 +124,7 @@ def chains(draw: Draw, most: int = 5) -> Chain:
 
 
 def any_plan(draw: Draw, start: int, n: int) -> Iterator[tuple[Action, int, int]]:
-    """A plan that holds the state of cell `start` and reverses n cells from there, with splits of any kind."""
+    """Return a plan that holds the state of cell `start` and reverses n cells, with any splits."""
     whole = draw(
         st.integers(1, n)
     )  # this many of the first cells are reversed at once, as a segment
@@ -140,7 +140,7 @@ def any_plan(draw: Draw, start: int, n: int) -> Iterator[tuple[Action, int, int]
 
 
 def any_schedule(draw: Draw, program: Program) -> Schedule:
-    """A schedule by one of the planners, or by a plan of any kind."""
+    """Return a schedule by one of the planners, or by a plan of any kind."""
     cells = len(find_cells(program))
     kind = draw(st.sampled_from(["recompute_all", "uniform", "revolve", "budget", "ratio", "any"]))
     if kind == "any":
@@ -170,7 +170,7 @@ def same_values(program: Program, schedule: Schedule) -> bool:
 
 
 def takes_what_it_predicts(program: Program, schedule: Schedule) -> bool:
-    """Whether the measured peak is the predicted one, and the storages that were tracked say the same after every event."""
+    """Check that the measured peak is the predicted one and that tracked storages agree."""
     measured, predicted = (
         profile_schedule(program, schedule, execute=execute) for execute in (True, False)
     )
@@ -182,7 +182,7 @@ def takes_what_it_predicts(program: Program, schedule: Schedule) -> bool:
 def test_any_plan_on_any_chain_is_legal_gives_equal_gradients_and_takes_what_it_predicts(
     data: st.DataObject,
 ) -> None:
-    """Whatever the cells and the plan, the schedule keeps its claims, the gradients are equal to the last bit, the storages agree."""
+    """Any schedule keeps its claims, has equal gradients, and agrees with tracked storages."""
     program = data.draw(chains()).program
     schedule = any_schedule(data.draw, program)
     check_schedule(program, schedule)
@@ -191,7 +191,7 @@ def test_any_plan_on_any_chain_is_legal_gives_equal_gradients_and_takes_what_it_
 
 
 def mutated(draw: Draw, schedule: Schedule, instructions: int) -> Schedule:
-    """A schedule with one step left out, done twice, moved, or replaced by another."""
+    """Return a schedule with one step left out, done twice, moved, or replaced by another."""
     order = schedule.order.tolist()
     at, to = (draw(st.integers(0, len(order) - 1)) for _ in range(2))
     how = draw(st.sampled_from(["left out", "twice", "moved", "replaced", "swapped"]))
@@ -211,7 +211,7 @@ def mutated(draw: Draw, schedule: Schedule, instructions: int) -> Schedule:
 @settings(deadline=None, max_examples=80)
 @given(st.data())
 def test_any_mutation_of_a_plan_is_refused_or_harmless(data: st.DataObject) -> None:
-    """A plan with a step out of place is illegal, or breaks a claim, or gives equal gradients at the peak that is predicted for it."""
+    """A mutated plan is illegal, breaks a claim, or gives equal gradients at its predicted peak."""
     program = data.draw(chains(4)).program
     schedule = mutated(data.draw, any_schedule(data.draw, program), len(program.instructions))
     try:
@@ -223,7 +223,7 @@ def test_any_mutation_of_a_plan_is_refused_or_harmless(data: st.DataObject) -> N
 
 
 def test_a_recomputation_that_is_left_out_breaks_the_claim() -> None:
-    """Where liveness would forgive a forgotten recomputation by keeping the older copy, the claims do not."""
+    """Claims catch a forgotten recomputation that liveness would forgive."""
     generator = torch.Generator().manual_seed(0)
     weights = [
         Leaf(torch.randn(3, 3, generator=generator), f"W_{i}", "parameter") for i in range(6)

@@ -1,4 +1,4 @@
-"""The planners on the network of the exercise: how often layers run, what is alive, budgets, edges, speed of nothing."""
+"""The planners on the chain of the exercise: runs of layers, live sets, budgets, edge cases."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def chain_program(
     wrt: int | None = None,
     **more: Any,
 ) -> Program:
-    """The program of all gradients of the chain, or of one weight's; by default A = 1,000 D."""
+    """Return the program of all gradients of the chain, or one weight's; default A = 1,000 D."""
     network = networks.chain(
         n, d, b, activation=activation, loss=loss, values=more.pop("values", False), **more
     )
@@ -62,7 +62,7 @@ def runs(program: Program, schedule: Schedule) -> Counter[str]:
 
 
 def peak_elements(program: Program, schedule: Schedule) -> int:
-    """The predicted peak in elements of four bytes."""
+    """Return the predicted peak in elements of four bytes."""
     return profile_schedule(program, schedule, execute=False).peak_bytes // 4
 
 
@@ -73,12 +73,13 @@ def same_results(program: Program, schedule: Schedule) -> bool:
     return all(torch.equal(one, other) for one, other in zip(plain, results, strict=True))
 
 
-# ---------------------------------------------------------------- how often layers run, and what is alive
+# ---------------------------------------------------------------- how often layers run, and what is
+# alive
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_revolve_runs_the_fewest_layers_of_both_forms(activation: str) -> None:
-    """With s snapshots min(t(n, s) + 1, t(n − 1, s) + 2) layers run forward, at a peak of at most (s + 3)A + nD + 2, in both regimes."""
+    """With s snapshots, min(t(n, s) + 1, t(n − 1, s) + 2) layers run; peak ≤ (s + 3)A + nD + 2."""
     for n in [*range(2, 12), 20]:
         programs = {
             (d, b): chain_program(n, d, b, activation) for d, b in [(1, 1000), (9, 9), (40, 3)]
@@ -109,7 +110,7 @@ def test_revolve_runs_the_published_layers(n: int, s: int, layers: int) -> None:
 
 
 def test_a_form_of_two_last_layers_needs_one_activation_more() -> None:
-    """Form 1 stays within (s + 2)A beside gradients where it is asked for by its peak, at t(n, s) + 1 layers."""
+    """Form 1 is within (s + 2)A plus gradients when chosen by its peak, with t(n, s) + 1 layers."""
     for n in range(2, 14):
         program = chain_program(n)
         for s in range(1, n):
@@ -118,7 +119,7 @@ def test_a_form_of_two_last_layers_needs_one_activation_more() -> None:
 
 
 def test_gelu_runs_no_activation_again_that_nobody_reads() -> None:
-    """With gelu every recomputed value is read before it is computed again, and gelu itself runs as often as tanh would."""
+    """With gelu every recomputed value is read, and gelu runs as often as tanh would."""
     for n in range(2, 12):
         program, tanh = chain_program(n, activation="gelu"), chain_program(n)
         for planner in [RecomputeAll(), *map(Revolve, range(1, n)), *map(Uniform, range(1, n + 1))]:
@@ -132,7 +133,7 @@ def test_gelu_runs_no_activation_again_that_nobody_reads() -> None:
 
 
 def unread_steps(program: Program, schedule: Schedule) -> list[int]:
-    """The steps whose results are neither read before they are computed again nor asked for."""
+    """Return the steps whose results are neither read before they are recomputed nor targets."""
     unread: list[int] = []
     latest: dict[int, int] = {}
     read: set[int] = set()
@@ -169,7 +170,7 @@ def test_recompute_all_holds_the_least() -> None:
 
 
 def test_uniform_runs_every_segment_but_the_last_again() -> None:
-    """All but one layer of each segment before the last runs twice; lengths differ by one at most; √n is the default."""
+    """All but one layer of each segment but the last runs twice; √n segments are the default."""
     for n in range(1, 20):
         program = chain_program(n)
         for k in range(1, n + 1):
@@ -209,7 +210,7 @@ PLANS = [
 
 
 def test_forty_plans_are_executed() -> None:
-    """Each gives the loss and the gradients of the plain order bit for bit, and the tracked storages agree with the ledger."""
+    """Each gives the plain loss and gradients bit for bit; storages agree."""
     assert len(PLANS) == 40
     for activation, loss, n, d, b, planner in PLANS:
         program = chain_program(n, d, b, activation, loss, values=True)
@@ -220,7 +221,7 @@ def test_forty_plans_are_executed() -> None:
 
 
 def test_any_weights_may_be_asked_for() -> None:
-    """With one weight's gradient only, what lies below it runs once, and the peak falls as with all of them."""
+    """With one weight's gradient, what lies below it runs once; the peak falls as with all."""
     for activation in ("tanh", "gelu", "identity"):
         for j in (1, 3, 7):
             program = chain_program(7, 4, 50, activation, wrt=j, values=True)
@@ -242,7 +243,7 @@ def test_any_weights_may_be_asked_for() -> None:
 
 
 def test_without_a_backward_part_nothing_is_run_again() -> None:
-    """A program of the loss alone, or of the forward pass that keeps what gradients read, runs each step once under any planner."""
+    """A program without a backward part runs each step once under any planner."""
     network = networks.chain(6, 3, 4, values=False)
     loss_alone = linearize([network.loss])
     kept = chain_program(6, 3, 4).forward_part()
@@ -259,7 +260,7 @@ def test_without_a_backward_part_nothing_is_run_again() -> None:
 @pytest.mark.parametrize("activation", ["tanh", "gelu", "identity"])
 @pytest.mark.parametrize(("d", "b"), [(2, 60), (8, 8), (12, 30)])
 def test_a_byte_budget_is_kept_and_used(activation: str, d: int, b: int) -> None:
-    """The peak is never above the budget and grows with it; no plan of revolve that fits runs fewer operations; the least is told."""
+    """The peak keeps to the budget; no fitting plan is faster; the least peak is reported."""
     program = chain_program(12, d, b, activation)
     profiles = {
         s: profile_schedule(program, Revolve(s)(program), execute=False) for s in range(1, 13)
@@ -297,7 +298,7 @@ def test_a_byte_budget_is_kept_and_used(activation: str, d: int, b: int) -> None
 
 
 def test_an_operations_budget_is_kept_and_used() -> None:
-    """The operations are at most so many times the plain ones, and the peak falls as more is allowed."""
+    """The operations keep to the ratio, and the peak falls as more is allowed."""
     program = chain_program(20, 4, 64)
     plain = profile_schedule(program, StoreAll()(program), execute=False)
     peaks = []
@@ -311,7 +312,7 @@ def test_an_operations_budget_is_kept_and_used() -> None:
 
 
 def test_budgets_on_long_chains_are_kept_too() -> None:
-    """Beyond the length up to which all is tried, budgets are searched by bisection, kept, and monotone."""
+    """Long chains are searched by bisection; budgets are kept, and results are monotone."""
     program = chain_program(90, 2, 40)
     plain = profile_schedule(program, StoreAll()(program), execute=False)
     peaks = []
@@ -330,12 +331,13 @@ def test_budgets_on_long_chains_are_kept_too() -> None:
         Revolve(max_bytes=4)(program)
 
 
-# ---------------------------------------------------------------- wrong input, long chains, shapes that are no numbers
+# ---------------------------------------------------------------- wrong input, long chains, shapes
+# that are no numbers
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "3"])
 def test_counts_are_whole_numbers_of_at_least_one(wrong: Any) -> None:
-    """Zero, negative, fractional and non-numeric snapshots, segments and budgets are refused in one line."""
+    """Zero, negative, fractional and non-numeric limits are refused in one line."""
     for make in (
         lambda: Revolve(snapshots=wrong),
         lambda: Uniform(segments=wrong),
@@ -389,7 +391,7 @@ def test_plans_are_made_for_shapes_that_are_symbols() -> None:
 
 
 def test_what_cannot_be_repeated_is_kept() -> None:
-    """A result that would be another the next time is computed once, and what it was computed from is not run again for it."""
+    """A random result is computed once, and its inputs are not recomputed for it."""
     from autodiff import Tanh
 
     class Noisy(Tanh):

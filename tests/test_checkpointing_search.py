@@ -1,8 +1,9 @@
-"""A search over live sets: no order of any kind runs fewer layers within the memory that the plans take.
+"""A search over live sets: no order runs fewer layers within the memory of the plans.
 
-The search knows the tanh chain and nothing else: which of x_2 … x_{n+1} are alive, how far the backward part is, in its own order. It may run
-any layer whose input is alive, drop anything at any time, and take the next backward step when what it reads is alive. Memory is
-counted in A, weight gradients as nothing (D ≪ A): what is alive, and what the step makes before its inputs die.
+The search knows the tanh chain and nothing else: which of x_2 … x_{n+1} are alive, how far the
+backward part is, in its own order. It may run any layer whose input is alive, drop anything at any
+time, and take the next backward step when what it reads is alive. Memory is counted in A, weight
+gradients as nothing (D ≪ A): what is alive, and what the step makes before its inputs die.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ LOSS, SIGMA, WEIGHT, PASS_DOWN = range(4)
 
 
 def backward_steps(n: int) -> list[tuple[int, int]]:
-    """What follows the layers: the loss, and for each layer from the last ∂z, ∂W and, but for the first, ∂x."""
+    """Return what follows the layers: the loss, then ∂z, ∂W and ∂x of each, from the last."""
     steps = [(LOSS, n + 1)]
     for i in range(n, 0, -1):
         steps += [(SIGMA, i), (WEIGHT, i), *([(PASS_DOWN, i)] if i > 1 else [])]
@@ -33,9 +34,10 @@ def backward_steps(n: int) -> list[tuple[int, int]]:
 def fewest_layers(
     n: int, limit: Callable[[int], int], *, layer_at_once: bool = False
 ) -> int | None:
-    """The fewest runs of layers within `limit(steps done)` activations; None where it cannot be done.
+    """Return the fewest layer runs within `limit(steps done)` activations; None if impossible.
 
-    `layer_at_once` asks that a layer is reversed without anything run in between, so that x_i and x_{i+1} are both alive when that begins.
+    `layer_at_once` asks that a layer is reversed without anything run in between, so that x_i and
+    x_{i+1} are both alive when that begins.
     """
     steps = backward_steps(n)
     start: State = (0, 0)
@@ -57,7 +59,7 @@ def fewest_layers(
 def moves(
     state: State, steps: list[tuple[int, int]], limit: int, layer_at_once: bool
 ) -> Iterator[tuple[int, State]]:
-    """The layers that each possible move runs, and where it leads."""
+    """Return the layers that each possible move runs, and where it leads."""
     alive, done = state
     kind, i = steps[done]
     n = steps[0][1] - 1
@@ -92,7 +94,7 @@ def moves(
 
 
 def bit(j: int) -> int:
-    """The bit of x_j; x_1 is the caller's and has none."""
+    """Return the bit of x_j; x_1 is given and has none."""
     return 0 if j == 1 else 1 << j
 
 
@@ -110,7 +112,7 @@ SMALL = [pytest.param(n, marks=pytest.mark.slow) if n > 6 else n for n in range(
 
 @pytest.mark.parametrize("n", SMALL)
 def test_no_order_is_faster_within_a_byte_budget(n: int) -> None:
-    """`Revolve(max_bytes=…)` runs as few layers as any order within that memory, and refuses what no order can do."""
+    """`Revolve(max_bytes=…)` is as fast as any order in that memory, and refuses the impossible."""
     program = chain_program(n)
     for activations in range(1, n + 3):
         budget = 4 * (activations * 1000 + n + 2)
@@ -125,8 +127,11 @@ def test_no_order_is_faster_within_a_byte_budget(n: int) -> None:
 
 @pytest.mark.parametrize("n", SMALL)
 def test_no_order_is_faster_with_as_many_snapshots(n: int) -> None:
-    """`Revolve(s)` runs as few layers as any order that keeps within its own memory: what it takes until the last layer is reversed, and
-    what it takes after that, one activation less; and as any order within its peak that reverses each layer at once."""
+    """`Revolve(s)` runs as few layers as any order within the same memory.
+
+    That memory is what it takes until the last layer is reversed, and then one activation less. It
+    is also as fast as any order within its peak that reverses each layer at once.
+    """
     program = chain_program(n)
     for s in range(1, n):
         schedule = Revolve(s)(program)
@@ -140,7 +145,7 @@ def test_no_order_is_faster_with_as_many_snapshots(n: int) -> None:
 
 
 def test_the_search_knows_what_it_cannot_do() -> None:
-    """Two activations are too few for two layers; with all of them each layer runs once; one layer more allows nothing faster."""
+    """Two activations are too few for two layers; with all of them each layer runs once."""
     assert fewest_layers(2, lambda _: 2) is None
     assert fewest_layers(5, lambda _: 6) == 5
     assert fewest_layers(5, lambda _: 60) == 5

@@ -109,7 +109,7 @@ def test_every_registered_name_is_known() -> None:
     ],
 )
 def test_an_import_path_is_a_planner(text: str, canonical: str) -> None:
-    """A class, a function that makes a planner, or one that is a planner; its schedules go by the canonical string."""
+    """A class, a factory or a plain function is a planner; schedules carry the canonical string."""
     planner = parse_planner(text)
     assert str(planner) == canonical
     assert parse_planner(canonical) == planner
@@ -270,7 +270,7 @@ def test_what_is_written_over_and_what_is_not_claimed_are_kept(tmp_path: Path) -
 def test_a_file_that_is_no_schedule_of_the_program_is_refused(
     change: Any, says: str, tmp_path: Path
 ) -> None:
-    """What is missing, misspelt, of another program, illegal or short of its claims is told, with the line."""
+    """Missing, misspelt, foreign, illegal rows and broken claims are reported with the line."""
     program = chain_program(4)
     path = write_schedule(tmp_path / "plan.csv", program, Revolve(1)(program))
     lines = path.read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""Measured, predicted and derived: the planners' operations and peaks are those of the theory, which imports nothing of the engine."""
+"""The planners' operations and peaks equal those of the independent theory."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def agrees(found: Profile, derived: Checkpointed) -> bool:
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_prediction_is_the_derived_number(activation: str, loss: str) -> None:
-    """For every planner, depth, regime: operations by phase and kind and the peak equal the theory's, residual 0."""
+    """For every planner, depth and regime, operations by phase and kind and the peak are exact."""
     for n in (1, 2, 3, 5, 8):
         for d, b in SHAPES:
             program = chain_program(n, d, b, activation, loss)
@@ -121,7 +121,7 @@ def test_the_theory_counts_advances_as_the_planners_do() -> None:
 
 
 def test_a_wrong_moment_or_a_wrong_count_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison is no formality: snapshots that weigh nothing, or other operations a layer, and it fails."""
+    """The comparison fails for weightless snapshots, or other operations per layer."""
     found = profile(chain_program(9, 2, 50), planner=Revolve(3), execute=False)
 
     def derived_agrees() -> bool:

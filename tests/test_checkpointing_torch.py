@@ -1,4 +1,4 @@
-"""The same network under PyTorch's own checkpointing, measured in the same test by the storages that are tracked."""
+"""The same network under PyTorch's own checkpointing, measured by tracked storages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU, "gelu": torch.nn.GE
 
 
 def torch_peak_elements(n: int, d: int, b: int, segments: int, activation: str) -> int:
-    """The peak of a step with `checkpoint_sequential`, without parameters and the input."""
+    """Return the peak of a step with `checkpoint_sequential`, without parameters and the input."""
     layers = [
         torch.nn.Sequential(torch.nn.Linear(d, d, bias=False), ACTIVATIONS[activation]())
         for _ in range(n)
@@ -34,7 +34,7 @@ def torch_peak_elements(n: int, d: int, b: int, segments: int, activation: str) 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(("n", "d", "b"), [(5, 3, 50), (8, 20, 20), (9, 30, 5), (11, 8, 40)])
 def test_equal_segments_take_no_more_than_pytorch(n: int, d: int, b: int, activation: str) -> None:
-    """At every number of segments, in both regimes, the peak is at most that of checkpoint_sequential."""
+    """For any number of segments, in both regimes, the peak is at most checkpoint_sequential's."""
     program = chain_program(n, d, b, activation)
     for segments in range(1, n + 1):
         assert peak_elements(program, Uniform(segments)(program)) <= torch_peak_elements(
@@ -43,7 +43,7 @@ def test_equal_segments_take_no_more_than_pytorch(n: int, d: int, b: int, activa
 
 
 def test_the_tracker_sees_what_checkpointing_saves() -> None:
-    """The witness is no constant: more segments take less of PyTorch where activations dominate, and none at all takes all of them."""
+    """The tracker is no constant: more segments take less where activations dominate."""
     n, d, b = 16, 4, 100
     peaks = [torch_peak_elements(n, d, b, segments, "tanh") for segments in (1, 2, 4)]
     assert peaks[0] > peaks[1] > peaks[2]

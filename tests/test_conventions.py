@@ -1,4 +1,4 @@
-"""The conversions between conventions held against the tools whose conventions they are."""
+"""The conversions between conventions, compared with the tools that use them."""
 
 from functools import cache
 from math import inf
@@ -32,7 +32,7 @@ def test_equal_to_pyrevolve() -> None:
 
 
 def test_equal_to_checkpoint_schedules() -> None:
-    """The forward runs of checkpoint-schedules add up to t without taping and to n with it, t + n in all."""
+    """Forward runs of checkpoint-schedules add up to t without taping and n with it."""
     for n, s in SIZES:
         runs = [0, 0]
         for move in checkpoint_schedules.MultistageCheckpointSchedule(n, s, 0):
@@ -45,7 +45,7 @@ def test_equal_to_checkpoint_schedules() -> None:
 
 
 def rotor_steps(n: int, memory: int, tape: int) -> float:
-    """Solve Rotor's recurrence for n equal stages and a free loss: forward runs; states and gradients of one unit, a tape of `tape`."""
+    """Return the forward runs by Rotor's recurrence: n equal stages, unit states, a free loss."""
 
     @cache
     def solve(stages: int, room: int, loss: bool) -> float:
@@ -69,7 +69,7 @@ def rotor_steps(n: int, memory: int, tape: int) -> float:
 
 
 def test_rotor_memory() -> None:
-    """Where a tape costs more than all snapshots, Rotor's recurrence at the converted memory runs t + n steps; a cheap one saves runs."""
+    """Rotor's recurrence at the converted memory runs t + n steps if a tape is expensive."""
     for n in range(2, 10):
         for s in range(1, n):
             memory = conventions.snapshots_to_rotor(s, working=1 + 12)
@@ -90,7 +90,7 @@ def test_bytes_and_snapshots(s: int, state_bytes: int) -> None:
 
 
 def test_conversions_refuse_what_cannot_be() -> None:
-    """More segments than steps, a memory without room for its working set and a negative limit are errors that say what to give."""
+    """Too many segments, too little memory and a negative limit are clear errors."""
     with pytest.raises(PlannerError, match="segments ≤ 4"):
         conventions.segments_to_snapshots(4, 5)
     with pytest.raises(PlannerError, match="memory ≥ 4"):

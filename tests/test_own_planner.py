@@ -1,4 +1,4 @@
-"""The planner that the page on checkpointing writes: fifteen lines, legal on every chain, and served to a sweep by its import path."""
+"""The planner from the checkpointing page: fifteen lines, legal, and usable in a sweep."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONFIG: dict[str, Any] = {
 
 @pytest.fixture
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The planner's code, as a module that can be imported."""
+    """Return the planner's code, which is also made importable."""
     page = (ROOT / "docs" / "checkpointing.md").read_text(encoding="utf-8")
     (block,) = [block.code for block in blocks_of(page) if "class Hold" in block.code]
     code = block[: block.index("step = profile")].strip()
@@ -57,7 +57,7 @@ def test_it_is_written_in_fifteen_lines(written: str) -> None:
 
 @pytest.mark.usefixtures("written")
 def test_a_sweep_takes_it_by_its_import_path(tmp_path: Path) -> None:
-    """Its rows are measured, audited and predicted as any other's, under its canonical string, and have no theory to be held against."""
+    """Its rows are measured, audited and predicted, under its canonical string, without theory."""
     code, _ = job.run_job(CONFIG, tmp_path / "run")
     assert code == 0
     frame = read_results(tmp_path / "run").results

@@ -1,4 +1,4 @@
-"""Planners on traced PyTorch steps: chains are found, gradients are equal to the last bit, peaks are as predicted, nothing random is drawn twice."""
+"""Planners on traced PyTorch steps: chains, exact gradients, predicted peaks, random ops."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ from profiler.audit import audit_storages
 from tests.torch_models import MODELS, Block, classified, gpt2, traced, training_step
 
 CELLS = {
-    "gpt2": 9, "gpt2 with dropout": 9, "gpt2 with eager attention": 9, "bert": 8, "bert with dropout": 8, "vit": 8, "llama": 7, "autoencoder": 4, "resnet": 6,
-    "mlp": 6, "mlp with dropout": 6, "normed": 6, "batch_normed": 5,
+    "gpt2": 9, "gpt2 with dropout": 9, "gpt2 with eager attention": 9, "bert": 8,
+    "bert with dropout": 8, "vit": 8, "llama": 7, "autoencoder": 4, "resnet": 6, "mlp": 6,
+    "mlp with dropout": 6, "normed": 6, "batch_normed": 5,
 }  # fmt: skip
 WITH_A_WORKSPACE = {
     "llama"
-}  # where storages are watched, PyTorch runs the gradient of silu as several ops, with buffers between them
+}  # PyTorch runs the gradient of silu as several ops where storages are tracked
 LONG = {
     "llama",
     "gpt2 with eager attention",
@@ -51,7 +52,7 @@ def run(program: Program, schedule: Schedule) -> list[torch.Tensor]:
 
 
 def cells_of_parameters(program: Program) -> list[set[str]]:
-    """The parameters that each cell reads."""
+    """Return the parameters that each cell reads."""
     cells, label = find_cells(program), program.label
     found: list[set[str]] = []
     for cell in cells.forward:
@@ -69,7 +70,7 @@ def cells_of_parameters(program: Program) -> list[set[str]]:
     [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in MODELS],
 )
 def test_a_traced_model_is_a_chain_that_every_planner_plans(name: str) -> None:
-    """Cells are found; each plan is legal, gives the plain run's numbers to the last bit, and takes what was predicted, as storages witness."""
+    """Plans are legal, bit-equal to the plain run, as predicted and agree with tracked storages."""
     program, _ = traced(name)
     assert len(find_cells(program)) == CELLS[name]
     plain = run(program, StoreAll()(program))
@@ -97,7 +98,7 @@ def test_a_traced_model_is_a_chain_that_every_planner_plans(name: str) -> None:
 
 
 def test_a_budget_is_kept_by_a_traced_model() -> None:
-    """Half the bytes of keeping everything is kept to, for blocks whose activations weigh more than their gradients."""
+    """A budget of half the bytes is kept where activations weigh more than gradients."""
     torch.manual_seed(0)
     model = nn.Sequential(*[Block(8, 0.1) for _ in range(4)], nn.Linear(8, 3))
     program = from_pytorch(
@@ -112,7 +113,7 @@ def test_a_budget_is_kept_by_a_traced_model() -> None:
 
 @pytest.mark.parametrize("name", ["gpt2", "gpt2 with dropout"])
 def test_the_blocks_of_gpt2_are_cells(name: str) -> None:
-    """A block is two cells, attention and feed-forward, for between them one value alone leads on; the embedding is with the first, norm and head last."""
+    """A block is two cells, attention and feed-forward; embedding first, norm and head last."""
     program, _ = traced(name)
     found = cells_of_parameters(program)
     for block in range(4):
@@ -134,7 +135,7 @@ def test_the_blocks_of_gpt2_are_cells(name: str) -> None:
 
 
 def test_a_plan_lowers_the_peak_of_gpt2() -> None:
-    """With sequences long enough that activations weigh more than gradients the peak falls by more than half."""
+    """With long sequences, where activations dominate, the peak falls by more than half."""
     torch.manual_seed(0)
     model, loss_of, args = gpt2(seq=64)
     program = from_pytorch(training_step(model, loss_of), *args, model=model)
@@ -145,7 +146,7 @@ def test_a_plan_lowers_the_peak_of_gpt2() -> None:
 
 @pytest.mark.parametrize("name", ["gpt2 with dropout", "bert with dropout", "mlp with dropout"])
 def test_what_is_drawn_is_drawn_once(name: str) -> None:
-    """Each random op runs once, in the order of the plain run, under every planner; attention without dropout draws nothing."""
+    """Each random op runs once, in plain order, under every planner."""
     program, _ = traced(name)
     drawn = [i for i, step in enumerate(program.instructions) if not step.op.repeatable]
     assert drawn
@@ -158,7 +159,7 @@ def test_what_is_drawn_is_drawn_once(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["resnet", "batch_normed"])
 def test_running_statistics_are_left_alone(name: str) -> None:
-    """However often a batch norm is run again, the caller's statistics stay what they were; the numbers are the step's own."""
+    """Recomputed batch norms leave the running statistics alone and give the step's numbers."""
     program, (model, loss_of, args) = traced(name)
     before = copy.deepcopy(dict(model.named_buffers()))
     loss, *gradients = run(program, Revolve(1)(program))
@@ -173,7 +174,7 @@ def test_running_statistics_are_left_alone(name: str) -> None:
 
 
 def test_masks_are_made_once_for_all_blocks() -> None:
-    """What the blocks read beside the chain, the mask of attention, is computed once and kept under every plan."""
+    """The attention mask that all blocks read is computed once and kept under every plan."""
     program, _ = traced("bert")
     shared = find_cells(program).shared
     assert shared
@@ -204,7 +205,7 @@ class Skipping(nn.Module):
 
 
 def test_a_model_that_is_no_chain_is_refused() -> None:
-    """Where results lead past later blocks, planners that cut say which, in one line; everything kept is still a plan."""
+    """Where results bypass later blocks, planners name them in one line; store_all still plans."""
     model: Any = Skipping()
     program = from_pytorch(
         training_step(model, classified), torch.randn(6, 4), torch.arange(6) % 3, model=model

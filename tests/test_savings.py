@@ -1,4 +1,4 @@
-"""What each planner would save: the numbers of `profile`, the parts that a peak consists of, and words for both."""
+"""What each planner would save: numbers as in `profile`, parts of the peak, and text."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tests.torch_models import gpt2, traced, training_step
 
 
 def chain(n: int, d: int, b: int) -> Program:
-    """The exercise's chain as shapes."""
+    """Return the chain of the exercise as shapes."""
     network = networks.chain(n, d, b, values=False)
     return program_of(network.loss, network.weights)
 
 
 def test_the_numbers_are_those_of_profile() -> None:
-    """Peak, operations and their differences are what `profile` says of each planner; by default every number of a kind is tried."""
+    """Peaks and operations are those of `profile`; by default every number is tried."""
     program = chain(6, 4, 32)
     found = planner_savings(program)
     made = {
@@ -51,7 +51,7 @@ def test_the_numbers_are_those_of_profile() -> None:
 
 
 def test_the_best_are_those_that_no_other_beats() -> None:
-    """A plan is among the best if and only if it takes less than keeping everything, and no other as little for as few operations."""
+    """A plan is best if and only if it saves memory and no other plan dominates it."""
     found = planner_savings(chain(12, 4, 40))
     plain, rest = found.iloc[0], found.iloc[1:]
     for row in rest[rest["is_best"]].itertuples():
@@ -68,7 +68,7 @@ def test_the_best_are_those_that_no_other_beats() -> None:
 
 
 def test_where_gradients_dominate_nothing_is_saved_and_that_is_why() -> None:
-    """With a width far above the batch the peak is that of the weight gradients under every plan, and the text says so."""
+    """With a width far above the batch the weight gradients make the peak of every plan."""
     found = planner_savings(chain(8, 64, 2))
     assert not found["is_best"].any()
     assert found["why"].str.contains("gradients of parameters, which no plan drops").all()
@@ -77,18 +77,18 @@ def test_where_gradients_dominate_nothing_is_saved_and_that_is_why() -> None:
 
 
 def test_where_activations_dominate_the_text_names_the_least() -> None:
-    """The lowest peak is said with what it saves and costs, and so are the other plans worth taking, one a line."""
+    """The text gives the savings and cost of the lowest peak and of the other best plans."""
     found = planner_savings(chain(16, 4, 64))
     text = savings_text(found, most=4)
     best = found[found["is_best"]]
-    assert text.startswith(f"{best.iloc[0]['planner']} takes the peak from ")
+    assert text.startswith(f"{best.iloc[0]['planner']} lowers the peak from ")
     assert text.count("\n") == 4 < len(best)
     assert found["why"].iloc[0].startswith(("8", "9"))  # eight or nine tenths
     assert "activations that the backward part will read" in found["why"].iloc[0]
 
 
 def test_what_is_drawn_once_is_named() -> None:
-    """For a GPT-2 with dropout the masks that cannot be drawn again hold the peak up, and without dropout they do not."""
+    """Dropout masks, which are drawn once, are a part of the peak of a GPT-2 with dropout."""
     torch.manual_seed(0)
     model, loss_of, args = gpt2(0.1, layers=2, seq=64)
     with_dropout = planner_savings(from_pytorch(training_step(model, loss_of), *args, model=model))
@@ -117,7 +117,7 @@ def test_planners_of_ones_own_are_asked_too() -> None:
 
 
 def test_what_is_no_chain_says_why() -> None:
-    """A program that is no chain has the plain row, and the reason in the others'; the text gives it."""
+    """A program that is no chain has the plain row, and the reason in the others and the text."""
     network = networks.chain(3, 3, 8, micro_batches=2, values=False)
     found = planner_savings(program_of(network.loss, network.weights))
     assert found["peak_bytes"].notna().tolist() == [True, False, False, False]
@@ -136,7 +136,7 @@ def test_symbols_are_refused() -> None:
 
 
 def test_a_long_chain_is_looked_at_in_samples() -> None:
-    """Of a chain with many cells some numbers of snapshots and segments are tried, the extremes among them."""
+    """For a long chain some numbers of snapshots and segments are tried, extremes included."""
     found = planner_savings(chain(100, 2, 4))
     assert len(found) <= 2 + 2 * 16
     assert {

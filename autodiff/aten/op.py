@@ -1,4 +1,4 @@
-"""One of PyTorch's ops as the op of an instruction: it runs, has a cost from the table, and says whether it may be run again."""
+"""A PyTorch op as the op of an instruction: it runs, has a cost, and says if it may run again."""
 
 from __future__ import annotations
 
@@ -27,9 +27,12 @@ class _Read:
 
 @dataclass(frozen=True, eq=False)
 class AtenOp:
-    """An op with its fixed arguments. `parameters` is its text, the same for all calls that differ in their tensors alone.
+    """An op with its fixed arguments.
 
-    `is_counted` says whether the table has a row for it; where it has none, `cost` is free and whoever counts must list it.
+    `parameters` is its text, the same for calls that differ only in their tensors.
+
+    `is_counted` says whether the table has a row for it; where it has none, `cost` is free and
+    whoever counts must list it.
     """
 
     overload: Any
@@ -44,17 +47,17 @@ class AtenOp:
 
     @property
     def name(self) -> str:
-        """The name of the op's row in the table."""
+        """Return the name of the op's row in the table."""
         return family_name(self.overload._schema.name)
 
     @property
     def repeatable(self) -> bool:
-        """Whether it gives the same again: no random numbers, nothing written into its inputs."""
+        """Return whether a second run gives the same: nothing random, no writes into its inputs."""
         return not (self._is_random or self.overload._schema.is_mutable)
 
     @property
     def _is_random(self) -> bool:
-        """Whether it draws numbers; attention, which may, draws none where its probability of dropout is 0."""
+        """Return whether it draws numbers; attention draws none if its dropout probability is 0."""
         if torch.Tag.nondeterministic_seeded not in self.overload.tags:
             return False
         for place, argument in enumerate(self.overload._schema.arguments):
@@ -69,12 +72,12 @@ class AtenOp:
 
     @property
     def is_counted(self) -> bool:
-        """Whether the table knows its cost."""
+        """Return whether the table has a row for it."""
         return self._is_view or cost_of(self.name, self._call(None)) is not None
 
     @property
     def compute(self) -> Callable[..., Any]:
-        """The kernel: there is no other formula."""
+        """Return the kernel, which is the only formula."""
         return self.kernel
 
     @property
@@ -106,13 +109,13 @@ class AtenOp:
         return self.parameters[1]  # type: ignore[no-any-return]
 
     def cost(self, *specs: Spec) -> Cost:
-        """What the table says of these shapes."""
+        """Return the table's cost for these shapes; free where the table has no row."""
         if self._is_view:
             return FREE
         return cost_of(self.name, self._call(specs)) or FREE
 
     def workspace(self, *specs: Spec) -> int:
-        """None that the dispatcher can see."""
+        """Return 0: the dispatcher sees no workspace."""
         return 0
 
 
@@ -122,7 +125,10 @@ def op_of(
     kept: Sequence[int] | None,
     results: Sequence[tuple[int, ...] | None],
 ) -> tuple[tuple[int, ...], AtenOp]:
-    """The reads and the op of a traced call; `kept` are the results that are tensors, None where there is one result, no tuple."""
+    """Return the reads and the op of a traced call.
+
+    `kept` are the positions of the results that are tensors; None for a call with a single result.
+    """
     reads: list[int] = []
     shapes: list[Any] = []
 
@@ -156,7 +162,7 @@ def op_of(
 def _kernel(
     target: Any, args: Tree, kwargs: Mapping[str, Tree], reads: int, kept: tuple[int, ...] | None
 ) -> tuple[Callable[..., Any], str]:
-    """A function of the tensors alone that calls the op with its fixed arguments, and its text."""
+    """Return a function of the tensors that calls the op with its fixed arguments, and its text."""
     constants: dict[str, Any] = {"op": target}
     shown: list[str] = []
 
@@ -176,7 +182,8 @@ def _kernel(
     ]
     call = f"op({', '.join(arguments)})"
     if kept is not None:
-        # A call with several results may leave some of them undefined; one result is handed out alone.
+        # A call with several results may leave some of them undefined; a single
+        # result is returned without its tuple.
         call = (
             f"(lambda r: ({''.join(f'r[{i}], ' for i in kept)}))({call})"
             if len(kept) != 1
@@ -185,5 +192,5 @@ def _kernel(
     source = f"lambda {', '.join(f't{i}' for i in range(reads))}: {call}"
     function: Callable[..., Any] = eval(
         source, constants
-    )  # the source was made here; what is the caller's are constants
+    )  # the source is made above; user values are constants
     return function, f"{target}: {source} with {', '.join(shown)}"

@@ -1,6 +1,8 @@
-"""What a result's buffer really takes, where that is more than its elements: parts laid out like a larger buffer, and sums in a full-sized one.
+"""The size of a result's buffer where it exceeds the result's elements.
 
-Seen by watching storages on the CPU; PyTorch's rules for shapes, which know no storage of a real tensor, say nothing of the second kind.
+There are two kinds: a part that is laid out like a larger tensor, and a reduced loss in a buffer
+that held one loss per element. The second was observed by tracking storages on the CPU; PyTorch's
+shape rules do not report it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ SUMMED_WHERE_THEY_WERE = frozenset(
     getattr(torch.ops.aten, name).default
     for name in ("mse_loss", "smooth_l1_loss", "binary_cross_entropy", "soft_margin_loss")
 )
-"""Losses that, with a reduction, hand out their sum in the buffer that held a loss for each element."""
+"""Losses that, with a reduction, return their sum in the buffer that held one loss per element."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +30,12 @@ class StorageSpec(Spec):
 
     @property
     def nbytes(self) -> int:
-        """The bytes of the whole buffer."""
+        """Return the bytes of the whole buffer."""
         return self.storage_bytes
 
 
 def spec_of_result(spec: Spec, target: Any, args: tuple[Any, ...], result: torch.Tensor) -> Spec:
-    """The spec of a call's result that has a buffer of its own; `args` and `result` are tensors without memory."""
+    """Return the spec of a result that owns its buffer; `args` and `result` are fake tensors."""
     nbytes = result.untyped_storage().nbytes()
     if target in SUMMED_WHERE_THEY_WERE and not result.dim() and result.device.type == "cpu":
         elements = math.prod(torch.broadcast_shapes(args[0].shape, args[1].shape))  # type: ignore[no-untyped-call]  # PyTorch's own

@@ -1,7 +1,7 @@
-"""Planners: what is computed when. One file a family; each is a pure function from a program to a schedule.
+"""Planners: pure functions from a program to a schedule, one file per family.
 
-`cells` finds the chain in a program, `store` makes a schedule of a plan on cells; a planner of one's own needs no more
-than those two. `binomial` and `conventions` know no program.
+`cells` finds the chain in a program and `store` turns a plan on cells into a schedule; a
+user-defined planner needs only these two. `binomial` and `conventions` do not depend on programs.
 """
 
 import lazy_loader

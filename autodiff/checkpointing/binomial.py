@@ -1,21 +1,25 @@
-"""Griewank's binomial checkpointing, as pure combinatorics: how to reverse n steps with s snapshots in the fewest advances.
+"""Griewank's binomial checkpointing as pure combinatorics: n steps, s snapshots, fewest advances.
 
-Source: A. Griewank, "Achieving logarithmic growth of temporal and spatial complexity in reverse automatic differentiation",
-Optimization Methods and Software 1, 1992; A. Griewank and A. Walther, "Algorithm 799: Revolve", ACM TOMS 26(1), 2000, eqs. (1) and (2)
-and figure 4 (the region of optimal splits). Their l is `n`, their c or s is `s`, their r or t is `repetitions`.
+Source: A. Griewank, "Achieving logarithmic growth of temporal and spatial complexity in reverse
+automatic differentiation", Optimization Methods and Software 1, 1992; A. Griewank and A. Walther,
+"Algorithm 799: Revolve", ACM TOMS 26(1), 2000, eqs. (1) and (2) and figure 4 (the region of optimal
+splits). Their l is `n`, their c or s is `s`, their r or t is `repetitions`.
 
-The model: step i takes state i to state i + 1, for i = 0 … n − 1. A machine has one working state and holds at most s states; the
-steps are reversed from n − 1 down to 0, and step i is reversed by running it once more from state i.
+The model: step i takes state i to state i + 1, for i = 0 … n − 1. A machine has one working state
+and holds at most s states; the steps are reversed from n − 1 down to 0, and step i is reversed by
+running it once more from state i.
 
 - s **counts the initial state 0**, which is held from the start.
-- Advances are the steps that are run only to get further. The n runs in which a step is reversed at once are **not** among them.
+- Advances are the steps that are run only to get further. The n runs in which a step is reversed at
+once are **not** among them.
 
-Bound: t(n, s) = r·n − β(s+1, r−1) advances, where β(s, r) = C(s+r, s) and r is the least with β(s, r) ≥ n; no order has fewer. No step
-is advanced over more than r times. The number of advances is unique, the order is not: `optimal_splits` gives every first advance that
-keeps it.
+Bound: t(n, s) = r·n − β(s+1, r−1) advances, where β(s, r) = C(s+r, s) and r is the least with β(s,
+r) ≥ n; no order has fewer. No step is advanced over more than r times. The number of advances is
+unique, the order is not: `optimal_splits` gives every first advance that keeps it.
 
-It does not know a program, sizes, times, levels of storage, or that a value of one step may still be there for the next one; and it does
-not minimize how often a state is stored, because storing is nothing but not dropping.
+It ignores programs, sizes, times, levels of storage, and that a value of one step may still be
+available for the next one. It does not minimize how often a state is stored, because storing only
+means not dropping.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,7 +40,7 @@ class Action(IntEnum):
 
     ADVANCE = 0  # run the steps start … stop − 1; the working state becomes stop
     SNAPSHOT = 1  # hold the working state, start (= stop)
-    REVERSE = 2  # run step start (= stop − 1) and reverse it at once; the state start is dropped if it was held
+    REVERSE = 2  # run step start (= stop − 1), reverse it at once, and drop the state start if held
 
 
 Order = Iterator[tuple[Action, int, int]]
@@ -46,7 +50,8 @@ Split = Callable[[range], int]
 def whole_number(name: str, value: object, least: int) -> int:
     """Return the value as an int.
 
-    Raises PlannerError if it is not a whole number (bool and float are not) or is less than `least`.
+    Raises PlannerError if it is not a whole number (bool and float are not) or is less than
+    `least`.
     """
     try:
         number = None if isinstance(value, bool) else index(value)  # type: ignore[arg-type]  # this is the check
@@ -54,15 +59,17 @@ def whole_number(name: str, value: object, least: int) -> int:
         number = None
     if number is None or number < least:
         raise PlannerError(
-            f"{name} = {value!r} was given, a whole number of at least {least} was expected: give {name} ≥ {least}"
+            f"{name} = {value!r} was given, a whole number of at least {least} was expected: "
+            f"give {name} ≥ {least}"
         )
     return number
 
 
 def beta(s: int, r: int) -> int:
-    """Return β(s, r) = C(s+r, s), the most steps that s snapshots reverse when no step is advanced over more than r times.
+    """Return β(s, r) = C(s+r, s), the most steps that s snapshots reverse with r repetitions.
 
-    It is 0 where s or r is negative, and 1 where either is 0. Raises PlannerError for what is not a whole number.
+    It is 0 where s or r is negative, and 1 where either is 0. Raises PlannerError for what is not a
+    whole number.
     """
     s, r = (whole_number(name, value, -1) for name, value in (("s", s), ("r", r)))
     return _beta(s, r)
@@ -88,10 +95,11 @@ def advances(n: int, s: int) -> int:
 
 
 def optimal_splits(n: int, s: int) -> range:
-    """Return every j for which t(n, s) = j + t(n − j, s − 1) + t(j, s): the first advances that keep the optimum.
+    """Return every optimal first advance: each j with t(n, s) = j + t(n − j, s − 1) + t(j, s).
 
-    To split is to advance j steps, to hold state j, to reverse the n − j steps behind it with s − 1 snapshots, and then the first j with s.
-    One snapshot leaves no choice but j = n − 1. A single step is not split: n = 1 gives an empty range.
+    To split is to advance j steps, to hold state j, to reverse the n − j steps behind it with s − 1
+    snapshots, and then the first j with s. One snapshot leaves no choice but j = n − 1. A single
+    step is not split: n = 1 gives an empty range.
     Raises PlannerError unless n and s are whole numbers of at least 1.
     """
     n, s = _checked(n, s)
@@ -99,32 +107,34 @@ def optimal_splits(n: int, s: int) -> range:
 
 
 def shortest(splits: range) -> int:
-    """Return the shortest of the equally good first advances: snapshots stand dense at the beginning."""
+    """Return the shortest of the optimal first advances: snapshots are dense at the start."""
     return splits[0]
 
 
 def longest(splits: range) -> int:
-    """Return the longest of the equally good first advances: snapshots stand dense at the end."""
+    """Return the longest of the optimal first advances: snapshots are dense at the end."""
     return splits[-1]
 
 
 def binomial_actions(n: int, s: int, split: Split = shortest) -> Order:
-    """Return an optimal order in which n steps are reversed with s snapshots, as a stream of (action, start, stop).
+    """Return an optimal order of reversing n steps with s snapshots, as (action, start, stop).
 
-    An ADVANCE or REVERSE starts from `start`, which is the working state or is held; a SNAPSHOT holds the working state. Nothing says when
-    a state is dropped, because it is always the same: a held state is dropped with the REVERSE that starts from it.
-    There are n REVERSE, n − 1 ADVANCE and at most n SNAPSHOT, the first of them state 0. The advances add up to t(n, s).
+    An ADVANCE or REVERSE starts from `start`, which is the working state or is held; a SNAPSHOT
+    holds the working state. Nothing says when a state is dropped, because it is always the same: a
+    held state is dropped with the REVERSE that starts from it. There are n REVERSE, n − 1 ADVANCE
+    and at most n SNAPSHOT, the first of them state 0. The advances add up to t(n, s).
 
-    `split` picks one of `optimal_splits`, by the range alone. Either end of the range leaves a block of exactly β(·, ·) steps on one side,
-    and such a block splits into two such blocks. So only some s·r different subproblems occur in the whole order, and few binomials are
-    ever computed. The stream keeps at most s open subproblems, whatever n is.
+    `split` picks one of `optimal_splits`, by only the range. Either end of the range leaves a
+    block of exactly β(·, ·) steps on one side, and such a block splits into two such blocks. So
+    only some s·r different subproblems occur in the whole order, and few binomials are ever
+    computed. The stream keeps at most s open subproblems, whatever n is.
     Raises PlannerError unless n and s are whole numbers of at least 1.
     """
     return _order(*_checked(n, s), split)
 
 
 def binomial_schedule(n: int, s: int, split: Split = shortest) -> NDArray[np.int64]:
-    """Return `binomial_actions` as a whole: a read-only array with one row (action, start, stop) for each.
+    """Return `binomial_actions` as a read-only array with one row (action, start, stop) for each.
 
     It takes 24 bytes a row and at most 3n rows; a list of the actions would take five times that.
     Raises PlannerError unless n and s are whole numbers of at least 1.
@@ -137,7 +147,7 @@ def binomial_schedule(n: int, s: int, split: Split = shortest) -> NDArray[np.int
 
 
 def _order(n: int, s: int, split: Split) -> Order:
-    """Walk the splits depth first, later steps before earlier ones, with the postponed earlier ones on a stack."""
+    """Walk the splits depth first, later steps first, with the earlier ones on a stack."""
     advance, snapshot, reverse = Action.ADVANCE, Action.SNAPSHOT, Action.REVERSE
 
     @lru_cache(maxsize=2**16)
@@ -198,8 +208,9 @@ def _repetitions(n: int, s: int) -> int:
 def _splits(n: int, s: int) -> range:
     """Solve for j where the slopes of t agree.
 
-    t(·, s) is convex and has slope r between β(s, r−1) and β(s, r). So j is optimal exactly where t(j, s) has slope r − 1 and
-    t(n−j, s−1) has slope r: β(s, r−2) ≤ j ≤ β(s, r−1) and β(s−1, r−1) ≤ n − j ≤ β(s−1, r). Expects 1 ≤ s ≤ n − 1.
+    t(·, s) is convex and has slope r between β(s, r−1) and β(s, r). So j is optimal exactly where
+    t(j, s) has slope r − 1 and t(n−j, s−1) has slope r: β(s, r−2) ≤ j ≤ β(s, r−1) and β(s−1, r−1) ≤
+    n − j ≤ β(s−1, r). Expects 1 ≤ s ≤ n − 1.
     """
     r = _repetitions(n, s)
     least = max(1, _beta(s, r - 2), n - _beta(s - 1, r))

@@ -1,26 +1,32 @@
-"""The chain of cells in a program: what a planner may call a step, found from the graph alone.
+"""The chain of cells in a program: the steps of a planner, found from the graph only.
 
-A **cut** is a value that everything before it must pass through to reach what comes after: between its birth and its last read no
-other value is both known before and read after. A **cell** starts at a cut that feeds an op reading a parameter, or that is multiplied with a
-parameter before the next cut (a norm that is written out reads none at first). It reaches to the next such cut; later cuts that feed
-no parameter belong to it (cuts alone would make every z_i and every x_i a cell of its own).
-One exception: where the cut itself comes out of an op reading a parameter, and all that reads it reads a parameter of lower rank beside
-it, it starts nothing: a bias, a scale or a norm belongs to the layer that it follows. And a stretch without a product (a norm between two
-cuts, an embedding) is no cell, but joins the next one. The first cell starts from the caller's input, the last one ends in the loss. A
-value and its views are one: they live in one buffer.
+A **cut** is a value that everything before it must pass through to reach what comes after: between
+its birth and its last read no other value is both known before and read after. A **cell** starts at
+a cut that feeds an op reading a parameter, or that is multiplied with a parameter before the next
+cut (a norm that is written out reads none at first). It reaches to the next such cut; later cuts
+that feed no parameter belong to it (cuts by themselves would make every z_i and every x_i a cell of
+its own).
+One exception: where the cut itself comes out of an op reading a parameter, and every op that reads
+it also reads a parameter of lower rank, it starts nothing: a bias, a scale or a norm belongs to the
+layer that it follows. And a stretch without a product (a norm between two cuts, an embedding) is no
+cell, but joins the next one. The first cell starts from the program's input, the last one ends in
+the loss. A value and its views are one: they live in one buffer.
 
-What counts as known: values that were computed, and the data that the chain starts from, from the first read on (so a residual branch
-around the first block does not split it); only where that costs more than half of the cuts is it taken for something that is always at hand.
-What never breaks a chain is what stands **beside** it: parameters, numbers, other data, whole numbers (indices, classes), views of what the
-caller holds, and what is computed of these before any layer: a transpose, a norm, a mask, shifted targets. What of it is computed in one
-cell and read in another is `shared`: computed once and kept.
+Known values are those that were computed and, from its first read on, the data that the chain
+starts from (so a residual branch around the first block does not split it). If counting that data
+would cost more than half of the cuts, it counts as always available instead. **Side values** never
+break a chain: parameters, numbers, other data, integers (indices, classes), views of given tensors,
+and what is computed from these before any layer: a transpose, a norm, a mask, shifted targets. A
+side value that is computed in one cell and read in another is `shared`: computed once and kept.
 
-A **stage** is a cell's share of the backward part, in order of creation: it begins with the first step that reads a value of the cell.
-The state a cell starts from counts as the cell's own, so with tanh ∂z_i, which reads x_{i+1}, still belongs to the stage of
-cell i+1, and x_i is not needed before x_{i+1} is done with.
+A **stage** is a cell's share of the backward part, in order of creation: it begins with the first
+step that reads a value of the cell. The state a cell starts from counts as the cell's own, so with
+tanh ∂z_i, which reads x_{i+1}, still belongs to the stage of cell i+1, and x_i is not needed before
+x_{i+1} is done with.
 
-It does not know graphs on which layers' results lead past each other (every layer reads all earlier ones, a U-net), towers beside each
-other, or slices of a batch one after the other: those are refused, with the first nodes that break the chain.
+Graphs on which results of layers bypass each other (every layer reads all earlier ones, a U-net),
+parallel towers and slices of a batch in sequence are refused; the error names the first nodes that
+break the chain.
 """
 
 from __future__ import annotations
@@ -39,9 +45,10 @@ from autodiff.program import Program
 class Cells:
     """A program's forward part as a chain of cells, and its backward part as their stages.
 
-    `starts[k]` is the value that cell k starts from (None: the caller's); `forward[k]` and `stages[k]` are instructions in order of
-    creation; `needs[k]` the values of cell k, its start among them, that the backward part reads. `shared` are the buffers of what stands
-    beside the chain and is read in other cells than its own.
+    `starts[k]` is the value that cell k starts from (None: the program's input); `forward[k]` and
+    `stages[k]` are instructions in order of creation; `needs[k]` the values of cell k, its start
+    among them, that the backward part reads. `shared` are the buffers that
+    are not part of the chain and are read in cells other than their own.
     """
 
     program: Program
@@ -52,11 +59,15 @@ class Cells:
     shared: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
+        """Return the number of cells."""
         return len(self.forward)
 
     @cached_property
     def lowest(self) -> int:
-        """The cell where the backward part ends: the first of which it reads a value, or, of the caller's, what cell 0 starts from."""
+        """Return the cell where the backward part ends: the first of which it reads a value.
+
+        That is cell 0 if the backward part reads the data that cell 0 starts from.
+        """
         program = self.program
         buffers = [value.buffer for value in program.values]
         given = {buffers[value] for value in program.given if program.values[value].role == INPUT}
@@ -73,9 +84,10 @@ class Cells:
 
 
 def find_cells(program: Program) -> Cells:
-    """The cells of a program.
+    """Return the cells of a program.
 
-    Raises PlannerError where its forward part is no chain of cells, with the first nodes that break it.
+    Raises PlannerError where its forward part is no chain of cells, with the first nodes that break
+    it.
     """
     check_order(program)
     cuts = Cuts(program)
@@ -96,7 +108,7 @@ def find_cells(program: Program) -> Cells:
 
 
 def _shared(cuts: Cuts, starts: Sequence[int], forward: Sequence[Sequence[int]]) -> frozenset[int]:
-    """The buffers that are read in a later cell than their own, and are not what that one starts from."""
+    """Return the buffers that are read in a later cell, except the starts of cells."""
     own: dict[int, int] = {}
     found: set[int] = set()
     for k, cell in enumerate(forward):
@@ -113,7 +125,7 @@ def _shared(cuts: Cuts, starts: Sequence[int], forward: Sequence[Sequence[int]])
 def _homes(
     cuts: Cuts, starts: Sequence[int], forward: Sequence[Sequence[int]], shared: frozenset[int]
 ) -> dict[int, int]:
-    """The cell of each value of the forward part; the value that a cell starts from is of that cell."""
+    """Return the cell of each forward value; the value that a cell starts from is of that cell."""
     home = {
         write: k
         for k, cell in enumerate(forward)

@@ -1,6 +1,6 @@
-"""What a chain of cells is held against: where a program's forward part is none, an error names the first nodes that break it.
+"""The checks that a forward part is a chain of cells; an error names the first nodes that break it.
 
-Bound: it says what leads past what; it proposes no other way to cut.
+Bound: the error says which value bypasses which; it proposes no other way to cut.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from autodiff.program import Program
 
 
 def check_order(program: Program) -> None:
-    """One forward part, then one backward part: not slice after slice, as gradients are accumulated."""
+    """Raise PlannerError unless one forward part is followed by one backward part."""
     backward: int | None = None
     for _, _, writes, phase in program.instructions:
         if phase == BACKWARD:
@@ -22,13 +22,14 @@ def check_order(program: Program) -> None:
         elif backward is not None:
             label = program.label
             raise PlannerError(
-                f"{label(writes[0])} is of the forward part and comes after {label(backward)}, which is of the backward part; expected one "
+                f"{label(writes[0])} is of the forward part and comes after {label(backward)}, "
+                "which is of the backward part; expected one "
                 "forward part and then one backward part; accumulate gradients with store_all"
             )
 
 
 def check_chain(cuts: Cuts, starts: Sequence[int]) -> None:
-    """Refuse a forward part that is no chain, however it is cut; raises PlannerError with the first nodes that break it."""
+    """Raise PlannerError, with the first nodes that break it, if the forward part is no chain."""
     stretches = cuts.between(starts)
     _check_branches(cuts, starts, stretches)
     for stretch in stretches:
@@ -38,30 +39,38 @@ def check_chain(cuts: Cuts, starts: Sequence[int]) -> None:
 
 
 def _check_branches(cuts: Cuts, starts: Sequence[int], forward: Sequence[Sequence[int]]) -> None:
-    """Beside the value that its cell starts from, data may pass one op reading a parameter (an input of that cell), not two."""
+    """Refuse data that bypasses the start of a cell and passes two ops that read parameters.
+
+    One such op is allowed: it makes a further input of that cell.
+    """
     label = cuts.program.label
     for start, cell in zip(starts, forward[1:], strict=True):
         behind = {start}
-        beside: dict[int, int] = {}
+        bypassing: dict[int, int] = {}
         for i in cell:
             _, reads, writes, _ = cuts.program.instructions[i]
             if not behind.isdisjoint(reads):
                 behind.update(writes)
                 continue
-            origin = next((beside[read] for read in reads if read in beside), None)
+            origin = next((bypassing[read] for read in reads if read in bypassing), None)
             if cuts.from_data[writes[0]] and any(cuts.is_parameter(read) for read in reads):
                 if origin is not None:
                     raise PlannerError(
-                        f"{label(origin)} and {label(writes[0])} lead past {label(start)}: the forward part is no chain of cells; "
-                        "expected one path from the input to the loss; use store_all, or a planner of your own"
+                        f"{label(origin)} and {label(writes[0])} lead past {label(start)}: the "
+                        "forward part is no chain of cells; "
+                        "expected one path from the input to the loss; use store_all, or a "
+                        "planner of your own"
                     )
                 origin = writes[0]
             if origin is not None:
-                beside.update(dict.fromkeys(writes, origin))
+                bypassing.update(dict.fromkeys(writes, origin))
 
 
 def _check_overlaps(cuts: Cuts, cell: Sequence[int]) -> None:
-    """Within a cell, its own start may lead past layers (a residual block); no layer's result may lead past the next one's."""
+    """Refuse a cell in which a layer's result bypasses the next layer's.
+
+    The start of the cell may bypass its layers: that is a residual block.
+    """
     layers = [
         write
         for i in cell
@@ -80,7 +89,7 @@ def _check_overlaps(cuts: Cuts, cell: Sequence[int]) -> None:
 
 
 def _check_bypasses(cuts: Cuts) -> None:
-    """With a single cell nothing can be dropped: if it has layers within, what leads past the first of them is named."""
+    """Refuse a single cell with layers in it; name the value that bypasses the first of them."""
     for at, i in enumerate(cuts.instructions):
         for value in cuts.program.instructions[i].writes:
             if not cuts.is_layered(value) or not cuts.starts_a_cell(value):
@@ -97,6 +106,7 @@ def _check_bypasses(cuts: Cuts) -> None:
 def _leads_past(program: Program, earlier: int, later: int) -> str:
     label = program.label
     return (
-        f"{label(earlier)} leads past {label(later)} and is read after it: the forward part is no chain of cells; expected values that "
+        f"{label(earlier)} leads past {label(later)} and is read after it: the forward part is "
+        "no chain of cells; expected values that "
         "all later ones are computed from; use store_all, or a planner of your own"
     )

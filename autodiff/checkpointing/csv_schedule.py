@@ -1,13 +1,14 @@
-"""Schedules as CSV: one row a step, readable by people and by other tools, and read back with the same claims.
+"""Schedules as CSV files: one row per step, and the claims in comments.
 
     # planner: revolve(snapshots=3)
     # claims: forward=9 recompute=4 backward=20 held=5
     step,kind,instruction,node,overwrites
     0,compute,0,z_1,
 
-`instruction` is the number of the instruction in the program; `node` is what it computes, for readers, and is compared when the file
-is read, so that a schedule is not run on another program by mistake. `overwrites` is the read whose buffer is taken over, mostly
-empty. A file written elsewhere needs both comment lines: without claims there is nothing that a check could hold it to.
+`instruction` is the number of the instruction in the program; `node` is what it computes, for
+readers, and is compared when the file is read, so that a schedule is not run on another program by
+mistake. `overwrites` is the read whose buffer is taken over, mostly empty. A file written elsewhere
+needs both comment lines: without claims there is nothing that a check could hold it to.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ _HEADER = ["step", "kind", "instruction", "node", "overwrites"]
 
 
 def write_schedule(path: str | Path, program: Program, schedule: Schedule) -> Path:
-    """Write a schedule of a program to a CSV file; returns its path."""
+    """Write a schedule of a program to a CSV file; return its path."""
     path = Path(path)
     claims = schedule.claims
     claimed = f"forward={claims.forward} recompute={claims.recompute} backward={claims.backward}"
     with path.open("w", newline="", encoding="utf-8") as file:
         file.write(
-            f"# planner: {schedule.planner}\n# claims: {claimed}{'' if claims.held is None else f' held={claims.held}'}\n"
+            f"# planner: {schedule.planner}\n# claims: "
+            f"{claimed}{'' if claims.held is None else f' held={claims.held}'}\n"
         )
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(_HEADER)
@@ -53,7 +55,8 @@ def write_schedule(path: str | Path, program: Program, schedule: Schedule) -> Pa
 def read_schedule(path: str | Path, program: Program) -> Schedule:
     """Read a schedule of a program from a CSV file, and check it.
 
-    Raises ScheduleError, with the line, where the file is no schedule of this program, or the schedule is illegal or breaks its claims.
+    Raises ScheduleError, with the line, where the file is no schedule of this program, or the
+    schedule is illegal or breaks its claims.
     """
     path = Path(path)
     try:
@@ -66,14 +69,16 @@ def read_schedule(path: str | Path, program: Program) -> Schedule:
     for note in ("planner", "claims"):
         if note not in notes:
             raise ScheduleError(
-                f"{path} has no line '# {note}: …'; expected both a planner and claims; see write_schedule"
+                f"{path} has no line '# {note}: …'; expected both a planner and claims; see "
+                "write_schedule"
             )
     rows = [
         (number, line) for number, line in enumerate(lines, 1) if line and not line.startswith("#")
     ]
     if not rows or rows[0][1].split(",") != _HEADER:
         raise ScheduleError(
-            f"{path} has the columns {rows[0][1] if rows else '(none)'}; expected {','.join(_HEADER)}"
+            f"{path} has the columns {rows[0][1] if rows else '(none)'}; expected "
+            f"{','.join(_HEADER)}"
         )
     order: list[int] = []
     overwrites: dict[int, int] = {}
@@ -93,7 +98,7 @@ def read_schedule(path: str | Path, program: Program) -> Schedule:
 
 
 def _step(where: str, row: list[str], at: int, program: Program) -> tuple[int, int | None]:
-    """The instruction and the read that it writes over."""
+    """Return the instruction and the read that it writes over."""
     if (
         len(row) != len(_HEADER)
         or row[1] != Kind.COMPUTE.value
@@ -101,7 +106,8 @@ def _step(where: str, row: list[str], at: int, program: Program) -> tuple[int, i
         or not (row[4] == "" or row[4].isdecimal())
     ):
         raise ScheduleError(
-            f"{where}: {','.join(row)!r}; expected step,compute,instruction,node,overwrites with numbers"
+            f"{where}: {','.join(row)!r}; expected step,compute,instruction,node,overwrites with "
+            "numbers"
         )
     instruction = int(row[2])
     if row[0] != str(at):
@@ -110,7 +116,8 @@ def _step(where: str, row: list[str], at: int, program: Program) -> tuple[int, i
         )
     if instruction >= len(program.instructions):
         raise ScheduleError(
-            f"{where} runs instruction {instruction}; expected one of 0 to {len(program.instructions) - 1} of this program"
+            f"{where} runs instruction {instruction}; expected one of 0 to "
+            f"{len(program.instructions) - 1} of this program"
         )
     writes, reads = (
         program.instructions[instruction].writes,
@@ -118,7 +125,8 @@ def _step(where: str, row: list[str], at: int, program: Program) -> tuple[int, i
     )
     if program.label(writes[0]) != row[3]:
         raise ScheduleError(
-            f"{where} computes {row[3]}; instruction {instruction} of this program computes {program.label(writes[0])}; give its own program"
+            f"{where} computes {row[3]}; instruction {instruction} of this program computes "
+            f"{program.label(writes[0])}; give its own program"
         )
     if row[4] and int(row[4]) >= len(reads):
         raise ScheduleError(
@@ -137,5 +145,6 @@ def _claims(path: Path, text: str) -> Claims:
         )
     except (TypeError, ValueError):
         raise ScheduleError(
-            f"{path} claims {text!r}; expected forward=… recompute=… backward=… and, if claimed, held=…, in whole numbers"
+            f"{path} claims {text!r}; expected forward=… recompute=… backward=… and, if claimed, "
+            "held=…, in whole numbers"
         ) from None

@@ -1,4 +1,4 @@
-"""The cuts of a program's forward part at which a cell may start; `cells` says what a cut and a cell are."""
+"""The cuts of a forward part at which a cell may start; `cells` defines cuts and cells."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from autodiff.spec import NUMBER
 
 
 class Cuts:
-    """What is known of every buffer of the forward part, by one walk over it, and the cuts that follow.
+    """The facts about every buffer of the forward part, from one walk, and the cuts that follow.
 
-    A buffer is named by the value that owns it. `born`, `first_read` and `last_read` are places among `instructions`, those of the forward
-    part; `readers` of a buffer are the instructions that read it or a view of it, with the value that they read, making a view left out;
-    `layered` are the buffers that are computed of data and parameters, in order of birth.
+    A buffer is named by the value that owns it. `born`, `first_read` and `last_read` are places
+    among `instructions`, those of the forward part; `readers` of a buffer are the instructions that
+    read it or a view of it, with the value that they read, making a view left out; `layered` are
+    the buffers that are computed of data and parameters, in order of birth.
     """
 
     def __init__(self, program: Program) -> None:
+        """Walk the forward part once."""
         self.program = program
         self.instructions = [
             i for i, step in enumerate(program.instructions) if step.phase == FORWARD
@@ -59,19 +61,22 @@ class Cuts:
         self.layered = [v for v in self.born if self.is_layered(v)]
 
     def starts(self) -> list[int]:
-        """The cuts that start a cell, in order, cells without a product among them."""
+        """Return the cuts that start a cell, in order, including cells without a product."""
         crossing = [(self.born[v], v) for v in self.layered]
-        beside = self._starts(crossing)
-        starts = self._starts(crossing + self._beginning(beside))
-        return starts if 2 * len(starts) >= len(beside) else beside
+        outside = self._starts(crossing)
+        starts = self._starts(crossing + self._beginning(outside))
+        return starts if 2 * len(starts) >= len(outside) else outside
 
     def between(self, starts: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-        """The instructions up to each start, and from the last one on."""
+        """Return the instructions up to each start, and those after the last one."""
         edges = [0, *(self.born[start] + 1 for start in starts), len(self.instructions)]
         return tuple(tuple(self.instructions[a:b]) for a, b in pairwise(edges))
 
     def _beginning(self, starts: Sequence[int]) -> list[tuple[int, int]]:
-        """The data that the first of these starts is computed of, and what is made of it before any layer, with when it is first known."""
+        """Return the data behind the first start, and what is made of it before any layer.
+
+        Each comes with the place from which on it is known.
+        """
         if not starts:
             return []
         behind = {starts[0]}
@@ -94,7 +99,10 @@ class Cuts:
         ]
 
     def _starts(self, crossing: Iterable[tuple[int, int]]) -> list[int]:
-        """The cuts that start a cell, in order; `crossing` are the buffers that count as known, each with the moment from which on."""
+        """Return the cuts that start a cell, in order.
+
+        `crossing` are the buffers that count as known, each with the place from which on.
+        """
         steps = len(self.instructions)
         count, total = [0] * (steps + 1), [0] * (steps + 1)
         for first, v in crossing:
@@ -119,7 +127,7 @@ class Cuts:
         ]
 
     def _leads_to_a_layer(self, cut: int, end: int) -> bool:
-        """Whether what is computed of a cut alone, up to an instruction, is multiplied with a parameter."""
+        """Return whether what follows from only this cut meets a parameter before `end`."""
         behind = {cut}
         for at in range(self.born[cut] + 1, end):
             _, reads, writes, _ = self.program.instructions[self.instructions[at]]
@@ -132,7 +140,7 @@ class Cuts:
         return False
 
     def starts_a_cell(self, value: int) -> bool:
-        """Whether a value feeds an op reading a parameter, and does not merely go from one such op to its bias or scale."""
+        """Return whether a value feeds an op whose parameter is not just its bias or scale."""
         if value not in self._starting:
             self._starting[value] = self._looked_at(value)
         return self._starting[value]
@@ -155,7 +163,7 @@ class Cuts:
 
     @cached_property
     def _products(self) -> np.ndarray:
-        """Which instructions of the forward part are products."""
+        """Return which instructions of the forward part are products."""
         flat = self.program.flat
         is_product = np.array(
             [bool(op.cost(*specs).matmul_flops != 0) for op, specs in flat.works], dtype=bool
@@ -164,7 +172,10 @@ class Cuts:
         return found
 
     def with_products(self, starts: Sequence[int]) -> list[int]:
-        """The starts without those that follow a cell of no product, which joins the next one; where there are no products, all of them."""
+        """Return the starts without those that end a cell of no product, which joins the next one.
+
+        Where there are no products, all starts are returned.
+        """
         products = np.cumsum(self._products)
         if not starts or not products[-1]:
             return list(starts)
@@ -176,11 +187,11 @@ class Cuts:
         ]
 
     def is_parameter(self, value: int) -> bool:
-        """Whether a value is a parameter, or computed of parameters alone."""
+        """Return whether a value is a parameter, or computed only from parameters."""
         return bool(self.from_parameter[value] and not self.from_data[value])
 
     def is_layered(self, value: int) -> bool:
-        """Whether a value of the forward part is computed of data and parameters, in a buffer of its own."""
+        """Return whether a forward value depends on data and parameters and owns its buffer."""
         return bool(
             self.buffer[value] == value
             and not self.is_free[value]
@@ -190,5 +201,5 @@ class Cuts:
 
 
 def _is_whole(dtype: Any) -> bool:
-    """Whether it is of whole numbers or truth values, of which nothing has a gradient."""
+    """Return whether a dtype is integer or boolean, which has no gradient."""
     return not (dtype.is_floating_point or dtype.is_complex)

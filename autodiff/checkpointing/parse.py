@@ -1,14 +1,15 @@
-"""Planners as strings: `revolve(snapshots=3)`, `uniform(segments=8)`, `store_all`, and user-defined ones by import path.
+"""Planners as strings: built-in ones by name, user-defined ones by import path.
 
-    name                       a built-in planner with its defaults
-    name(key=value, …)         arguments are Python literals; sizes may have units: revolve(max_bytes=1.5MiB)
+    name                       a built-in planner with its defaults name(key=value, …)
+    arguments are Python literals; sizes may have units: revolve(max_bytes=1.5MiB)
     package.module:Name(…)     a class or a function that makes a planner, called with the arguments
-    package.module:name        a class, called without arguments, or a function that is itself a planner
-    package.module.Name(…)     the same with a dot
+    package.module:name        a class, called without arguments, or a function that is itself a
+    planner package.module.Name(…)     the same with a dot
 
-`str(planner)` is the canonical string, and parses back to an equal planner. Arguments are read as literals and never evaluated.
-`parse_planner` imports the module that an import path names; use it only for text that the user typed. `parse_builtin_planner` and
-`describe_planner` never import anything; use these for text from a file.
+`str(planner)` is the canonical string, and parses back to an equal planner. Arguments are read as
+literals and never evaluated. `parse_planner` imports the module that an import path names; use it
+only for text that the user typed. `parse_builtin_planner` and `describe_planner` never import
+anything; use these for text from a file.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class PlannerDescription:
 
 @dataclass(frozen=True)
 class ImportedPlanner:
-    """A user-defined planner, identified by its import path and its arguments; together they are its canonical string."""
+    """A user-defined planner; its import path and arguments make its canonical string."""
 
     name: str
     arguments: str | None
@@ -83,7 +84,8 @@ class ImportedPlanner:
         schedule = self.planner(program)
         if not isinstance(schedule, Schedule):
             raise PlannerError(
-                f"{self} returned a {type(schedule).__name__}; expected an autodiff.Schedule; return one from the planner"
+                f"{self} returned a {type(schedule).__name__}; expected an autodiff.Schedule; "
+                "return one from the planner"
             )
         return replace(schedule, planner=str(self))
 
@@ -114,9 +116,11 @@ class _Call:
 
 
 def parse_planner(text: str) -> BuiltinPlanner | ImportedPlanner:
-    """Return the planner that a string names; an import path is imported, so the text must be trusted.
+    """Return the planner that a string names.
 
-    Raises PlannerError if the text names no planner, the import fails, or the planner refuses its arguments.
+    An import path is imported, so the text must be trusted.
+    Raises PlannerError if the text names no planner, the import fails, or the planner refuses its
+    arguments.
     """
     call = _parsed(text)
     if not call.is_path:
@@ -127,7 +131,8 @@ def parse_planner(text: str) -> BuiltinPlanner | ImportedPlanner:
     planner = _made(call, found) if is_made else found
     if not callable(planner):
         raise PlannerError(
-            f"planner {text!r} is a {type(planner).__name__}; expected something that is called with a program; see docs/checkpointing.md"
+            f"planner {text!r} is a {type(planner).__name__}; expected something that is called "
+            "with a program; see docs/checkpointing.md"
         )
     written = ", ".join(
         [*map(repr, call.positional), *(f"{key}={value!r}" for key, value in call.named.items())]
@@ -145,8 +150,9 @@ def parse_builtin_planner(text: str) -> BuiltinPlanner:
 
 
 def describe_planner(text: str) -> PlannerDescription:
-    """Return the name and numbers in a planner's string; an import path is not imported and has a name only.
+    """Return the name and the numbers in a planner's string.
 
+    An import path is not imported; only its name is returned.
     Raises PlannerError if the text names no planner.
     """
     call = _parsed(text)
@@ -162,7 +168,8 @@ def _parsed(text: str) -> _Call:
     match = _CALL.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
         raise PlannerError(
-            f"planner {text!r}; expected a name such as store_all, revolve(snapshots=3) or package.module:Name(key=value)"
+            f"planner {text!r}; expected a name such as store_all, revolve(snapshots=3) or "
+            "package.module:Name(key=value)"
         )
     positional, named = _arguments(text, match["arguments"] or "")
     return _Call(text, match["name"], match["call"] is not None, tuple(positional), named)
@@ -200,7 +207,8 @@ def _arguments(text: str, arguments: str) -> tuple[list[Any], dict[str, Any]]:
         return [ast.literal_eval(argument) for argument in call.args], named
     except (SyntaxError, ValueError, AssertionError, TypeError, RecursionError, MemoryError):
         raise PlannerError(
-            f"planner {text!r}: its arguments were not understood; expected literals such as snapshots=3 or max_bytes=1MiB"
+            f"planner {text!r}: its arguments were not understood; expected literals such as "
+            "snapshots=3 or max_bytes=1MiB"
         ) from None
 
 
@@ -218,7 +226,8 @@ def _made(call: _Call, make: Callable[..., Any]) -> Any:
         signature = inspect.signature(make)
     except (TypeError, ValueError):
         raise PlannerError(
-            f"planner {call.text!r} is a {type(make).__name__}, which cannot be called; give a class or a function"
+            f"planner {call.text!r} is a {type(make).__name__}, which cannot be called; give a "
+            "class or a function"
         ) from None
     try:
         signature.bind(*call.positional, **call.named)
@@ -239,7 +248,8 @@ def _imported(text: str, module: str, attribute: str) -> Any:
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise PlannerError(
-                f"planner {text!r}: {module} has no {attribute}; give the name of a planner that it has"
+                f"planner {text!r}: {module} has no {attribute}; give the name of a planner that "
+                "it has"
             )
         found = getattr(found, part)
     return found

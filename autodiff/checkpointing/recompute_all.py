@@ -1,8 +1,9 @@
-"""Keep the input alone: every state is computed from it when the backward part comes to it.
+"""Keep only the input: every state is computed from it when the backward part comes to it.
 
-Source: the one extreme of Griewank and Walther's schedules, s = 1 (the caller's input); the other one is `StoreAll`.
-Bound: n(n − 1)/2 + 1 cells are run forward for n cells, where the plain pass runs n; with tanh at most three activations are alive, which
-is the least that any order can do with.
+Source: the one extreme of Griewank and Walther's schedules, s = 1 (the given input); the other
+one is `StoreAll`.
+Bound: n(n − 1)/2 + 1 cells are run forward for n cells, where the plain pass runs n; with tanh at
+most three activations are alive, which is the least that any order can do with.
 """
 
 from __future__ import annotations
@@ -28,6 +29,6 @@ class RecomputeAll:
         return self.name
 
     def __call__(self, program: Program) -> Schedule:
-        """Return the schedule with the lowest peak; raises PlannerError if there is no chain."""
+        """Return the schedule with the lowest peak; raise PlannerError if there is no chain."""
         cells = find_cells(program)
         return schedule_from_plan(cells, binomial_actions(len(cells), 1), str(self))

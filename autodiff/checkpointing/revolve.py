@@ -1,27 +1,31 @@
-"""Griewank's binomial checkpointing on a program: the fewest advances for a number of snapshots, or the best plan within a budget.
+"""Griewank's binomial checkpointing on a program, for a number of snapshots or a budget.
 
-Source: A. Griewank 1992; A. Griewank and A. Walther 2000 (Algorithm 799); `binomial` has the closed forms and the convention: s counts the
-initial state, which is the caller's input, and t counts advances only.
+Source: A. Griewank 1992; A. Griewank and A. Walther 2000 (Algorithm 799); `binomial` has the closed
+forms and the convention: s counts the initial state, which is the given input, and t counts
+advances only.
 
-There are two forms. With tanh or relu no cell is run again just to be reversed, since the state that it ends in is still there from the
-cell above. So
+There are two forms. With tanh or relu no cell is run again just to be reversed, since the state
+that it ends in is still there from the cell above. So
 
-- form 1 reverses n steps, one a cell: t(n, s) + 1 forward layers, at most (s + 2)A beside gradients;
-- form 2 makes one step of the last two cells, which are kept together while there is no upstream gradient yet: t(n − 1, s) + 2 forward
-  layers, at most (s + 3)A beside gradients.
+- form 1 reverses n steps, one a cell: t(n, s) + 1 forward layers, at most (s + 2)A besides
+gradients;
+- form 2 makes one step of the last two cells, which are kept together while there is no upstream
+  gradient yet: t(n − 1, s) + 2 forward layers, at most (s + 3)A besides gradients.
 
-`Revolve(snapshots=s)` takes the one with fewer forward steps, then the lower peak; s of n or more keeps everything. The splits are
-those of the lowest peak among the equally good ones (`splits`). `Revolve(max_bytes=…)` takes the fastest plan of either form and any s whose
-live bytes stay within, `Revolve(max_ops_ratio=…)` the one of the lowest peak whose operations are at most so many times those of plain
-backpropagation. Where gradients of weights weigh little against activations, budgets end in form 1: with s + 1 snapshots it is never
-slower than form 2 with s, and takes as much.
+`Revolve(snapshots=s)` takes the one with fewer forward steps, then the lower peak; s of n or more
+keeps everything. The splits are those of the lowest peak among the equally good ones (`splits`).
+`Revolve(max_bytes=…)` takes the fastest plan of either form and any s whose live bytes stay within,
+`Revolve(max_ops_ratio=…)` the one of the lowest peak whose operations are at most so many times
+those of plain backpropagation. Where gradients of weights weigh little against activations, budgets
+end in form 1: with s + 1 snapshots it is never slower than form 2 with s, and takes as much.
 
-Cells below the lowest that is reversed (where not all gradients are asked for) are run once; the state that follows them is then the
-initial state of s.
+Cells below the lowest that is reversed (where not all gradients are asked for) are run once; the
+state that follows them is then the initial state of s.
 
-Where the cells differ in size the advances are still the fewest, but no longer sure to be the best use of the bytes: this planner
-counts cells, it does not weigh them. For more than `splits.EXHAUSTIVE` cells a budget is searched by bisection in s, which takes for granted
-that more snapshots take more memory and fewer operations.
+Where the cells differ in size the advances are still the fewest, but no longer sure to be the best
+use of the bytes: this planner counts cells, it does not weigh them. For more than
+`splits.EXHAUSTIVE` cells a budget is searched by bisection in s, which takes for granted that more
+snapshots take more memory and fewer operations.
 """
 
 from __future__ import annotations
@@ -49,7 +53,7 @@ from autodiff.schedule import Schedule
 
 @dataclass(frozen=True)
 class Revolve:
-    """Griewank's optimum for a number of snapshots, a budget of live bytes, or a budget of operations; exactly one of them is given."""
+    """Griewank's optimum for one of: snapshots, a budget of live bytes, a budget of operations."""
 
     snapshots: int | None = None
     max_bytes: int | None = None
@@ -63,7 +67,8 @@ class Revolve:
             != 1
         ):
             raise PlannerError(
-                f"{self!r}; expected exactly one of snapshots, max_bytes and max_ops_ratio; give one"
+                f"{self!r}; expected exactly one of snapshots, max_bytes and max_ops_ratio; give "
+                "one"
             )
         if self.snapshots is not None:
             whole_number("snapshots", self.snapshots, 1)
@@ -77,7 +82,8 @@ class Revolve:
             or ratio < 1
         ):
             raise PlannerError(
-                f"max_ops_ratio = {ratio!r}; expected a number of at least 1, which plain backpropagation takes; give one such as 1.3"
+                f"max_ops_ratio = {ratio!r}; expected a number of at least 1, which plain "
+                "backpropagation takes; give one such as 1.3"
             )
 
     def __str__(self) -> str:
@@ -89,13 +95,14 @@ class Revolve:
         return f"revolve(max_ops_ratio={self.max_ops_ratio!r})"
 
     def __call__(self, program: Program) -> Schedule:
-        """Return the best plan within the limit; raises PlannerError if there is none, or no chain."""
+        """Return the best plan within the limit; raise PlannerError if there is none."""
         plans = _Plans(find_cells(program), str(self))
         if self.snapshots is not None:
             return plans.with_snapshots(self.snapshots).schedule
         if not has_sizes(program):
             raise PlannerError(
-                f"{self} on a program whose shapes are no integers; expected sizes to compare; give snapshots instead"
+                f"{self} on a program whose shapes are no integers; expected sizes to compare; "
+                "give snapshots instead"
             )
         if self.max_bytes is not None:
             return plans.within_bytes(self.max_bytes).schedule
@@ -105,7 +112,7 @@ class Revolve:
 
 @dataclass(frozen=True, eq=False)
 class _Candidate:
-    """A plan that was carried out, and the snapshots that it was made for."""
+    """A schedule made from a plan, and the snapshots that it was made for."""
 
     program: Program
     schedule: Schedule
@@ -114,18 +121,18 @@ class _Candidate:
 
     @property
     def forward_steps(self) -> int:
-        """The steps of the forward part, run for the first time or again."""
+        """Return the forward steps, first runs and recomputation."""
         return self.schedule.claims.forward + self.schedule.claims.recompute
 
     @cached_property
     def operations(self) -> int:
-        """The scalar operations of all steps."""
+        """Return the scalar operations of all steps."""
         times = np.bincount(self.schedule.order, minlength=len(self.program.instructions)).tolist()
         return sum(n * _operations(self.program, i) for i, n in enumerate(times) if n)
 
     @cached_property
     def peak(self) -> int:
-        """The live bytes at the peak; where there are no sizes, the activations alive."""
+        """Return the live bytes at the peak; without sizes, the live activations."""
         return peak(self.program, self.schedule, self.weighed)
 
 
@@ -142,7 +149,7 @@ class _Plans:
         self._lowest_peaks: dict[bool, LowestPeak] = {}
 
     def with_snapshots(self, s: int) -> _Candidate:
-        """The plan with the fewest forward steps, then the lowest peak."""
+        """Return the plan with the fewest forward steps, then the lowest peak."""
         if s >= self._n:
             return self._plain
         layers = {double: self._layers(s, double) for double in (False, True)}
@@ -161,7 +168,10 @@ class _Plans:
         )
 
     def within_bytes(self, limit: int) -> _Candidate:
-        """The fastest plan whose peak is within the limit; raises PlannerError with the least peak where there is none."""
+        """Return the fastest plan whose peak is within the limit.
+
+        Raises PlannerError with the least peak where there is none.
+        """
         if self._n <= EXHAUSTIVE:
             candidates = [candidate for s in range(1, self._n + 1) for candidate in self._all(s)]
         else:
@@ -182,12 +192,14 @@ class _Plans:
         least = min(candidates, key=lambda candidate: (candidate.peak, candidate.operations))
         times = least.operations / self._plain.operations
         raise PlannerError(
-            f"max_bytes = {bytes_text(limit)} is below what any plan of this program takes; the least is {least.peak} bytes, by a plan with "
-            f"snapshots = {least.snapshots} that takes {times:.3g} times the operations: give revolve(max_bytes={bytes_text(least.peak)}) or more"
+            f"max_bytes = {bytes_text(limit)} is below what any plan of this program takes; the "
+            f"least is {least.peak} bytes, by a plan with "
+            f"snapshots = {least.snapshots} that takes {times:.3g} times the operations: give "
+            f"revolve(max_bytes={bytes_text(least.peak)}) or more"
         )
 
     def within_operations(self, ratio: float) -> _Candidate:
-        """The plan of the lowest peak whose operations are at most so many times those of plain backpropagation."""
+        """Return the plan with the lowest peak within `ratio` times the plain operations."""
         limit = ratio * self._plain.operations
         if self._n <= EXHAUSTIVE:
             candidates = [candidate for s in range(1, self._n + 1) for candidate in self._all(s)]
@@ -210,12 +222,12 @@ class _Plans:
 
     @cached_property
     def _plain(self) -> _Candidate:
-        """Every cell run once, all kept that the backward part reads."""
+        """Return the plan that runs every cell once and keeps all that the backward part reads."""
         n = len(self._cells)
         return self._carried_out([(Action.REVERSE, 0, n)], self._n)
 
     def _all(self, s: int) -> Iterator[_Candidate]:
-        """The plans of both forms with s snapshots."""
+        """Return the plans of both forms with s snapshots."""
         if s >= self._n:
             yield self._plain
         else:
@@ -223,11 +235,11 @@ class _Plans:
                 yield from self._of_form(s, double)
 
     def _layers(self, s: int, double: bool) -> int:
-        """The cells that a form runs forward, those that are run only in part to be reversed left out."""
+        """Return how many cells a form runs forward, without partial runs for a reversal."""
         return advances(self._n - 1, s) + 2 if double else advances(self._n, s) + 1
 
     def _of_form(self, s: int, double: bool) -> Iterator[_Candidate]:
-        """The plans of one form that are to be compared; `double` is form 2."""
+        """Return the plans of one form that are to be compared; `double` is form 2."""
         steps = self._n - double
         if self._n <= EXHAUSTIVE:
             if double not in self._lowest_peaks:
@@ -241,7 +253,10 @@ class _Plans:
             yield self._carried_out(self._on_cells(order, steps), s)
 
     def _on_cells(self, order: Iterable[tuple[Action, int, int]], steps: int) -> Plan:
-        """An order of steps as a plan of cells: later by those that are not reversed; the last step ends where the cells end."""
+        """Return an order of steps as a plan of cells.
+
+        Steps are shifted by the cells that are not reversed; the last step ends with the last cell.
+        """
         lowest, n = self._cells.lowest, len(self._cells)
         yield Action.ADVANCE, 0, lowest
         for action, start, stop in order:

@@ -1,8 +1,9 @@
-"""Stretches of the forward part that a planner runs as a whole: a cell for the first time, or what leads from its state to some values.
+"""The runs of a planner: a whole cell, or what leads from its state to some values.
 
-A run is instructions in order of creation, each with the buffers that nothing later in the run reads. Buffers are named by the value
-that owns them. What is **pinned** is never dropped and so never run again: targets of the forward part, results that would be
-others the next time (random ops), views of what the caller holds, and what cells share beside the chain.
+A run is instructions in order of creation, each with the buffers that nothing later in the run
+reads. Buffers are named by the value that owns them. What is **pinned** is never dropped and so
+never run again: targets of the forward part, results that would be others the next time (random
+ops), views of given tensors, and side values that cells share.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ Run = Sequence[tuple[int, tuple[int, ...]]]
 class Runs:
     """The runs of a chain of cells.
 
-    `writer` is the instruction of each value of the forward part, `members` the values that share a buffer, `ends` the buffers that the
-    backward part, run stage by stage, reads for the last time at an instruction.
+    `writer` is the instruction of each value of the forward part, `members` the values that share a
+    buffer, `ends` the buffers that the backward part, run stage by stage, reads for the last time
+    at an instruction.
     """
 
     def __init__(self, cells: Cells) -> None:
+        """Look up writers, buffers and last reads once."""
         program = cells.program
         self.cells = cells
         self.buffer = [value.buffer for value in program.values]
@@ -62,7 +65,7 @@ class Runs:
         return ends
 
     def whole(self, k: int) -> Run:
-        """All of cell k; the next cell's state is kept."""
+        """Return all of cell k; the next cell's state is kept."""
         if k not in self._whole:
             following = self.cells.starts[k + 1 : k + 2]
             self._whole[k] = self._with_deaths(
@@ -71,7 +74,7 @@ class Runs:
         return self._whole[k]
 
     def once_more(self, k: int) -> Run:
-        """What leads from the state of cell k to that of the next one, with nothing else at hand but what is pinned."""
+        """Return what leads from the state of cell k to the next state, given pinned values."""
         if k not in self._once_more:
             goal = self.cells.starts[k + 1]
             assert goal is not None
@@ -79,7 +82,7 @@ class Runs:
         return self._once_more[k]
 
     def towards(self, k: int, goals: Iterable[int]) -> Run:
-        """What leads from the state of cell k to the goals, with nothing else at hand but what is pinned."""
+        """Return what leads from the state of cell k to the goals, given only pinned values."""
         state = self.cells.starts[k]
         return self.missing(
             goals,
@@ -89,7 +92,7 @@ class Runs:
         )
 
     def missing(self, goals: Iterable[int], at_hand: Callable[[int], object]) -> Run:
-        """What computes the goals from what is at hand; the goals are kept."""
+        """Return what computes the goals from what is available; the goals are kept."""
         goals = [goal for goal in goals if not at_hand(goal)]
         needed: set[int] = set()
         wanted = list(goals)
@@ -100,8 +103,13 @@ class Runs:
                 wanted.extend(read for read in self.reads[i] if not at_hand(read))
         return self._with_deaths(sorted(needed), goals)
 
-    def most(self, run: Run, k: int, amount: np.ndarray, beside: np.ndarray, *, held: bool) -> int:
-        """The greatest live amount during a run from the state of cell k, which is `held` on, or let go after its last read."""
+    def most(
+        self, run: Run, k: int, amount: np.ndarray, workspace: np.ndarray, *, held: bool
+    ) -> int:
+        """Return the greatest live amount during a run from the state of cell k.
+
+        The state is kept if `held`, else dropped after its last read.
+        """
         state = self.cells.starts[k]
         of_state = None if state is None else self.buffer[state]
         live = most = 0 if of_state is None or of_state in self.pinned else int(amount[of_state])
@@ -109,7 +117,7 @@ class Runs:
             live += sum(
                 int(amount[write]) for write in self.writes[i] if self.buffer[write] == write
             )
-            most = max(most, live + int(beside[i]))
+            most = max(most, live + int(workspace[i]))
             live -= sum(
                 int(amount[b])
                 for b in dying

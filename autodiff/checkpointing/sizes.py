@@ -1,9 +1,11 @@
-"""What a chain of cells weighs: the live amounts of every move on it, from which the peak of a plan follows without carrying it out.
+"""The live amounts of every move on a chain of cells; the peak of a plan follows from them.
 
-Amounts are bytes where every dimension is an integer; else (symbols, arrays of shapes) each activation counts one, and nothing else counts.
-The total at a moment is what the move there takes, plus the snapshots below it.
+Amounts are bytes where every dimension is an integer; else (symbols, arrays of shapes) each
+activation counts one, and nothing else counts. The total at a moment is what the move there takes,
+plus the snapshots below it.
 
-It is exact where every snapshot is read again, as on a chain with all gradients asked for. It chooses nothing: `splits` does, by these amounts.
+It is exact where every snapshot is read again, as on a chain with all gradients asked for. It
+chooses nothing: `splits` does, by these amounts.
 """
 
 from __future__ import annotations
@@ -23,14 +25,14 @@ from autodiff.schedule import Schedule
 
 
 def amounts(program: Program) -> tuple[np.ndarray, np.ndarray]:
-    """What each value's buffer counts, and what each instruction's op holds beside its results while it runs."""
+    """Return the amount of each value's buffer, and of each instruction's workspace."""
     nbytes = [value.spec.nbytes for value in program.values]
     if has_sizes(program):
-        beside = [
+        workspace = [
             step.op.workspace(*(program.values[read].spec for read in step.reads))
             for step in program.instructions
         ]
-        return np.array(nbytes, dtype=np.int64), np.array(beside, dtype=np.int64)
+        return np.array(nbytes, dtype=np.int64), np.array(workspace, dtype=np.int64)
     forward = {
         write for step in program.instructions if step.phase == FORWARD for write in step.writes
     }
@@ -40,30 +42,31 @@ def amounts(program: Program) -> tuple[np.ndarray, np.ndarray]:
 
 
 def has_sizes(program: Program) -> bool:
-    """Whether every dimension is an integer, so that bytes can be compared."""
+    """Return whether every dimension is an integer, so that bytes can be compared."""
     return all(isinstance(value.spec.nbytes, int) for value in program.values)
 
 
 def peak(
     program: Program, schedule: Schedule, weighed: tuple[np.ndarray, np.ndarray] | None = None
 ) -> int:
-    """The greatest live amount under a schedule, by liveness; in bytes, what the ledger calls `peak_bytes`.
+    """Return the greatest live amount under a schedule; in bytes, the ledger's `peak_bytes`.
 
     `weighed` are the program's `amounts`, where they are known already.
     """
     lives = lifetimes(program, schedule)
-    amount, beside = amounts(program) if weighed is None else weighed
-    return int((lives.live(amount[lives.owner]) + beside[schedule.order]).max(initial=0))
+    amount, workspace = amounts(program) if weighed is None else weighed
+    return int((lives.live(amount[lives.owner]) + workspace[schedule.order]).max(initial=0))
 
 
 @dataclass(frozen=True, eq=False)
 class Sizes:
     """Live amounts, one for each cell k.
 
-    `state`: what cell k starts from; it is counted in what follows. `first` and `again`: the most while cell k runs for the first time, or
-    later with nothing reversed yet; `passing` where its state is let go at its last read, `held` where it is held on. `left`: what is left
-    behind when cell k is reversed, gradients above all (one more entry: before anything is). `reversing`: the most while cell k is
-    reversed; `last_two` the same for the last two cells at once.
+    `state`: what cell k starts from; it is counted in what follows. `first` and `again`: the most
+    while cell k runs for the first time, or later with nothing reversed yet; `passing` where its
+    state is let go at its last read, `held` where it is held on. `left`: what is left behind when
+    cell k is reversed, gradients above all (one more entry: before anything is). `reversing`: the
+    most while cell k is reversed; `last_two` the same for the last two cells at once.
     """
 
     state: np.ndarray
@@ -77,7 +80,7 @@ class Sizes:
 
 
 def sizes_of(cells: Cells) -> Sizes:
-    """Weigh a chain of cells: its forward part run by run, its backward part by carrying out the plan that keeps everything."""
+    """Weigh a chain: forward run by run, backward by the plan that keeps everything."""
     scale = _Scale(cells)
     n = len(cells)
     first = [scale.runs.whole(k) for k in range(n)]
@@ -101,13 +104,13 @@ def sizes_of(cells: Cells) -> Sizes:
 
 
 class _Scale:
-    """Weighs single moves, with nothing held but the state that they start from and what is never dropped."""
+    """Weighs single moves, with only their start and the pinned values held."""
 
     def __init__(self, cells: Cells) -> None:
         program = cells.program
         self.cells = cells
         self.runs = runs = Runs(cells)
-        self.amount, self.beside = amounts(program)
+        self.amount, self.workspace = amounts(program)
         self.pinned_before = [0]
         for cell in cells.forward:
             pinned = sum(
@@ -119,8 +122,9 @@ class _Scale:
             self.pinned_before.append(self.pinned_before[-1] + pinned)
         schedule = schedule_from_plan(cells, [(Action.REVERSE, 0, len(cells))], "plain")
         self.lives = lives = lifetimes(program, schedule)
-        self.live_beside = self.beside[schedule.order]
-        # From the reversal of which cell downwards a buffer is there, however the cells are reversed; -1: only when its own cell is run.
+        self.live_workspace = self.workspace[schedule.order]
+        # From the reversal of which cell downwards a buffer is there, however the cells are
+        # reversed; -1: only when its own cell is run.
         home = {runs.buffer[value]: k for k, needs in enumerate(cells.needs) for value in needs}
         n = len(cells)
         self.home = np.array(
@@ -144,16 +148,19 @@ class _Scale:
         )
 
     def most(self, run: Run, k: int, *, held: bool) -> int:
-        return self.runs.most(run, k, self.amount, self.beside, held=held)
+        return self.runs.most(run, k, self.amount, self.workspace, held=held)
 
     def left(self, k: int) -> int:
-        """What lives on after stage k and serves lower ones: gradients, what is pinned, values of cells from k on."""
+        """Return what stays alive after stage k: gradients, pinned values, cells from k on."""
         end = self.end_of[k]
         alive = (self.lives.born <= end) & (self.lives.dies > end) & (self.home >= k)
         return int(self.amount[self.lives.owner][alive].sum())
 
     def reversing(self, start: int, stop: int) -> int:
-        """The most while the cells start … stop − 1 are run as far as they are needed, and then reversed; more than one at the end only."""
+        """Return the most while the cells start … stop − 1 are run as needed and then reversed.
+
+        Only the last cells are reversed more than one at a time.
+        """
         cells = self.cells
         if stop == len(cells):
             base = self.pinned_before[start]
@@ -164,7 +171,8 @@ class _Scale:
         needed = {self.runs.buffer[value] for k in range(start, stop) for value in cells.needs[k]}
         run = [(i, tuple(buffer for buffer in dying if buffer not in needed)) for i, dying in run]
         live = (
-            self.lives.live(self.amount[self.lives.owner] * (self.home >= start)) + self.live_beside
+            self.lives.live(self.amount[self.lives.owner] * (self.home >= start))
+            + self.live_workspace
         )
         return max(
             [

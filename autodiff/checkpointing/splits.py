@@ -1,13 +1,15 @@
 """Of the equally good orders of Griewank and Walther, one with the lowest peak.
 
-A split of n steps with s snapshots advances j steps, holds the state there, reverses what is behind it with s − 1 snapshots, then the j
-steps before it with s. Every j in `optimal_splits` gives as few advances; which one is taken decides what is alive when. The peak of steps
-a … a + m − 1 obeys
+A split of n steps with s snapshots advances j steps, holds the state there, reverses what is behind
+it with s − 1 snapshots, then the j steps before it with s. Every j in `optimal_splits` gives as few
+advances; which one is taken decides what is alive when. The peak of steps a … a + m − 1 obeys
 
-    P(a, m, s) = min over j of max{ advancing from a over j steps, state(a) + P(a + j, m − j, s − 1), P(a, j, s) }
+    P(a, m, s) = min over j of max{ advancing from a over j steps, state(a) + P(a + j, m − j, s −
+    1), P(a, j, s) }
 
-Bound: all j are weighed up to `EXHAUSTIVE` steps, in O(n²·s) sums of arrays at most; beyond that three rules for all splits at once (the
-shortest, the middle, the longest first advance) of which the caller takes the best.
+Bound: all j are weighed up to `EXHAUSTIVE` steps, in O(n²·s) sums of arrays at most; beyond that
+three rules for all splits at once (the shortest, the middle, the longest first advance) of which
+the caller takes the best.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ Order = Iterator[tuple[Action, int, int]]
 
 
 def middle(splits: range) -> int:
-    """The middle one of the equally good first advances, the shorter of two."""
+    """Return the middle one of the optimal first advances, the shorter of two."""
     return splits[(len(splits) - 1) // 2]
 
 
@@ -33,9 +35,13 @@ RULES = (shortest, middle, longest)
 
 
 class LowestPeak:
-    """The splits with the lowest peak, for the cells from `lowest` on; `double` reverses the last two cells at once, as one step."""
+    """The splits with the lowest peak, for the cells from `lowest` on.
+
+    `double` reverses the last two cells at once, as one step.
+    """
 
     def __init__(self, sizes: Sizes, lowest: int, *, double: bool) -> None:
+        """Prepare the amounts of advances and reversals."""
         self._sizes = sizes
         self._lowest = lowest
         self._steps = len(sizes.state) - lowest - double
@@ -54,11 +60,11 @@ class LowestPeak:
         )
 
     def peak(self, s: int) -> int:
-        """The lowest peak with s snapshots."""
+        """Return the lowest peak with s snapshots."""
         return int(self._solve(self._steps, s)[0])
 
     def order(self, s: int) -> Order:
-        """An order that has it, in steps; the last of them is the doubled one."""
+        """Return an order that has it, in steps; the last of them is the doubled one."""
         self._solve(self._steps, s)
         postponed = [(0, self._steps, s)]
         yield Action.SNAPSHOT, 0, 0
@@ -76,7 +82,7 @@ class LowestPeak:
             postponed.append((start + j, n - j, s - 1))
 
     def _solve(self, n: int, s: int) -> np.ndarray:
-        """P(·, n, s) for all starts; what it takes of smaller n is solved first, on a stack."""
+        """Return P(·, n, s) for all starts; smaller n are solved first, on a stack."""
         stack = [(n, s)]
         while stack:
             n, s = stack[-1]
@@ -100,7 +106,7 @@ class LowestPeak:
         return self._peaks[n, s]
 
     def _weigh(self, n: int, s: int) -> tuple[np.ndarray, np.ndarray]:
-        """The lowest peak of n steps from each start, and the first advance that gives it."""
+        """Return the lowest peak of n steps from each start, and its first advance."""
         starts = self._steps - n + 1
         best = splits = None
         for j in optimal_splits(n, s):
@@ -124,7 +130,10 @@ class LowestPeak:
 
 
 def _advances(held: np.ndarray, passing: np.ndarray, state: np.ndarray) -> list[np.ndarray]:
-    """The most while j steps are advanced over, from each start whose state is held on; entry j, for j up to the number of steps."""
+    """Return the most while j steps are advanced over, from each start, whose state is kept.
+
+    Entry j of the list is for j steps.
+    """
     steps = len(state)
     most = [np.zeros(steps, dtype=np.int64), held[:steps].copy()]
     for j in range(2, steps + 1):

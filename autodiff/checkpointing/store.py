@@ -1,19 +1,22 @@
-"""A bounded store: carries out a plan on cells, step by step, and so makes a schedule with claims that can be broken.
+"""A bounded store that turns a plan on cells into a schedule with claims that can be checked.
 
 A plan is a stream of (action, start, stop) over cells, in the words of `binomial`:
 
-- ADVANCE: run the cells start … stop − 1 from the state that cell `start` begins with; only the state of cell `stop` is left.
+- ADVANCE: run the cells start … stop − 1 from the state that cell `start` begins with; only the
+state of cell `stop` is left.
 - SNAPSHOT: hold the state that cell `start` begins with (= stop), until that cell is reversed.
-- REVERSE: run what is missing of the cells start … stop − 1, keep what the backward part will read of them, and then run their stages, the
-  last cell's first.
+- REVERSE: run what is missing of the cells start … stop − 1, keep what the backward part will read
+  of them, and then run their stages, the last cell's first.
 
-The store holds what the plan says, what the backward part still reads of the cells that are being reversed, and what must never be
-computed twice (`runs` says what). All else it drops at once. What a step needs and the store lacks is computed again from what it holds, and
-nothing more: of a cell that is reversed, no value that nobody reads. The order is the only thing that comes out of it; execution
-frees by liveness. But the most buffers that it held at once is claimed, so a recomputation that was forgotten here would show as
-a buffer that lives longer than the store knew.
+The store holds what the plan says, what the backward part still reads of the cells that are being
+reversed, and what must never be computed twice (`runs` says what). All else it drops at once. What
+a step needs and the store lacks is computed again from what it holds, and nothing more: of a cell
+that is reversed, no value that nobody reads. The order is the only thing that comes out of it;
+execution frees by liveness. But the most buffers that it held at once is claimed, so a
+recomputation that was forgotten here would show as a buffer that lives longer than the store knew.
 
-It knows no bytes, and checks no plan: `check_schedule` refuses one that reads what was never computed or leaves a gradient out.
+It knows no bytes, and checks no plan: `check_schedule` refuses one that reads what was never
+computed or leaves a gradient out.
 """
 
 from __future__ import annotations
@@ -36,15 +39,19 @@ Plan = Iterable[tuple[Action, int, int]]
 def schedule_from_plan(
     cells: Cells, plan: Plan, planner: str, runs: Runs | None = None
 ) -> Schedule:
-    """The schedule of a plan on a chain of cells; `planner` is the name that it goes by, `runs` the cells' own where they are known.
+    """Return the schedule of a plan on a chain of cells.
 
-    Raises PlannerError where the plan names cells that are not there, or advances over the last one, which is only reversed.
+    `planner` is the name of the schedule; `runs` saves building the runs of the cells again.
+
+    Raises PlannerError where the plan names cells that are not there, or advances over the last
+    one, which is only reversed.
     """
     store = _Store(cells, Runs(cells) if runs is None else runs)
     for action, start, stop in plan:
         if not 0 <= start <= stop <= len(cells) - (action != Action.REVERSE):
             raise PlannerError(
-                f"{planner} plans {Action(action).name} {start} … {stop}; expected cells from 0 up to {len(cells)}, the last of them only reversed"
+                f"{planner} plans {Action(action).name} {start} … {stop}; expected cells from 0 "
+                f"up to {len(cells)}, the last of them only reversed"
             )
         if action == Action.ADVANCE:
             store.advance(start, stop)
@@ -59,7 +66,7 @@ def schedule_from_plan(
 
 
 class _Store:
-    """What is held while a plan is carried out; buffers are held or dropped with all their views."""
+    """The values held while a plan runs; buffers are held or dropped with all their views."""
 
     def __init__(self, cells: Cells, runs: Runs) -> None:
         self.order: list[int] = []
@@ -69,7 +76,8 @@ class _Store:
         self._buffer = runs.buffer
         self._members = runs.members
         self._available = bytearray(value in runs.given for value in range(len(self._buffer)))
-        # How many reasons there are to hold a buffer: it is pinned, a snapshot, or the backward part will read it.
+        # How many reasons there are to hold a buffer: it is pinned, a snapshot, or the backward
+        # part will read it.
         self._reasons = [int(value in runs.pinned) for value in range(len(self._buffer))]
         self._pending = bytearray(len(self._buffer))
         self._ends = runs.ends
@@ -154,7 +162,7 @@ class _Store:
 
 
 def _without_dead_steps(program: Program, order: Sequence[int]) -> list[int]:
-    """The order without the steps whose results nobody reads before they are computed again or the end comes."""
+    """Return the order without the steps whose results are not read before they are recomputed."""
     wanted = bytearray(len(program.values))
     for target in program.targets:
         wanted[target] = 1

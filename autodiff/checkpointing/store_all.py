@@ -1,4 +1,4 @@
-"""Plain backpropagation: every instruction once, as created; whatever the backward pass reads is kept until then."""
+"""Plain backpropagation: every instruction once; what the backward pass reads is kept."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class StoreAll:
 
 
 def as_created(program: Program, planner: str = "store_all") -> Schedule:
-    """Every instruction once, in order of creation; gradients are accumulated in place."""
+    """Return every instruction once, in order of creation; gradients are accumulated in place."""
     forward, backward = _counted(program, FORWARD), _counted(program, BACKWARD)
     held = sum(len(step.writes) for step in program.instructions if step.phase == FORWARD)
     claims = Claims(forward=forward, recompute=0, backward=backward, held=held)
@@ -38,7 +38,10 @@ def as_created(program: Program, planner: str = "store_all") -> Schedule:
 
 
 def accumulated_in_place(program: Program, order: np.ndarray) -> dict[int, int]:
-    """The steps that add a gradient to an earlier slice's, each with the read that it writes over, where that may be and is not needed later."""
+    """Return the steps that may add a gradient in place, each with the read that it writes over.
+
+    A step may do so if the earlier sum has a buffer of its own that nothing reads later.
+    """
     accumulating = [
         i
         for i, (op, _, _, _) in enumerate(program.instructions)
@@ -67,5 +70,5 @@ def _buffer_of_first_read(program: Program, instruction: int) -> int:
 
 
 def _counted(program: Program, phase: str) -> int:
-    """How many instructions a phase has; for a planner's claims."""
+    """Return how many instructions a phase has, for the claims."""
     return int(np.count_nonzero(program.flat.phases == PHASES.index(phase)))

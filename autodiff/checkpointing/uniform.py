@@ -1,12 +1,15 @@
-"""Equal segments: hold the state at each segment's start, and run a segment again as a whole when the backward part comes to it.
+"""Equal segments: hold the state at each segment's start, and rerun a segment when it is reversed.
 
-Source: T. Chen, B. Xu, C. Zhang, C. Guestrin, "Training deep nets with sublinear memory cost", 2016, section 4.
-Bound: every cell is run forward at most twice. With tanh the last cell of a segment is not run again, because the state that it ends in was
-held as the next segment's start: n cells in k segments take 2n − k − (length of the last segment) + 1 forward runs. Activations alive: at
-most about k + n/k + 2, so k = √n is the default.
+Source: T. Chen, B. Xu, C. Zhang, C. Guestrin, "Training deep nets with sublinear memory cost",
+2016, section 4.
+Bound: every cell is run forward at most twice. With tanh the last cell of a segment is not run
+again, because the state that it ends in was held as the next segment's start: n cells in k segments
+take 2n − k − (length of the last segment) + 1 forward runs. Activations alive: at most about k +
+n/k + 2, so k = √n is the default.
 
-Lengths differ by one at most, and the longer segments come last: the last one is never run again, and while the first ones are reversed
-the gradients of all others are alive. It does not weigh cells by what they cost or hold.
+Lengths differ by one at most, and the longer segments come last: the last one is never run again,
+and while the first ones are reversed the gradients of all others are alive. It does not weigh cells
+by what they cost or hold.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from autodiff.schedule import Schedule
 
 @dataclass(frozen=True)
 class Uniform:
-    """Equal segments, the last one kept; without a number of segments, √n of them, rounded to the nearest."""
+    """Equal segments, the last one kept; by default √n of them, rounded to the nearest."""
 
     segments: int | None = None
     name: ClassVar[str] = "uniform"
@@ -42,7 +45,7 @@ class Uniform:
         return self.name if self.segments is None else f"{self.name}(segments={self.segments})"
 
     def __call__(self, program: Program) -> Schedule:
-        """Return the schedule; raises PlannerError for more segments than cells, or no chain."""
+        """Return the schedule; raise PlannerError for more segments than cells, or no chain."""
         cells = find_cells(program)
         n = len(cells)
         k = nearest_root(n) if self.segments is None else self.segments
@@ -54,13 +57,13 @@ class Uniform:
 
 
 def nearest_root(n: int) -> int:
-    """√n rounded to the nearest whole number."""
+    """Return √n rounded to the nearest whole number."""
     root = isqrt(n)
     return root + (n - root * root > root)
 
 
 def segment_edges(n: int, k: int) -> list[int]:
-    """Where k segments of n cells begin, and n: lengths differ by one at most, the longer ones come last."""
+    """Return where k segments of n cells begin, and n; longer ones come last."""
     return [i * (n // k) + max(0, i - (k - n % k)) for i in range(k + 1)]
 
 

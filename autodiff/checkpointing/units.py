@@ -1,4 +1,4 @@
-"""Bytes in words and back: `1MiB`, `1.5GB`, `4096`; binary units are written, decimal ones are read too."""
+"""Sizes as text: `1MiB`, `1.5GB`, `4096`; written in binary units, read in decimal ones too."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>" + "|".join(UNITS) + r
 
 
 def bytes_text(nbytes: int) -> str:
-    """A number of bytes in the largest binary unit that divides it, so that it reads back exactly."""
+    """Return a size in the largest binary unit that divides it, so that it reads back exactly."""
     for unit in ("TiB", "GiB", "MiB", "KiB"):
         if nbytes % UNITS[unit] == 0:
             return f"{nbytes // UNITS[unit]}{unit}"
@@ -30,7 +30,7 @@ def bytes_text(nbytes: int) -> str:
 
 
 def bytes_of(text: str) -> int | None:
-    """The bytes that such a text says; None where it is none, or no whole number of bytes."""
+    """Return the bytes of a size; None for other text, or no whole number of bytes."""
     match = SIZE.fullmatch(text.strip())
     if match is None:
         return None
