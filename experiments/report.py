@@ -1,236 +1,50 @@
-"""The report: one page that opens offline, from a sweep's tables and figures.
+"""`python -m experiments.report DIR`: rebuild everything in a sweep's directory from its rows.
 
-`python -m experiments.report DIR` makes everything in a sweep's directory again from its rows; with a second directory it compares the two.
+With a second directory it compares the two.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
 
 from autodiff.errors import TapemeasureError
-from experiments.advice import advice_of
-from experiments.answers import CASE, DIFFERENCES, answers_of, held_against
-from experiments.capacity_table import capacities_of
-from experiments.engines import engines_of
-from experiments.expected import expected_below
-from experiments.files import write_text
-from experiments.fit import UNDECIDED
-from experiments.interrupts import listen
-from experiments.lessons import lessons_of
-from experiments.outcome import FINE, INTERRUPTED, SOME_FAILED, WRONG_INPUT, one_line, say_fault
-from experiments.page import page_figures, render
-from experiments.plots import FIGURES, FOLDER
-from experiments.publish import Results, publish_again
-from experiments.seconds import seconds_words
-from experiments.verdict import Verdict, verdict_of
-from experiments.words import counted, joined, order_words, pretty, short_bytes
-
-REPORT = "report.html"
-MOST_LOST = 200
-
-
-def write_report(results: Results) -> Path:
-    """Write the page of a sweep, with the figures that lie in its directory; returns its path."""
-    shown = results.shown()
-    rows = pd.concat(
-        [frame for frame in (shown.results, shown.scale) if len(frame)] or [shown.results],
-        ignore_index=True,
-    )
-    verdict = verdict_of(rows)
-    lost = rows[rows["status"] != "ok"]
-    answers = answers_of(results.complexity)
-    figures = page_figures(results.directory / FOLDER, FIGURES)
-    page = render(
-        "report.html.jinja",
-        verdict=verdict,
-        headline=headline(verdict, rows),
-        alarms=alarms(verdict, missing_points(results.directory, rows)),
-        seconds=seconds_words(rows, results.concurrent),
-        summary=_summary(rows),
-        answers=[case for case in answers if case.decided],
-        open_answers=[case for case in answers if not case.decided],
-        differences=_differences(rows),
-        lessons=lessons_of(rows),
-        advice=advice_of(rows),
-        capacities=capacities_of(results.capacity),
-        engines=engines_of(rows),
-        figures=figures,
-        drawn={figure.name for figure in figures},
-        complexity=_complexity(results.complexity),
-        lost=[_lost(row) for row in lost.head(MOST_LOST).to_dict("records")],
-        more_lost=max(0, len(lost) - MOST_LOST),
-        made=made_with(results.manifest),
-        config=json.dumps(results.manifest["config"], indent=2)
-        if "config" in results.manifest
-        else "",
-    )
-    path = results.directory / REPORT
-    write_text(path, page)
-    return path
-
-
-def headline(verdict: Verdict, rows: pd.DataFrame) -> dict[str, Any]:
-    """The verdict in words: its tone (good, bad, open), the sentence, and what else belongs to it."""
-    points = counted(verdict.measured, "point")
-    details = []
-    if verdict.agrees is None:
-        tone, words = "open", f"{points} measured; there is no theory to hold them against."
-    elif verdict.agrees:
-        tone = "good"
-        words = f"{points} measured; measurement equals theory exactly: yes. The greatest residual is 0 operations and 0 bytes."
-        if verdict.compared < verdict.measured:
-            details.append(f"{verdict.compared:,} of them have a theory to be held against.")
-    else:
-        tone = "bad"
-        words = (
-            f"{points} measured; measurement equals theory exactly: NO. It does not in {verdict.differing:,} of {counted(verdict.compared, 'row')}, by up "
-            f"to {counted(verdict.greatest_ops, 'operation')} and {counted(verdict.greatest_bytes, 'byte')}."
-        )
-    audits = rows.loc[rows["status"] == "ok", "audit"]
-    storages, scalars = (int(audits.str.contains(name).sum()) for name in ("storages", "scalars"))
-    if storages:
-        details.append(
-            f"In {counted(storages, 'point')} a tracker of PyTorch’s live storages, which shares no code with the ledger, agreed after every event."
-        )
-    if scalars:
-        details.append(
-            f"In {counted(scalars, 'point')} scalars that count their own arithmetic agreed with the declared operations."
-        )
-    return {"tone": tone, "words": words, "details": details}
-
-
-def alarms(verdict: Verdict, missing: int) -> list[str]:
-    """What a reader must not overlook: points that were lost, skipped, or never came to be measured."""
-    parts = []
-    if verdict.lost:
-        parts.append(f"{counted(verdict.lost, 'point')} failed or ran out of time")
-    if verdict.skipped:
-        parts.append(f"{counted(verdict.skipped, 'point')} skipped for want of memory")
-    if missing:
-        parts.append(f"{counted(missing, 'point')} of the sweep not measured yet")
-    return [f"Not in these numbers: {joined(parts)}."] if parts else []
-
-
-def missing_points(directory: Path, rows: pd.DataFrame) -> int:
-    """How many points of the sweep (its points.json, where there is one that can be read) have no row."""
-    return len(expected_below(directory) - set(rows["key"]))
-
-
-def _summary(rows: pd.DataFrame) -> list[dict[str, str]]:
-    """One line for each part and mode."""
-    lines = []
-    for (part, mode), group in rows.groupby(["part", "mode"], sort=False):
-        verdict, ok = verdict_of(group), group[group["status"] == "ok"]
-        compared = verdict.compared > 0
-        lines.append(
-            {
-                "part": part,
-                "mode": mode,
-                "points": f"{verdict.points:,}",
-                "measured": f"{verdict.measured:,}",
-                "residual_ops": f"{verdict.greatest_ops:,}" if compared else "–",
-                "residual_bytes": f"{verdict.greatest_bytes:,}" if compared else "–",
-                "most_ops": f"{int(ok['ops'].max()):,}" if ok["ops"].notna().any() else "–",
-                "peak": short_bytes(int(ok["peak_bytes"].max()))
-                if ok["peak_bytes"].notna().any()
-                else "–",
-            }
-        )
-    return lines
-
-
-def _differences(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """The table of constants, each claim with the rows it is true of."""
-    table = []
-    for difference in DIFFERENCES:
-        claims = []
-        for claim in difference.claims:
-            true, of = held_against(claim, rows)
-            claims.append({"words": claim.words, "true": true, "of": of})
-        table.append(
-            {
-                "sheet": difference.sheet,
-                "ours": difference.ours,
-                "because": difference.because,
-                "claims": claims,
-            }
-        )
-    return table
-
-
-def _complexity(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """complexity.csv by network, for the eye."""
-    if table.empty:
-        return []
-    cases = []
-    for labels, group in table.groupby(list(CASE), sort=False):
-        rows = []
-        for row in group.to_dict("records"):
-            mode = (
-                row["mode"] if row["planner"] == "store_all" else f"{row['mode']}: {row['planner']}"
-            )
-            known = {name: row[name] for name in ("quantity", "rows", "reason")}
-            start = row["valid_from_n"] if row["formula"] != UNDECIDED else "–"
-            rows.append(
-                {
-                    **known,
-                    "mode": mode,
-                    "order": order_words(str(row["big_o"])),
-                    "formula": pretty(str(row["formula"])),
-                    "valid_from_n": start,
-                }
-            )
-        cases.append({"words": ", ".join(map(str, labels)), "rows": rows})
-    return cases
-
-
-def _lost(row: dict[str, Any]) -> dict[str, str]:
-    """A point without a measurement, in words."""
-    more = [
-        str(row[name])
-        for name in ("wrt", "planner")
-        if row[name] and row["mode"] in ("only", "checkpointed")
-    ]
-    shape = f"n={row['n']} d={row['d']} b={row['b']}"
-    point = " ".join(
-        [str(row["engine"]), f"{row['activation']}+{row['loss']}", shape, str(row["mode"]), *more]
-    )
-    return {"status": str(row["status"]), "point": point, "reason": str(row["reason"])}
-
-
-def made_with(manifest: dict[str, Any]) -> list[tuple[str, str]]:
-    """The manifest as lines of a table, without the config."""
-    versions = manifest.get("versions", {})
-    shown = {
-        "commit": manifest.get("commit"),
-        "processor": manifest.get("cpu"),
-        "cores, threads used": f"{manifest.get('cores')}, {manifest.get('threads')}"
-        if "cores" in manifest
-        else None,
-        "clock": f"{manifest['frequency_mhz']:.0f} MHz" if manifest.get("frequency_mhz") else None,
-        "memory": short_bytes(manifest["memory_bytes"]) if manifest.get("memory_bytes") else None,
-        "load when it began": f"{manifest['load_average']:.2f}"
-        if manifest.get("load_average") is not None
-        else None,
-        "system": manifest.get("system"),
-        "Python": manifest.get("python"),
-        "packages": ", ".join(f"{name} {version}" for name, version in versions.items()) or None,
-    }
-    return [(name, str(value)) for name, value in shown.items() if value is not None]
+from experiments import reporting
+from experiments.cli.exit import FINE, INTERRUPTED, SOME_FAILED, WRONG_INPUT, say_fault
+from experiments.cli.interrupts import ending_quietly
+from experiments.errors import one_line
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    listen()
+    """Run the command line; return the exit code."""
+    given = _parser().parse_args(arguments)
+    with ending_quietly():  # loads pandas and PyTorch, which an interrupt would leave half made
+        compare, publish = reporting.compare_directories, reporting.publish_again
+    try:
+        if given.other is not None:
+            compare(given.directory, given.other, given.concurrent)
+            return FINE
+        results = publish(given.directory, given.concurrent)
+    except (TapemeasureError, OSError) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return WRONG_INPUT
+    except KeyboardInterrupt:
+        print("interrupted; the rows are saved; rerun to make the report", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        say_fault(error, given.directory)
+        return SOME_FAILED
+    print(reporting.closing_line(results))
+    print(f"report: {results.directory / reporting.REPORT}")
+    return FINE
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.report",
-        description="Make the tables, figures and report of a sweep again from what lies in its directory, or compare two sweeps.",
+        description="Rebuild the tables, figures and report of a sweep from its directory, or "
+        "compare two sweeps.",
     )
     parser.add_argument(
         "directory", type=Path, metavar="DIR", help="a directory that a sweep wrote"
@@ -240,34 +54,14 @@ def main(arguments: list[str] | None = None) -> int:
         type=Path,
         metavar="OTHER_DIR",
         nargs="?",
-        help="another one: compare them; the comparison is put into DIR",
+        help="another one to compare with; the comparison is written into DIR",
     )
     parser.add_argument(
         "--concurrent",
         action="store_true",
-        help="count the seconds of rows that were measured while other jobs ran on the same machine",
+        help="include timings of rows measured while other jobs ran on the same machine",
     )
-    given = parser.parse_args(arguments)
-    try:
-        if given.other is not None:
-            from experiments.compare import compare_directories
-
-            compare_directories(given.directory, given.other, given.concurrent)
-            return FINE
-        results = publish_again(given.directory, given.concurrent)
-    except (TapemeasureError, OSError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return WRONG_INPUT
-    except KeyboardInterrupt:
-        print("interrupted; the rows are kept, and the report can be made again", file=sys.stderr)
-        return INTERRUPTED
-    except Exception as error:
-        say_fault(error, given.directory)
-        return SOME_FAILED
-    rows = pd.concat([results.results, results.scale], ignore_index=True)
-    print(headline(verdict_of(rows), rows)["words"])
-    print(f"report: {results.directory / REPORT}")
-    return FINE
+    return parser
 
 
 if __name__ == "__main__":

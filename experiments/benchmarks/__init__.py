@@ -1,26 +1,5 @@
-"""The benchmarks: steps that alternate in one process on one thread, and what they are held against.
+"""Steps that alternate in one process on one thread, each compared with what others take."""
 
-Every benchmark is a function without arguments that gives rows: benchmark, shape, what, median_ms, spread_ms, ratio (to `baseline`), and, where
-memory is part of the claim, peak_bytes. What is not installed or does not work on a machine is left out with a line that says so.
-"""
+import lazy_loader
 
-from __future__ import annotations
-
-from collections.abc import Callable
-
-from experiments.benchmarks.chain import Rows
-from experiments.benchmarks.checkpoints import checkpointing
-from experiments.benchmarks.orders import schedules
-from experiments.benchmarks.shapes import prediction
-from experiments.benchmarks.steps import step
-from experiments.benchmarks.tools import measuring
-
-BENCHMARKS: dict[str, Callable[[], Rows]] = {
-    "step": step,
-    "measuring": measuring,
-    "checkpointing": checkpointing,
-    "prediction": prediction,
-    "schedules": schedules,
-}
-
-__all__ = ["BENCHMARKS", "Rows"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

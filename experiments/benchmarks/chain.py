@@ -15,7 +15,8 @@ from autodiff.checkpointing.store_all import StoreAll
 from autodiff.errors import TapemeasureError
 from autodiff.executable import Executable
 from autodiff.program import linearize
-from experiments.timing import Timing
+from experiments.benchmarks.timing import Timing
+from experiments.measuring.pytorch_chain import Layer, in_segments
 
 Rows = list[dict[str, Any]]
 Step = Callable[[], Any]
@@ -62,7 +63,6 @@ class Chain:
 
     def checkpointed(self, segments: int) -> Step:
         """PyTorch's step through `checkpoint_sequential`."""
-        from experiments.pytorch_chain import Layer, in_segments
 
         model = torch.nn.Sequential(
             *(Layer(weight.detach().clone(), "tanh") for weight in self.weights)

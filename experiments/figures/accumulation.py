@@ -16,8 +16,8 @@ from experiments.figures.data import (
     theory_value,
 )
 from experiments.figures.style import MORE_LOOKS, WIDTH, Drawing, finish, handle, marks, new_figure
-from experiments.publish import Results
-from experiments.words import counted, percent, short_bytes
+from experiments.results.tables import Results
+from experiments.text import counted, percent, short_bytes
 
 CAPTION = (
     "How to read it: a step can run one slice of its batch after another and add up the gradients. Only one slice’s activations are alive at "

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from experiments.capacity_table import ANY_PLAN, SHAPE, name_of, way_of
+from experiments.analysis.capacity import name_of, way_of
 from experiments.figures import axes as scales
 from experiments.figures.style import (
     FAINT,
@@ -21,8 +21,9 @@ from experiments.figures.style import (
     marks,
     new_figure,
 )
-from experiments.publish import Results
-from experiments.words import short_bytes
+from experiments.results.capacity import ANY_PLAN, SHAPE
+from experiments.results.tables import Results
+from experiments.text import short_bytes
 
 CAPTION = (
     "How to read it: each line is a published shape as a chain, each mark the most examples (of a language model: tokens) that one step takes in "

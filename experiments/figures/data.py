@@ -16,7 +16,7 @@ import pandas as pd
 
 from experiments import theory
 from experiments.figures.style import MODE_LOOKS, MODE_NAMES, MORE_LOOKS, Look
-from experiments.publish import Results
+from experiments.results.tables import Results
 
 AXES = ("n", "d", "b")
 CASE = ["network", "activation", "loss", "dtype"]

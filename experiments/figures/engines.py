@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from experiments.engines import pairs_of
+from experiments.analysis.engines import pairs_of
+from experiments.analysis.plans import planner_words
 from experiments.figures import axes as scales
 from experiments.figures.data import CASE, all_rows, itemsize_of
-from experiments.figures.machine import PHASES
 from experiments.figures.style import (
     FAINT,
     INK,
@@ -22,10 +22,9 @@ from experiments.figures.style import (
     marks,
     new_figure,
 )
-from experiments.plans import planner_words
-from experiments.publish import Results
-from experiments.seconds import left_out_words
-from experiments.words import counted, joined, short_bytes
+from experiments.results.tables import Results
+from experiments.results.timings import PHASES, left_out_words
+from experiments.text import counted, joined, short_bytes
 
 CAPTION = (
     "How to read it: one line a step that both engines ran; the number beside it is PyTorch’s over ours, or how many elements more where "

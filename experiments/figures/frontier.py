@@ -10,16 +10,16 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from experiments.advice import exchange
+from experiments.analysis.advice import exchange
+from experiments.analysis.plans import STORE_ALL, Plan, PlanGroup, plan_groups
 from experiments.figures import axes as scales
 from experiments.figures.data import all_rows, main_case, measured
 from experiments.figures.style import MODE_LOOKS, Drawing, Look, finish, handle, marks, new_figure
-from experiments.planners import operations_of
-from experiments.plans import STORE_ALL, Plan, PlanGroup, plan_groups
-from experiments.publish import Results
-from experiments.seconds import left_out_words
-from experiments.theory_checkpointing import checkpointed
-from experiments.words import percent, short_bytes
+from experiments.grid.planners import operations_of
+from experiments.results.tables import Results
+from experiments.results.timings import left_out_words
+from experiments.text import percent, short_bytes
+from experiments.theory.checkpointing import checkpointed
 
 CAPTION = (
     "How to read it: to the right a step takes more time, upwards more memory; what lies further down and to the left is better. Each mark is "

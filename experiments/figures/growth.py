@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.analysis.growth import DISTANT, Growth, growths_of, slope_of, theory_layers
 from experiments.figures import axes as scales
 from experiments.figures.data import AXIS_LABELS, case_words, fixed_words, whole_numbers
 from experiments.figures.style import WIDTH, Drawing, Look, finish, handle, marks, new_figure
-from experiments.growth import DISTANT, Growth, growths_of, slope_of, theory_layers
-from experiments.publish import Results
-from experiments.words import joined
+from experiments.results.tables import Results
+from experiments.text import joined
 
 CAPTION = (
     "How to read it: both axes are logarithmic, so the slope is the power of n. With the same few snapshots at every depth the work grows "

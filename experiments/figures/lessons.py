@@ -29,8 +29,8 @@ from experiments.figures.style import (
     marks,
     new_figure,
 )
-from experiments.publish import Results
-from experiments.words import joined, lowered, percent
+from experiments.results.tables import Results
+from experiments.text import joined, lowered, percent
 
 ACTIVATIONS_CAPTION = (
     "How to read it: one curve an activation. The gradient of tanh, relu and sigmoid is computed from their output, which the next layer "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pandas as pd
 
 from experiments.figures import axes as scales
 from experiments.figures.data import (
@@ -17,9 +16,9 @@ from experiments.figures.data import (
     series_of,
 )
 from experiments.figures.style import INK, Drawing, finish, handle, marks, new_figure
-from experiments.publish import Results
-from experiments.seconds import left_out_words
-from experiments.words import counted, short_bytes
+from experiments.results.tables import Results
+from experiments.results.timings import left_out_words, with_seconds
+from experiments.text import counted, short_bytes
 
 SECONDS_CAPTION = (
     "How to read it: if operations alone decided the time, the slope would be 1. Time is the machine’s as much as the algorithm’s, so it is "
@@ -29,20 +28,6 @@ PROCESS_CAPTION = (
     "How to read it: the operating system is a witness that shares nothing with the ledger. It counts whole pages, and whatever else the "
     "process touches meanwhile, so small peaks are not measured this way; the larger the peak, the nearer the two should be."
 )
-PHASES = ("forward", "recompute", "backward")
-
-
-def with_seconds(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows that were timed, with `seconds` of the whole step and their `spread` (half the distance of the quartiles, phases added)."""
-    timed = frame.dropna(subset=["wall_ns_forward", "wall_ns_backward"])
-    seconds = sum(
-        (timed[f"wall_ns_{phase}"].astype(float).fillna(0.0) for phase in PHASES), start=0.0
-    )
-    spread = sum(
-        (timed[f"wall_ns_{phase}_spread"].astype(float).fillna(0.0) for phase in PHASES), start=0.0
-    )
-    timed = timed.assign(seconds=seconds / 1e9, spread=spread / 1e9)
-    return timed[timed["seconds"] > 0]
 
 
 def draw_seconds(results: Results) -> Drawing | None:

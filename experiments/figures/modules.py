@@ -23,7 +23,7 @@ from experiments.figures.style import (
     text_width,
 )
 from experiments.figures.timelines import ROLES as LIVE_ROLES, step_axis
-from experiments.words import short_bytes
+from experiments.text import short_bytes
 from profiler.measurement import Profile
 
 STEP_CAPTION = (

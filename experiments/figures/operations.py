@@ -37,8 +37,8 @@ from experiments.figures.style import (
     marks,
     new_figure,
 )
-from experiments.publish import Results
-from experiments.words import joined, order_words
+from experiments.results.tables import Results
+from experiments.text import joined, order_words
 
 OPERATIONS_CAPTION = (
     "How to read it: both axes are logarithmic, so a power law is a straight line and its power is the slope. The modes keep their "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from experiments.analysis.verdict import verdict_of
 from experiments.figures import axes as scales
 from experiments.figures.data import (
     AXIS_LABELS,
@@ -16,9 +17,8 @@ from experiments.figures.data import (
 )
 from experiments.figures.operations import plot_series
 from experiments.figures.style import WIDTH, Drawing, finish, handle, new_figure
-from experiments.publish import Results
-from experiments.verdict import verdict_of
-from experiments.words import counted
+from experiments.results.tables import Results
+from experiments.text import counted
 
 
 def overview_of(results: Results) -> Drawing | None:

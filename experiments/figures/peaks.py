@@ -21,8 +21,8 @@ from experiments.figures.data import (
 )
 from experiments.figures.operations import plot_series
 from experiments.figures.style import MUTED, WIDTH, Drawing, finish, handle, new_figure
-from experiments.publish import Results
-from experiments.words import joined, percent
+from experiments.results.tables import Results
+from experiments.text import joined, percent
 
 CAPTION = (
     "How to read it: above, the batch is wide and what is kept of the activations (a multiple of bd) makes the peak; below, the layers are "

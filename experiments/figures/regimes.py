@@ -23,8 +23,8 @@ from experiments.figures.data import (
     measured,
 )
 from experiments.figures.style import INK, MUTED, Drawing, Look, finish, new_figure
-from experiments.publish import Results
-from experiments.words import counted, pretty
+from experiments.results.tables import Results
+from experiments.text import counted, pretty
 
 CAPTION = (
     "How to read it: to the right batches that are wide beside the layer, upwards deeper networks. Each region is named after the moment at "

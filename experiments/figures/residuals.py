@@ -7,6 +7,7 @@ import math
 import pandas as pd
 from matplotlib.axes import Axes
 
+from experiments.analysis.verdict import QUANTITIES, residuals, verdict_of
 from experiments.figures import axes as scales
 from experiments.figures.data import all_rows
 from experiments.figures.style import (
@@ -20,9 +21,8 @@ from experiments.figures.style import (
     handle,
     new_figure,
 )
-from experiments.publish import Results
-from experiments.verdict import QUANTITIES, residuals, verdict_of
-from experiments.words import counted
+from experiments.results.tables import Results
+from experiments.text import counted
 
 CAPTION = (
     "How to read it: to the right the size of what was measured, upwards measured minus theory. A mark off the line would be an "

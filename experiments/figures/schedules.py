@@ -16,14 +16,14 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from experiments.analysis.plans import planner_words
 from experiments.figures import axes as scales
 from experiments.figures.data import Series, theory_value
 from experiments.figures.style import INK, WIDTH, Drawing, Look, finish, new_figure
 from experiments.figures.timelines import live_panel, role_handles, step_axis
-from experiments.planners import theory_of
-from experiments.plans import planner_words
-from experiments.publish import Results
-from experiments.words import counted, joined, short_bytes
+from experiments.grid.planners import theory_of
+from experiments.results.tables import Results
+from experiments.text import counted, joined, short_bytes
 
 CAPTION = (
     "How to read it: follow the blocks from left to right. Pale blocks climb the layers for the first time, hatched ones climb again from a "

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from experiments.analysis.plans import planner_words
 from experiments.figures import axes as scales
 from experiments.figures.data import HOME_ENGINE, Series, theory_value
 from experiments.figures.style import (
@@ -22,9 +23,8 @@ from experiments.figures.style import (
     new_figure,
     wrap,
 )
-from experiments.plans import planner_words
-from experiments.publish import Results
-from experiments.words import short_bytes
+from experiments.results.tables import Results
+from experiments.text import short_bytes
 
 CAPTION = (
     "How to read it: time runs to the right step by step, the height is what is alive right after a step’s result has been made. Activations "

@@ -21,9 +21,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
-from experiments.errors import ConfigError, ModuleError
+from experiments.errors import ConfigError, ModuleError, one_line
 from experiments.modules.config import ModuleConfig
-from experiments.outcome import one_line
 
 
 def imported(key: str, path: str) -> Any:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.config import MOST_THREADS, _boolean, _choice, _known, _mapping, _positive, _size
 from experiments.errors import ConfigError
+from experiments.keys import MOST_THREADS, boolean, choice, known_keys, mapping, positive, size
 
 MODES = ("train", "forward")
 LOSSES = ("auto", "own", "mean", "sum", "cross_entropy")
@@ -58,35 +58,35 @@ class ModuleConfig:
 
 def module_config(given: Mapping[str, Any]) -> ModuleConfig:
     """The typed config of a plain mapping. Raises ConfigError, one line, for an unknown key and for any value that is not of its kind."""
-    _known("", given, KEYS)
-    model = _mapping("model", given.get("model"))
-    _known("model.", model, ("path", "config", "arguments"))
+    known_keys("", given, KEYS)
+    model = mapping("model", given.get("model"))
+    known_keys("model.", model, ("path", "config", "arguments"))
     if model.get("path") is None:
         raise ConfigError(
             "no model is given; expected a preset such as model=gpt2, or an import path such as model.path=torch.nn.Linear"
         )
-    mode = _choice("mode", given.get("mode", "train"), MODES)
+    mode = choice("mode", given.get("mode", "train"), MODES)
     return ModuleConfig(
         path=_path("model.path", model["path"]),
         config_path=None if model.get("config") is None else _path("model.config", model["config"]),
         arguments=_named("model.arguments", model.get("arguments")),
-        batch=_positive("batch", given.get("batch", 8)),
+        batch=positive("batch", given.get("batch", 8)),
         inputs=_inputs(given),
-        loss=_choice("loss", given.get("loss", "auto"), LOSSES),
+        loss=choice("loss", given.get("loss", "auto"), LOSSES),
         mode=mode,
         optimizer=_optimizer(given.get("optimizer", "adamw")) if mode == "train" else None,
         optimizer_arguments=_named("optimizer_arguments", given.get("optimizer_arguments")),
-        dtype=_choice("dtype", given.get("dtype", "float32"), FLOATS),
+        dtype=choice("dtype", given.get("dtype", "float32"), FLOATS),
         autocast=None
         if given.get("autocast") is None
-        else _choice("autocast", given["autocast"], ("bfloat16", "float16")),
+        else choice("autocast", given["autocast"], ("bfloat16", "float16")),
         checkpoint=_patterns(given.get("checkpoint")),
-        memory_bytes=None if given.get("memory") is None else _size("memory", given["memory"]),
-        execute=_boolean("execute", given.get("execute", False)),
-        repeats=_positive("repeats", given.get("repeats", 3)),
-        threads=_positive("threads", given.get("threads", 1), MOST_THREADS),
-        depth=None if given.get("depth") is None else _positive("depth", given["depth"]),
-        plans=_boolean("plans", given.get("plans", True)),
+        memory_bytes=None if given.get("memory") is None else size("memory", given["memory"]),
+        execute=boolean("execute", given.get("execute", False)),
+        repeats=positive("repeats", given.get("repeats", 3)),
+        threads=positive("threads", given.get("threads", 1), MOST_THREADS),
+        depth=None if given.get("depth") is None else positive("depth", given["depth"]),
+        plans=boolean("plans", given.get("plans", True)),
     )
 
 
@@ -98,7 +98,7 @@ def _path(key: str, value: Any) -> str:
 
 def _named(key: str, value: Any) -> dict[str, Any]:
     """Keyword arguments."""
-    return {str(name): argument for name, argument in _mapping(key, value).items()}
+    return {str(name): argument for name, argument in mapping(key, value).items()}
 
 
 def _optimizer(value: Any) -> str | None:
@@ -126,11 +126,11 @@ def _patterns(value: Any) -> tuple[str, ...]:
 
 
 def _inputs(given: Mapping[str, Any]) -> tuple[InputSpec, ...]:
-    first = _mapping("input", given.get("input"))
-    named = _mapping("inputs", given.get("inputs"))
+    first = mapping("input", given.get("input"))
+    named = mapping("inputs", given.get("inputs"))
     specs = [] if first.get("shape") is None else [_input("input", None, first)]
     specs += [
-        _input(f"inputs.{name}", str(name), _mapping(f"inputs.{name}", spec))
+        _input(f"inputs.{name}", str(name), mapping(f"inputs.{name}", spec))
         for name, spec in named.items()
         if spec is not None
     ]
@@ -143,7 +143,7 @@ def _inputs(given: Mapping[str, Any]) -> tuple[InputSpec, ...]:
 
 
 def _input(key: str, name: str | None, given: Mapping[str, Any]) -> InputSpec:
-    _known(f"{key}.", given, ("shape", "dtype", "high"))
+    known_keys(f"{key}.", given, ("shape", "dtype", "high"))
     shape = given.get("shape")
     if not isinstance(shape, list | tuple):
         raise ConfigError(
@@ -151,7 +151,7 @@ def _input(key: str, name: str | None, given: Mapping[str, Any]) -> InputSpec:
         )
     return InputSpec(
         name=name,
-        shape=tuple(_positive(f"{key}.shape", size) for size in shape),
-        dtype=_choice(f"{key}.dtype", given.get("dtype") or "float32", DTYPES),
-        high=_positive(f"{key}.high", given.get("high") or 2),
+        shape=tuple(positive(f"{key}.shape", size) for size in shape),
+        dtype=choice(f"{key}.dtype", given.get("dtype") or "float32", DTYPES),
+        high=positive(f"{key}.high", given.get("high") or 2),
     )

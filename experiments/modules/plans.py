@@ -15,9 +15,9 @@ import torch
 
 from autodiff.errors import TapemeasureError
 from autodiff.pytorch import from_pytorch
+from experiments.errors import one_line
 from experiments.modules.config import ModuleConfig
-from experiments.modules.predict import FakeModule
-from experiments.outcome import one_line
+from experiments.modules.prediction import FakeModule
 from profiler.savings import planner_savings
 
 

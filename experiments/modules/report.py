@@ -22,8 +22,6 @@ from rich.table import Table
 from experiments.figures.axes import short_count
 from experiments.figures.modules import draw_modules, draw_step
 from experiments.figures.style import Drawing, png_of, styled, svg_of
-from experiments.files import write_bytes, write_csv, write_json, write_text
-from experiments.manifest import manifest_of
 from experiments.modules.step import needed_bytes
 from experiments.modules.summary import (
     Result,
@@ -38,7 +36,9 @@ from experiments.modules.summary import (
     title,
     verdict,
 )
-from experiments.page import page_figures, render
+from experiments.reporting.page import page_figures, render
+from experiments.results.files import write_bytes, write_csv, write_json, write_text
+from experiments.results.manifest import manifest_of
 from profiler.units import human_bytes, human_count
 
 PAGE, FOLDER = "report.html", "figures"

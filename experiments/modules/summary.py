@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 
 from experiments.modules.config import ModuleConfig
-from experiments.modules.execute import Execution
+from experiments.modules.execution import Execution
 from experiments.modules.plans import Plans
-from experiments.modules.predict import Search
+from experiments.modules.prediction import Search
 from experiments.modules.step import Steps, needed_bytes
-from experiments.words import counted, percent
+from experiments.text import counted, percent
 from profiler.measurement import Profile
 from profiler.savings import savings_text
 from profiler.units import human_bytes, human_count, human_ns

@@ -1,0 +1,1 @@
+"""From rows to conclusions: answers, lessons, advice, comparisons, the verdict."""

@@ -1,0 +1,31 @@
+"""The benchmarks: steps that alternate in one process on one thread, and what they are held against.
+
+Every benchmark is a function without arguments that gives rows: benchmark, shape, what, median_ms, spread_ms, ratio (to `baseline`), and, where
+memory is part of the claim, peak_bytes. What is not installed or does not work on a machine is left out with a line that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pandas as pd
+
+from experiments.benchmarks.chain import Rows
+from experiments.benchmarks.checkpoints import checkpointing
+from experiments.benchmarks.orders import schedules
+from experiments.benchmarks.shapes import prediction
+from experiments.benchmarks.steps import step
+from experiments.benchmarks.tools import measuring
+
+BENCHMARKS: dict[str, Callable[[], Rows]] = {
+    "step": step,
+    "measuring": measuring,
+    "checkpointing": checkpointing,
+    "prediction": prediction,
+    "schedules": schedules,
+}
+
+
+def run_benchmarks(names: Iterable[str]) -> pd.DataFrame:
+    """Run benchmarks by name and return their rows."""
+    return pd.DataFrame([row for name in names for row in BENCHMARKS[name]()])

@@ -1,0 +1,1 @@
+"""What the commands share: exit codes, interrupts, the entry through Hydra."""

@@ -1,0 +1,65 @@
+"""The entry that all commands composed by Hydra share: one exit code, one line for whatever goes wrong.
+
+Hydra would print a traceback for most errors and end a process that is interrupted in its own way, so
+errors are passed through it and end here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments.cli.exit import INTERRUPTED, SOME_FAILED, WRONG_INPUT, outcome
+from experiments.errors import one_line
+
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+def run_command(
+    task: Callable[[], Any], interrupted: str, close: Callable[[], None] = lambda: None
+) -> None:
+    """Run a function that `hydra.main` made, then `close`, and exit with the worst code noted.
+
+    `interrupted` is the line for Ctrl-C. With HYDRA_FULL_ERROR=1 in the environment an error is
+    raised as it is.
+    """
+    full_error = os.environ.get(_FULL_ERROR) == "1"
+    os.environ[_FULL_ERROR] = "1"  # Hydra then raises what it would print as a traceback
+    try:
+        task()
+    except KeyboardInterrupt:
+        outcome.exit_codes.append(INTERRUPTED)
+        print(interrupted, file=sys.stderr)
+    except Exception as error:
+        if full_error:
+            raise
+        outcome.exit_codes.append(_report(error))
+    finally:
+        close()
+    sys.exit(outcome.exit_code())
+
+
+def _report(error: Exception) -> int:
+    """Print an error in one line; return the exit code."""
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        parts = [" ".join(str(part).split()) for part in (error, error.__cause__) if part]
+        print(f"error: {'; '.join(parts)}; --help lists the keys", file=sys.stderr)
+        return WRONG_INPUT
+    print(
+        f"error: {one_line(_cause(error))}; set {_FULL_ERROR}=1 in the environment for a traceback",
+        file=sys.stderr,
+    )
+    return SOME_FAILED
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the operating system's error among the causes of an error, else the error itself."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    return error if cause is None else cause

@@ -1,0 +1,85 @@
+"""What a command line comes to: its exit code, the sweep that is still open, and the command that takes it up again.
+
+Hydra lies between the command line and the jobs and passes little on, so this is noted here: the one piece of state of the
+experiments, which `main` reads when Hydra is done.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from experiments.cli.interrupts import INTERRUPTED as INTERRUPTED
+from experiments.errors import one_line
+from experiments.results.files import write_text
+
+FINE, SOME_FAILED, WRONG_INPUT = 0, 1, 2
+FAULT = "fault.txt"
+_DIRECTORIES = ("hydra.run.dir=", "hydra.sweep.dir=")
+
+
+@dataclass
+class Outcome:
+    """The exit codes that jobs came to in this process; of a multirun its directory until it has ended, and the open file that locks it."""
+
+    exit_codes: list[int] = field(default_factory=list)
+    open_sweep: Path | None = None
+    lock: int | None = None
+
+    def exit_code(self) -> int:
+        """The worst of what was noted."""
+        return max(self.exit_codes, default=FINE)
+
+
+outcome = Outcome()
+
+
+def say_fault(error: Exception, directory: Path) -> None:
+    """One line about a fault of ours; where it happened goes to a file, so that it can be reported."""
+    print(
+        f"error: {one_line(error)}; a fault of this program, please report it with {directory / FAULT}; the rows are kept",
+        file=sys.stderr,
+    )
+
+    with suppress(OSError):
+        write_text(directory / FAULT, "".join(traceback.format_exception(error)))
+
+
+def report_command(directory: Path) -> str:
+    """The command line that makes a directory's report again."""
+    return shlex.join(["python", "-m", "experiments.report", str(directory.absolute())])
+
+
+def resume_command(directory: Path, is_multirun: bool) -> str:
+    """The command line that goes on with a sweep where it was left: this process's own, into the same directory."""
+    started = Path(sys.argv[0]).name
+    program = (
+        [started] if started.startswith("tapemeasure") else ["python", "-m", "experiments.sweep"]
+    )
+    arguments = [
+        argument for argument in sys.argv[1:] if not argument.lstrip("+").startswith(_DIRECTORIES)
+    ]
+    where = "hydra.sweep.dir" if is_multirun else "hydra.run.dir"
+    path = str(directory.absolute())
+    if not re.fullmatch(
+        r"[\w./-]+", path, re.ASCII
+    ):  # what Hydra's grammar would take apart is quoted for it, and all of it for the shell
+        # In its quotes a backslash stands for itself, but before a quote or at the end.
+        path = (
+            "'"
+            + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), path)
+            + "'"
+        )
+    # Beside the other overrides: behind a flag, argparse would not take it for one.
+    overrides = [
+        place
+        for place, argument in enumerate(arguments)
+        if "=" in argument and not argument.startswith("-")
+    ]
+    arguments.insert(overrides[-1] + 1 if overrides else len(arguments), f"{where}={path}")
+    return shlex.join([*program, *arguments])

@@ -1,0 +1,1 @@
+from .registry import draw_overview_of as draw_overview_of

@@ -1,0 +1,107 @@
+"""X."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from experiments.errors import ResultsError, one_line
+from experiments.figures.accumulation import draw_micro_batches
+from experiments.figures.capacity import draw_capacity
+from experiments.figures.engines import draw_engines
+from experiments.figures.frontier import draw_frontier
+from experiments.figures.growth import draw_growth
+from experiments.figures.lessons import draw_activations, draw_layers
+from experiments.figures.machine import draw_process, draw_seconds
+from experiments.figures.operations import draw_operations, draw_ratios
+from experiments.figures.overview import overview_of
+from experiments.figures.peaks import draw_peaks
+from experiments.figures.regimes import draw_regimes
+from experiments.figures.residuals import draw_residuals
+from experiments.figures.schedules import draw_schedules
+from experiments.figures.style import Drawing, png_of, styled, svg_of
+from experiments.figures.timelines import draw_timelines
+from experiments.results.files import write_bytes, write_text
+from experiments.results.tables import Results, read_results
+
+log = logging.getLogger("tapemeasure")
+FIGURES: dict[str, Callable[[Results], Drawing | None]] = {
+    "residuals": draw_residuals,
+    "operations": draw_operations,
+    "ratios": draw_ratios,
+    "peaks": draw_peaks,
+    "timelines": draw_timelines,
+    "frontier": draw_frontier,
+    "schedules": draw_schedules,
+    "growth": draw_growth,
+    "capacity": draw_capacity,
+    "regimes": draw_regimes,
+    "activations": draw_activations,
+    "layers": draw_layers,
+    "micro_batches": draw_micro_batches,
+    "engines": draw_engines,
+    "seconds": draw_seconds,
+    "process_memory": draw_process,
+}
+FOLDER = "figures"
+
+
+def drawings(results: Results) -> dict[str, Drawing]:
+    """Every figure that the results have data for; figures of seconds leave out rows that did not run alone, unless the results count them.
+
+    A figure that cannot be drawn costs no report: the log says which, and why.
+    """
+    shown = results.shown()
+    made = {}
+    for name, draw in FIGURES.items():
+        try:
+            with styled(name):
+                drawing = draw(shown)
+        except Exception as error:  # rows may hold anything of their kind, from files that somebody may have changed
+            log.error(
+                "the figure %s is left out: %s; a fault of this program, please report it",
+                name,
+                one_line(error),
+            )
+            continue
+        if drawing is not None:
+            made[name] = drawing
+    return made
+
+
+def draw_figures(results: Results) -> dict[str, Path]:
+    """Draw every figure into the directory's folder; returns the path of each one's SVG, the PNG lies beside it."""
+    folder = results.directory / FOLDER
+    made = drawings(results)
+    paths = {}
+    for name in FIGURES:
+        svg, png = folder / f"{name}.svg", folder / f"{name}.png"
+        if name not in made:
+            svg.unlink(missing_ok=True)
+            png.unlink(missing_ok=True)
+            continue
+        with styled(name):
+            write_text(svg, svg_of(made[name]))
+            write_bytes(png, png_of(made[name]))
+        paths[name] = svg
+    return paths
+
+
+def draw_overview(results: Results, path: Path) -> None:
+    """Draw the figure that the README shows: operations and peaks, measured marks on theoretical curves.
+
+    Raises ResultsError where no dimension was swept.
+    """
+    with styled("overview"):
+        drawing = overview_of(results)
+        if drawing is None:
+            raise ResultsError(
+                f"{results.directory} sweeps no depth; expected rows of at least two n: run the default sweep"
+            )
+        write_bytes(path, png_of(drawing, dpi=140))
+
+
+def draw_overview_of(directory: Path, path: Path) -> None:
+    """Draw the README's figure from the tables of a directory; raise ResultsError if it has none."""
+    draw_overview(read_results(directory), path)

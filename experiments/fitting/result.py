@@ -1,0 +1,160 @@
+"""What goes into a fit and what comes out: measured rows, checked once, and `Fit`, with advice where the grid says too little.
+
+A row is (n, d, b, value), four integers. Beyond this door rows are sorted and distinct.
+Two conditions make a grid able to decide: full rank on the twelve monomials, and (for a maximum, whose pieces rule in turn as the
+batch outgrows the width) a ratio b/d that reaches below 1/3 and above 2. Where one fails, the advice names the values to add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from numbers import Integral
+
+from autodiff.errors import TapemeasureError
+from experiments.fitting.polynomials import (
+    MONOMIALS,
+    Polynomial,
+    big_o,
+    formula_of,
+    independent_rows,
+)
+
+Row = tuple[int, int, int, int]
+Shape = tuple[int, int, int]
+
+UNDECIDED = "undecided"
+LOWEST_RATIO, HIGHEST_RATIO = Fraction(1, 3), Fraction(2)
+
+
+class FitError(TapemeasureError):
+    """Rows or options that no formula can be fitted to."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A formula that measured rows decide, or why they do not.
+
+    `pieces` count elements of `itemsize` bytes each (plain numbers where it is 1); `formula` includes the factor. `rows` is the number
+    of rows that the formula was held against, all of which it meets where `exact`; they have n >= `valid_from_n`, which is 0 where
+    nothing was decided. `reason` says why not and which values to add, and of a decided maximum what the grid could have hidden;
+    `rivals` are the formulas that fit equally well.
+    """
+
+    pieces: tuple[Polynomial, ...]
+    formula: str
+    big_o: str
+    valid_from_n: int
+    exact: bool
+    rows: int
+    reason: str = ""
+    rivals: tuple[str, ...] = ()
+    itemsize: int = 1
+
+    def __call__(self, n: int, d: int, b: int) -> int | Fraction:
+        """Return the formula's value at a shape, in the unit of the rows; a `FitError` where nothing was decided."""
+        if not self.exact:
+            raise FitError(
+                f"this fit is undecided, expected a decided one to evaluate: {self.reason}"
+            )
+        return self.itemsize * max(piece(n, d, b) for piece in self.pieces)
+
+
+def decided(pieces: Sequence[Polynomial], valid_from_n: int, rows: int, caveat: str = "") -> Fit:
+    """Return the fit of a formula that meets every one of `rows` rows."""
+    return Fit(tuple(pieces), formula_of(pieces), big_o(pieces), valid_from_n, True, rows, caveat)
+
+
+def undecided(rows: int, reason: str, rivals: Sequence[str] = ()) -> Fit:
+    """Return the fit that claims nothing, with its reason."""
+    return Fit((), UNDECIDED, UNDECIDED, 0, False, rows, reason, tuple(rivals))
+
+
+def checked(rows: Iterable[Sequence[int]]) -> list[Row]:
+    """Return the rows as plain integers, sorted by shape, each once.
+
+    A `FitError` names a row that is not four integers with n, d and b at least 1.
+    """
+    clean: set[Row] = set()
+    for row in rows:
+        if len(row) != 4 or not all(isinstance(x, Integral) for x in row) or min(row[:3]) < 1:
+            raise FitError(
+                f"row {tuple(row)} given, expected four integers (n, d, b, value) with n, d, b at least 1: leave it out or mend it"
+            )
+        clean.add((int(row[0]), int(row[1]), int(row[2]), int(row[3])))
+    return sorted(clean)
+
+
+def contradiction(rows: Sequence[Row]) -> str:
+    """Return what is wrong where one shape was measured with two values (a rule of n, d and b alone cannot hold), else nothing."""
+    for (*shape, value), (*after, other) in pairwise(rows):
+        if shape == after:
+            return f"{name(tuple(shape))} was measured as {value} and as {other}: separate what differs between the two"
+    return ""
+
+
+def name(shape: Sequence[int]) -> str:
+    """Return the shape of a row in words."""
+    return f"n={shape[0]}, d={shape[1]}, b={shape[2]}"
+
+
+def monomials_at(rows: Iterable[Sequence[int]]) -> list[list[int]]:
+    """Return the values of `MONOMIALS` at each row's shape, as exact integers."""
+    return [[monomial.at(row[0], row[1], row[2]) for monomial in MONOMIALS] for row in rows]
+
+
+def lacks_rank(rows: Sequence[Row]) -> str:
+    """Return the values to add where the rows cannot tell the twelve monomials apart, else nothing."""
+    rank = len(independent_rows(monomials_at(rows)))
+    if rank == len(MONOMIALS):
+        return ""
+    wanted = []
+    for letter, place, need in (("n", 0, 2), ("d", 1, 3), ("b", 2, 2)):
+        have = sorted({row[place] for row in rows})
+        if more := range(1, 1 + need - len(have)):
+            wanted.append(f"{letter}={', '.join(str(have[-1] * 2**step) for step in more)}")
+    advice = (
+        f"add {'; '.join(wanted)}"
+        if wanted
+        else "add the missing shapes of the product of these n, d and b"
+    )
+    return f"the grid has rank {rank} of {len(MONOMIALS)} on {{1,n}}x{{1,b}}x{{1,d,d**2}}: {advice}"
+
+
+def lacks_ratio(rows: Sequence[Row]) -> str:
+    """Return the values to add where b/d does not reach below 1/3 and above 2, else nothing."""
+    ratios = [Fraction(row[2], row[1]) for row in rows]
+    low, high = min(ratios), max(ratios)
+    smallest_d, largest_d, smallest_b = (
+        min(row[1] for row in rows),
+        max(row[1] for row in rows),
+        min(row[2] for row in rows),
+    )
+    wanted = []
+    if low >= LOWEST_RATIO:
+        wanted.append(f"b={(largest_d - 1) // 3}" if largest_d > 3 else f"d={3 * smallest_b + 1}")
+    if high <= HIGHEST_RATIO:
+        wanted.append(f"b={2 * smallest_d + 1}")
+    return (
+        f"b/d reaches from {low} to {high}, expected below 1/3 and above 2: add {' and '.join(wanted)}"
+        if wanted
+        else ""
+    )
+
+
+def wide_gap(rows: Sequence[Row]) -> str:
+    """Return the values to add where b/d doubles in one step between 1/3 and 2, which may hide a piece that rules there, else nothing."""
+    ratios = sorted({Fraction(row[2], row[1]) for row in rows})
+    gaps = [
+        (low, high)
+        for low, high in pairwise(ratios)
+        if high >= 2 * low and high > LOWEST_RATIO and low < HIGHEST_RATIO
+    ]
+    if not gaps:
+        return ""
+    d = max(row[1] for row in rows)
+    where = ", ".join(f"{low} and {high}" for low, high in gaps)
+    wanted = ", ".join(str(max(1, round((low + high) / 2 * d))) for low, high in gaps)
+    return f"b/d takes no value between {where}, so a piece that rules only there is not seen: add b={wanted}"

@@ -1,0 +1,1 @@
+"""From configuration keys to the points of a sweep."""

@@ -1,0 +1,208 @@
+"""The door: a sweep's config as typed dataclasses, with every wrong value told in one line. After it, plain arguments.
+
+A sweep is a list of studies: the exact grid, further small grids that differ in a few keys (`studies`), and the larger shapes
+on which seconds and process memory are measured (`scale`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from experiments.errors import ConfigError
+from experiments.grid.planners import canonical_planner
+from experiments.keys import (
+    GREATEST_DIMENSION,
+    MOST_LAYERS,
+    MOST_THREADS,
+    boolean,
+    choice,
+    choices,
+    each,
+    known_keys,
+    mapping,
+    positive,
+    positives,
+    printable,
+    seconds,
+    size,
+)
+from experiments.names import AUDITS, DTYPES, ENGINES, MODES, NETWORKS
+from experiments.theory.case import ACTIVATIONS, LOSSES
+
+OBJECTIVES = (
+    "peak_bytes",
+    "ops",
+    "matmul_flops",
+    "live_after_bytes",
+    "wall_ns_forward",
+    "wall_ns_backward",
+    "peak_rss_bytes",
+)
+KEYS = (
+    "network", "grid", "modes", "planners", "engine", "micro_batches", "dtype", "device", "threads", "execute", "audit", "repeats",
+    "measure_process", "scale", "studies", "timeline", "memory", "timeout_s", "dry_run", "objective", "experiment",
+)  # fmt: skip
+RESERVED_PARTS = ("exact", "scale", "timeline")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The product of depths n, widths d and batches b."""
+
+    n: tuple[int, ...]
+    d: tuple[int, ...]
+    b: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A grid with what is measured on it; `part` is exact, scale, or a study's own name."""
+
+    part: str
+    grid: Grid
+    modes: tuple[str, ...]
+    network: str
+    activations: tuple[str, ...]
+    losses: tuple[str, ...]
+    planners: tuple[str, ...]
+    engines: tuple[str, ...]
+    micro_batches: tuple[int, ...]
+    repeats: int
+    measure_process: bool
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """A whole sweep, checked."""
+
+    studies: tuple[Study, ...]
+    timeline: Study | None
+    dtype: str
+    device: str
+    threads: int
+    execute: bool
+    audit: str
+    timeout_s: float | None
+    dry_run: bool
+    objective: str
+    memory: tuple[int, ...] = ()
+
+
+def sweep_config(given: Mapping[str, Any]) -> SweepConfig:
+    """The typed config of a plain mapping.
+
+    Raises ConfigError, one line, for an unknown key and for any value that is not of its kind.
+    """
+    known_keys("", given, KEYS)
+    measure_process = boolean("measure_process", given.get("measure_process", True))
+    execute = boolean("execute", given.get("execute", True))
+    asked = {
+        name: changes
+        for name, changes in mapping("studies", given.get("studies")).items()
+        if changes is not None
+    }
+    gridless = all(sizes is None for sizes in mapping("grid", given.get("grid")).values())
+    studies = [] if gridless and asked else [_study("exact", given, measure_process)]
+    for name, changes in asked.items():  # a preset takes one away with null
+        if str(name) in RESERVED_PARTS or not str(name).isprintable():
+            raise ConfigError(
+                f"studies.{str(name)!r} cannot be a study's name; expected another than {', '.join(RESERVED_PARTS)}, of printable letters"
+            )
+        studies.append(
+            _study(
+                str(name),
+                _merged(given, mapping(f"studies.{name}", changes)),
+                measure_process,
+                f"studies.{name}.",
+            )
+        )
+    scale = given.get("scale")
+    if scale is not None and execute and measure_process:
+        scale = mapping("scale", scale)
+        known_keys("scale.", scale, ("n", "d", "b", "repeats", "modes"))
+        larger = {
+            "grid": {axis: scale.get(axis) for axis in "ndb"},
+            **{key: scale[key] for key in ("repeats", "modes") if key in scale},
+        }
+        study = _study("scale", _merged(given, larger), measure_process, "scale.")
+        studies.append(replace(study, micro_batches=(1,)))
+    timeline = given.get("timeline")
+    return SweepConfig(
+        studies=tuple(studies),
+        timeline=None if timeline is None else _timeline(given, mapping("timeline", timeline)),
+        dtype=choice("dtype", given.get("dtype", "float32"), DTYPES),
+        device=printable("device", given.get("device", "cpu")),
+        threads=positive("threads", given.get("threads", 1), MOST_THREADS),
+        execute=execute,
+        audit=choice("audit", given.get("audit", "none") or "none", AUDITS),
+        timeout_s=None
+        if given.get("timeout_s") is None
+        else seconds("timeout_s", given["timeout_s"]),
+        dry_run=boolean("dry_run", given.get("dry_run", False)),
+        objective=choice("objective", given.get("objective", "peak_bytes"), OBJECTIVES),
+        memory=() if given.get("memory") is None else each("memory", given["memory"], size),
+    )
+
+
+def _study(part: str, given: Mapping[str, Any], measure_process: bool, where: str = "") -> Study:
+    network = mapping("network", given.get("network"))
+    known_keys("network.", network, ("name", "activation", "loss"))
+    return Study(
+        part=part,
+        grid=_grid(f"{where}grid.", mapping("grid", given.get("grid"))),
+        modes=choices(f"{where}modes", given.get("modes"), MODES),
+        network=choice("network.name", network.get("name", "chain"), NETWORKS),
+        activations=choices("network.activation", network.get("activation", "tanh"), ACTIVATIONS),
+        losses=choices("network.loss", network.get("loss", "sum"), LOSSES),
+        planners=_planners(f"{where}planners", given.get("planners", "store_all")),
+        engines=choices("engine", given.get("engine", "autodiff"), ENGINES),
+        micro_batches=positives(f"{where}micro_batches", given.get("micro_batches", 1)),
+        repeats=positive(f"{where}repeats", given.get("repeats", 1)),
+        measure_process=measure_process,
+    )
+
+
+def _timeline(given: Mapping[str, Any], timeline: Mapping[str, Any]) -> Study:
+    """The shape whose live memory is told event by event, and the modes and planners, where they are not the main grid's."""
+    known_keys("timeline.", timeline, ("n", "d", "b", "modes", "planners", "network"))
+    changes = {key: timeline[key] for key in ("modes", "planners", "network") if key in timeline}
+    return _study(
+        "timeline",
+        _merged(given, {"grid": {axis: timeline.get(axis) for axis in "ndb"}, **changes}),
+        False,
+        "timeline.",
+    )
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `changes` in their places, one level deep for mappings."""
+    known_keys(
+        "studies: ",
+        changes,
+        ("network", "grid", "modes", "planners", "engine", "micro_batches", "repeats"),
+    )
+    merged = dict(base)
+    for key, value in changes.items():
+        merged[key] = (
+            {**merged[key], **value}
+            if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+            else value
+        )
+    return merged
+
+
+def _grid(where: str, given: Mapping[str, Any]) -> Grid:
+    known_keys(where, given, ("n", "d", "b"))
+    return Grid(
+        positives(f"{where}n", given.get("n"), MOST_LAYERS),
+        positives(f"{where}d", given.get("d"), GREATEST_DIMENSION),
+        positives(f"{where}b", given.get("b"), GREATEST_DIMENSION),
+    )
+
+
+def _planners(key: str, value: Any) -> tuple[str, ...]:
+    """Planners as their canonical strings, so that one plan has one key."""
+
+    return each(key, value, canonical_planner)

@@ -1,0 +1,63 @@
+"""The points of a sweep, from its studies."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from experiments.grid.config import Study, SweepConfig
+from experiments.grid.planners import has_counterpart, serves
+from experiments.results.point import Point
+
+
+def points_of(config: SweepConfig) -> list[Point]:
+    """Every point of a sweep, once, in the order in which it is measured: the grid, the studies, then the larger shapes."""
+    points: dict[str, Point] = {}
+    for study in config.studies:
+        for point in _points(config, study):
+            points.setdefault(point.key, point)
+    return list(points.values())
+
+
+def _points(config: SweepConfig, study: Study) -> Iterator[Point]:
+    grid = study.grid
+    shapes = itertools.product(
+        study.activations, study.losses, study.engines, study.micro_batches, grid.n, grid.d, grid.b
+    )
+    for activation, loss, engine, micro_batches, n, d, b in shapes:
+        for mode in study.modes:
+            if micro_batches > 1 and (mode != "full" or b % micro_batches or engine != "autodiff"):
+                continue
+            for wrt, planner in _variants(mode, n, study.planners):
+                if engine == "pytorch" and not has_counterpart(mode, planner):
+                    continue
+                yield Point(
+                    part=study.part,
+                    network=study.network,
+                    activation=activation,
+                    loss=loss,
+                    dtype=config.dtype,
+                    n=n,
+                    d=d,
+                    b=b,
+                    mode=mode,
+                    wrt=wrt,
+                    planner=planner,
+                    engine=engine,
+                    micro_batches=micro_batches,
+                    device=config.device,
+                    threads=config.threads,
+                    execute=config.execute,
+                    repeats=study.repeats,
+                    audit="none" if study.part == "scale" or engine == "pytorch" else config.audit,
+                    measure_process=study.measure_process,
+                )
+
+
+def _variants(mode: str, n: int, planners: tuple[str, ...]) -> list[tuple[str, str]]:
+    """The pairs (wrt, planner) that a mode of an n-layer network has: `only` one for each layer, `checkpointed` one for each planner."""
+    if mode == "only":
+        return [(f"W_{j}", "store_all") for j in range(1, n + 1)]
+    if mode == "checkpointed":
+        return [("all", planner) for planner in planners if serves(planner, n)]
+    return [({"no_grad": "", "w1_only": "W_1"}.get(mode, "all"), "store_all")]

@@ -1,0 +1,110 @@
+"""Validators of configuration values: each returns the typed value or raises ConfigError with one line that names the key."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from autodiff.checkpointing.units import bytes_of
+from experiments.errors import ConfigError
+
+# Beyond these nothing can be measured, and a digit too many should not fill the memory with a graph of a million million layers.
+MOST_LAYERS = 1_000_000
+GREATEST_DIMENSION = 2**31 - 1
+MOST_THREADS = 1024
+LONGEST_TIMEOUT_S = 1_000_000.0
+
+
+def mapping(key: str, value: Any) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{key}={value!r}; expected keys with values; see --help")
+    return value
+
+
+def known_keys(where: str, given: Iterable[Any], known: Iterable[str]) -> None:
+    known = tuple(known)
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "remove it"
+            told = key if str(key).isprintable() else repr(key)
+            raise ConfigError(
+                f"{where}{told} is no key; expected one of {', '.join(known)}; {hint}"
+            )
+
+
+def listed(key: str, value: Any) -> list[Any]:
+    """A value as a list: a bare one is a list of one."""
+    if value is None or isinstance(value, Mapping):
+        raise ConfigError(f"{key}={value!r}; expected a value, or a list of values such as [1,2,4]")
+    items = list(value) if isinstance(value, list | tuple) else [value]
+    if not items:
+        raise ConfigError(f"{key}=[]; expected at least one value")
+    return items
+
+
+def each(key: str, value: Any, one: Callable[[str, Any], Any]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(one(key, item) for item in listed(key, value)))
+
+
+def positive(key: str, value: Any, most: int = GREATEST_DIMENSION) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{key}={value!r}; expected an integer of at least 1")
+    if value > most:
+        raise ConfigError(f"{key}={value}; expected an integer of at most {most}")
+    return value
+
+
+def positives(key: str, value: Any, most: int = GREATEST_DIMENSION) -> tuple[int, ...]:
+    return each(key, value, lambda where, item: positive(where, item, most))
+
+
+def choice(key: str, value: Any, known: tuple[str, ...]) -> str:
+    if value not in known:
+        near = difflib.get_close_matches(str(value), known, n=1)
+        raise ConfigError(
+            f"{key}={value!r}; expected one of {', '.join(known)}"
+            + (f"; did you mean {near[0]}?" if near else "")
+        )
+    return str(value)
+
+
+def choices(key: str, value: Any, known: tuple[str, ...]) -> tuple[str, ...]:
+    return each(key, value, lambda where, item: choice(where, item, known))
+
+
+def boolean(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{key}={value!r}; expected true or false")
+    return value
+
+
+def printable(key: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.isprintable() or not value:
+        raise ConfigError(f"{key}={value!r}; expected a name")
+    return value
+
+
+def seconds(key: str, value: Any) -> float:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 < value <= LONGEST_TIMEOUT_S
+    ):
+        raise ConfigError(
+            f"{key}={value!r}; expected seconds above 0 and up to {LONGEST_TIMEOUT_S:.0f}, or null for no limit"
+        )
+    return float(value)
+
+
+def size(key: str, value: Any) -> int:
+
+    nbytes = bytes_of(value) if isinstance(value, str) else value
+    if isinstance(nbytes, bool) or not isinstance(nbytes, int) or nbytes < 1:
+        raise ConfigError(
+            f"{key}={value!r}; expected bytes with a unit such as 24GiB, 512MiB or 16GB"
+        )
+    return nbytes

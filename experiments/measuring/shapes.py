@@ -1,0 +1,139 @@
+"""Points from shapes alone, by the thousand: a program and its schedule are made once for each depth, mode and planner, and folded over all (d, b).
+
+A planner that looks at sizes is asked shape by shape, and so is a graph that is built slice after slice of the batch. What comes out is, point by
+point, what measuring each point by itself gives; whatever goes wrong with one shape, or with all of a depth, is told of those points alone.
+
+Bound: our engine's points. Plain PyTorch's are run on tensors without memory, one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from autodiff.checkpointing.parse import parse_planner
+from autodiff.collector import paused_collector
+from experiments.measuring.point import columns_beside, failed_row, network_of, plan_of
+from experiments.names import FAILED, OK
+from experiments.results.point import Point
+from experiments.results.rows import PEAK_ROLES, problem_of, row_of
+from profiler.folding import Prediction, fold
+from profiler.prediction import SIZE_BLIND, symbols
+
+
+def serves_shapes(point: Point) -> bool:
+    """Whether a point can be told from shapes with others of its kind."""
+    return not point.execute and point.engine == "autodiff"
+
+
+def rows_from_shapes(points: Sequence[Point]) -> Iterator[dict[str, Any]]:
+    """The row of each point, in order; points that differ in width and batch alone are folded together when the first of them comes."""
+    kinds: dict[Point, list[Point]] = {}
+    for point in points:
+        kinds.setdefault(_kind(point), []).append(point)
+    known: dict[Point, dict[str, Any]] = {}
+    for point in points:
+        if point not in known:
+            known.update(_rows_of_a_kind(kinds.pop(_kind(point))))
+        yield known.pop(point)
+
+
+def predictions(points: Iterable[Point]) -> dict[Point, dict[str, int]]:
+    """The measured columns of points of one kind, as plain integers."""
+    points = list(points)
+    with paused_collector():
+        if points[0].micro_batches == 1 and isinstance(
+            parse_planner(points[0].planner), SIZE_BLIND
+        ):
+            d, b = symbols()
+            found = fold(*plan_of(points[0], network_of(points[0], d, b)))
+            return _columns(
+                points, found, {d: [point.d for point in points], b: [point.b for point in points]}
+            )
+        return {
+            point: _columns([point], fold(*plan_of(point, network_of(point))), {})[point]
+            for point in points
+        }
+
+
+def needed_bytes(points: Iterable[Point]) -> tuple[dict[Point, tuple[int, int]], dict[Point, str]]:
+    """The predicted peak of each point, and the bytes that running it needs in all: peak, parameters and inputs; and why points would fail.
+
+    PyTorch's points stand as ours without a planner, a few activations less.
+    """
+    alike: dict[Point, list[Point]] = {}
+    for point in points:
+        ours = point
+        if point.engine == "pytorch":
+            ours = replace(
+                point,
+                engine="autodiff",
+                planner="store_all",
+                mode="full" if point.mode == "checkpointed" else point.mode,
+            )
+        alike.setdefault(ours, []).append(point)
+    kinds: dict[Point, list[Point]] = {}
+    for point in alike:
+        kinds.setdefault(_kind(point), []).append(point)
+    needed: dict[Point, tuple[int, int]] = {}
+    failing: dict[Point, str] = {}
+    for members in kinds.values():
+        for point, row in _rows_of_a_kind(members).items():
+            if row["status"] == OK:
+                given = row["parameter_bytes"] + row["input_bytes"]
+                needed.update(
+                    dict.fromkeys(alike[point], (row["peak_bytes"], row["peak_bytes"] + given))
+                )
+            else:
+                failing.update(dict.fromkeys(alike[point], row["reason"]))
+    return needed, failing
+
+
+def _kind(point: Point) -> Point:
+    """What points that are folded together have in common."""
+    return replace(point, d=0, b=0)
+
+
+def _columns(
+    points: Sequence[Point], found: Prediction, shapes: dict[Any, list[int]]
+) -> dict[Point, dict[str, int]]:
+    columns = {name: column.tolist() for name, column in found.at(shapes, roles=True).items()}
+    return {
+        point: {name: column[i] for name, column in columns.items()}
+        for i, point in enumerate(points)
+    }
+
+
+def _rows_of_a_kind(points: Sequence[Point]) -> dict[Point, dict[str, Any]]:
+    """The rows of points of one kind; where they cannot be told together, each by itself, so that one failure is one row's."""
+    try:
+        found = predictions(points)
+    except (Exception, SystemExit) as error:  # a planner may be the user's own
+        if len(points) == 1:
+            return {points[0]: failed_row(points[0], error)}
+        return {point: row for one in points for point, row in _rows_of_a_kind([one]).items()}
+    return {point: _row(point, columns) for point, columns in found.items()}
+
+
+def _row(point: Point, columns: dict[str, int]) -> dict[str, Any]:
+    try:
+        beside = columns_beside(point)
+    except (Exception, SystemExit) as error:
+        return failed_row(point, error)
+    measured = {
+        name: value
+        for name, value in columns.items()
+        if not name.startswith("peak_") or name in (*PEAK_ROLES, "peak_bytes")
+    }
+    row = row_of(
+        point,
+        status=OK,
+        reason="",
+        audit="",
+        predicted_peak_bytes=columns["peak_bytes"],
+        **measured,
+        **beside,
+    )
+    problem = problem_of(row)
+    return row if problem is None else row_of(point, status=FAILED, reason=problem)

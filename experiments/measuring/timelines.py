@@ -1,0 +1,106 @@
+"""Live memory through one step of every mode, on one shape: the rows of timelines.csv.
+
+A step of a timeline is run as a point is: not at all where it would not fit, in a process of its own where it is large or has a time limit.
+What goes wrong with one costs that one alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from autodiff.errors import TapemeasureError
+from experiments.errors import is_the_launchers, one_line
+from experiments.grid.config import Study, SweepConfig
+from experiments.measuring.point import has_own_process, network_of, plan_of
+from experiments.measuring.shapes import needed_bytes
+from experiments.names import TIMELINE
+from experiments.results.point import Point
+from profiler.available import available_bytes
+from profiler.graphs import profile_schedule
+from profiler.process import run_in_child
+
+log = logging.getLogger("tapemeasure")
+
+
+def timelines_of(config: SweepConfig) -> pd.DataFrame:
+    """One row an event for each mode and planner of the timeline; empty without one.
+
+    A step that would not fit into the memory that is available is told from shapes alone, without times; one that fails is left out, and
+    the log says why.
+    """
+    frames = []
+    for point in [] if config.timeline is None else _points(config, config.timeline):
+        try:
+            frames.append(_timeline_of(point, config.timeout_s))
+        except TapemeasureError:
+            continue  # a planner that cannot serve this shape has its row, with the reason, in results.csv
+        except (Exception, SystemExit) as error:  # a planner may be the user's own
+            if is_the_launchers(error):
+                raise
+            log.warning("the timeline lacks %s: %s", point, one_line(error))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(TIMELINE))
+
+
+def _points(config: SweepConfig, study: Study) -> Iterator[Point]:
+    grid = study.grid
+    for activation, loss, n, d, b in itertools.product(
+        study.activations, study.losses, grid.n, grid.d, grid.b
+    ):
+        for mode in study.modes:
+            if mode == "only":
+                continue
+            for planner in study.planners if mode == "checkpointed" else ("store_all",):
+                yield Point(
+                    part="timeline", network=study.network, activation=activation, loss=loss, dtype=config.dtype, n=n, d=d, b=b,
+                    mode=mode, wrt="", planner=planner, engine="autodiff", micro_batches=1, device=config.device,
+                    threads=config.threads, execute=config.execute, repeats=1, audit="none", measure_process=False,
+                )  # fmt: skip
+
+
+def _timeline_of(point: Point, timeout_s: float | None) -> pd.DataFrame:
+    """The timeline of a point, in a process of its own where a point would have one."""
+    if not has_own_process(point, timeout_s):
+        return _timeline(point)
+    outcome = run_in_child(_tried, point, timeout_s=timeout_s, threads=point.threads)
+    if outcome.status != "ok":
+        raise RuntimeError(outcome.reason)
+    frame, refused = outcome.value
+    if refused:
+        raise TapemeasureError(refused)
+    assert isinstance(frame, pd.DataFrame)
+    return frame
+
+
+def _tried(point: Point) -> tuple[Any, str]:
+    """The timeline of a point, or why it is refused: what a child sends back."""
+    try:
+        return _timeline(point), ""
+    except TapemeasureError as error:
+        return None, one_line(error)
+
+
+def _timeline(point: Point) -> pd.DataFrame:
+    needed, _ = needed_bytes([point])
+    if point.execute and point in needed and needed[point][1] > available_bytes():
+        log.warning(
+            "the timeline of %s is made from shapes alone: it would not fit into memory", point
+        )
+        point = replace(point, execute=False)
+    network = network_of(point)
+    program, schedule = plan_of(point, network)
+    if point.execute:
+        network.draw(device=point.device)
+    profile = profile_schedule(program, schedule, execute=point.execute)
+    # An activation is a column of its own among a row's names, so a role's live bytes say what they are.
+    frame = profile.timeline().rename(
+        columns={role: f"live_{role}_bytes" for role in profile.ledger.roles}
+    )
+    for column in reversed(TIMELINE):
+        frame.insert(0, column, getattr(point, column))
+    return frame

@@ -1,0 +1,1 @@
+from .profiling import run_task as run_task

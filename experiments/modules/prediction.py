@@ -1,0 +1,173 @@
+"""A step measured on fake tensors, which have shapes and no values, so nothing is allocated; and the largest batch that fits a memory.
+
+Bytes as a function of the batch are the greatest of several sums, each a constant and so much an example: piecewise affine. So a line
+through two measurements leads near the answer, and the answer is confirmed by measuring it and the batch one larger.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch._subclasses import fake_tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from autodiff.errors import TapemeasureError
+from experiments.errors import FakeTensorError, ModuleError, one_line
+from experiments.modules.build import fake_module
+from experiments.modules.config import ModuleConfig
+from experiments.modules.step import Batch, Step, Steps, profiled_steps
+
+LARGEST_BATCH = 2**20
+_VALUES_READ = (
+    fake_tensor.DataDependentOutputException,
+    fake_tensor.DynamicOutputShapeException,
+    fake_tensor.UnsupportedFakeTensorException,
+)
+
+
+@dataclass(frozen=True)
+class Search:
+    """The largest batch that fits: 0 where none does; `needed` has the bytes of every batch that was measured on the way.
+
+    `is_bound` says that the search ended at the greatest batch that it tries.
+    """
+
+    largest: int
+    needed: dict[int, int]
+
+    @property
+    def is_bound(self) -> bool:
+        return self.largest == LARGEST_BATCH
+
+
+class FakeModule:
+    """A module on fake tensors, measured at any batch; `how` it was made: fake, meta or real. Raises ConfigError or ModuleError."""
+
+    def __init__(self, config: ModuleConfig) -> None:
+        self._config = config
+        self._mode = FakeTensorMode()
+        self.module, self.how = fake_module(config, self._mode)
+
+    def steps(self, size: int) -> Steps:
+        """The profiles of a first and of a later step on so many examples.
+
+        Raises FakeTensorError where the step reads values, ModuleError where it fails, naming the line.
+        """
+        with telling(self._config, size), _told_once(), self._mode:
+            return profiled_steps(Step(self.module, self._config), size)
+
+    def step_and_batch(self, size: int) -> tuple[Step, Batch]:
+        """A step that has not been run, and a batch of so many examples for it."""
+        with telling(self._config, size), self._mode:
+            step = Step(self.module, self._config)
+            return step, step.batch(size)
+
+
+@contextmanager
+def telling(config: ModuleConfig, size: int) -> Iterator[None]:
+    """Within it, what a module raises is told in one line as an error of ours."""
+    try:
+        yield
+    except TapemeasureError:
+        raise
+    except _VALUES_READ as error:
+        func = getattr(error, "func", None)
+        what = f"{func} " if func is not None else ""
+        raise FakeTensorError(
+            f"{config.path} reads values of tensors ({what}{_place(error)}), which fake tensors do not have; "
+            "execute=true measures it on real ones"
+        ) from error
+    except Exception as error:
+        raise ModuleError(
+            f"{config.path} on a batch of {size}: {one_line(error)} ({_place(error)})"
+        ) from error
+
+
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """Within it, PyTorch does not log at length what an op on fake tensors raises: that is raised, and told."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
+def _place(error: BaseException) -> str:
+    """The last line outside PyTorch and this project at which an error passed."""
+    ours = (
+        Path(torch.__file__).parent,
+        *(Path(__file__).parents[2] / name for name in ("autodiff", "profiler")),
+        Path(__file__).parent,
+    )
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(Path(frame.filename).is_relative_to(at) for at in ours)
+    ]
+    return f"at {frames[-1].filename}:{frames[-1].lineno}" if frames else "inside PyTorch"
+
+
+def largest_batch(needed: Callable[[int], int], memory_bytes: int, start: int) -> Search:
+    """The greatest batch whose bytes are at most `memory_bytes`, found from `start` on; it and the next one are measured.
+
+    Raises ModuleError where a greater batch is found to need less, for then there is no such thing as the largest.
+    """
+    known: dict[int, int] = {}
+
+    def fits(size: int) -> bool:
+        if size not in known:
+            known[size] = needed(size)
+            _check_growth(known)
+        return known[size] <= memory_bytes
+
+    low, high = 0, LARGEST_BATCH + 1  # low fits, high does not
+    at = min(start, LARGEST_BATCH)
+    while True:
+        if fits(at):
+            low = at
+        else:
+            high = at
+        if high - low <= 1:
+            return Search(low, known)
+        at = _next_guess(known, memory_bytes, low, high)
+
+
+def _next_guess(known: dict[int, int], memory_bytes: int, low: int, high: int) -> int:
+    """A batch strictly between: where a line through two measurements meets the memory; every fourth time the middle, so that it ends."""
+    below = sorted(size for size in known if size <= low)
+    above = sorted(size for size in known if size >= high)
+    if len(known) % 4 == 3 and above:
+        return (low + high) // 2
+    if below and above:
+        one, other = low, high
+    elif len(below) > 1:
+        one, other = below[-2:]
+    elif len(above) > 1:
+        one, other = above[:2]
+    else:
+        return 2 * low if below else high // 2
+    slope = known[other] - known[one]
+    guess = (
+        one + (memory_bytes - known[one]) * (other - one) // slope if slope > 0 else 8 * max(low, 1)
+    )
+    return max(low + 1, min(guess, high - 1))
+
+
+def _check_growth(known: dict[int, int]) -> None:
+    sizes = sorted(known)
+    for small, large in pairwise(sizes):
+        if known[small] > known[large]:
+            raise ModuleError(
+                f"a batch of {large} needs {known[large]} bytes, one of {small} needs {known[small]}: bytes do not grow with the batch, "
+                "so no largest batch can be told; leave memory out"
+            )

@@ -1,0 +1,73 @@
+"""One step of a module, from a config to its report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from autodiff.errors import TapemeasureError
+from experiments.cli.exit import WRONG_INPUT, outcome
+from experiments.errors import FakeTensorError, ModuleError, one_line
+from experiments.modules.config import ModuleConfig, module_config
+from experiments.modules.execution import execute
+from experiments.modules.plans import plans_of
+from experiments.modules.prediction import FakeModule, largest_batch
+from experiments.modules.report import say, write_report
+from experiments.modules.summary import Result
+from profiler.units import human_bytes
+
+
+def run_task(cfg: DictConfig) -> None:
+    """Profile the module of a config and write its report.
+
+    A TapemeasureError becomes one line and an exit code, so that other jobs of a multirun go on.
+    """
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    try:
+        _profile(plain, Path(HydraConfig.get().runtime.output_dir))
+    except TapemeasureError as error:
+        outcome.exit_codes.append(WRONG_INPUT)
+        print(f"error: {one_line(error)}", file=sys.stderr)
+
+
+def _profile(plain: dict[str, Any], directory: Path) -> None:
+
+    config = module_config(plain)
+
+    result = measured(config)
+    say(result)
+    print(f"report: {write_report(result, directory, plain)}")
+    if result.search is not None and result.search.largest == 0 and config.memory_bytes is not None:
+        raise ModuleError(
+            f"memory={human_bytes(config.memory_bytes)} cannot hold a batch of 1, which needs {human_bytes(result.search.needed[1])}; "
+            "expected more memory, or a smaller model, optimizer=sgd or none, dtype=bfloat16, checkpoint=[…]"
+        )
+
+
+def measured(config: ModuleConfig) -> Result:
+    """What is to be told of a module: predicted, the largest batch searched for where a memory is given, executed where that is asked for."""
+    torch.manual_seed(0)
+    fake = FakeModule(config)
+    try:
+        predicted = fake.steps(config.batch)
+    except FakeTensorError as error:
+        if not config.execute:
+            raise
+        return Result(
+            config, None, fake.how, None, execute(config, None), str(error).split("; ")[0]
+        )
+    search = None
+    if config.memory_bytes is not None:
+        known = {config.batch: predicted.needed_bytes}
+        search = largest_batch(
+            lambda size: known[size] if size in known else fake.steps(size).needed_bytes,
+            config.memory_bytes,
+            config.batch,
+        )
+    executed = execute(config, predicted.needed_bytes) if config.execute else None
+    return Result(config, predicted, fake.how, search, executed, plans=plans_of(fake, config))

@@ -1,0 +1,3 @@
+from .comparison import compare_directories as compare_directories
+from .publishing import publish as publish, publish_again as publish_again
+from .sweep import REPORT as REPORT, closing_line as closing_line

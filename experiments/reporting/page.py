@@ -1,0 +1,80 @@
+"""Pages made of templates: every text escaped, nothing loaded from anywhere, figures put in as they are drawn."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+_DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"
+
+
+@dataclass(frozen=True)
+class PageFigure:
+    """A figure of a page: its name, its message, how to read it, and its SVG."""
+
+    name: str
+    title: str
+    caption: str
+    svg: Markup
+
+
+def render(template: str, **content: Any) -> str:
+    """The page of a template; whatever is not `Markup` is escaped."""
+    return _environment().get_template(template).render(**content)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    loader = PackageLoader("experiments.reporting")
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["indexed"] = indexed
+    return environment
+
+
+def indexed(text: str) -> Markup:
+    """A text, escaped, in which T_run and the like have their index below the line."""
+    return Markup(re.sub(r"\b([A-Z])_(\w+)", r"\1<sub>\2</sub>", str(Markup.escape(text))))
+
+
+def page_figures(folder: Path, names: Iterable[str]) -> list[PageFigure]:
+    """The figures of a folder, of those names and in that order, as they go into a page; what is not there is left out."""
+    found = []
+    for name in names:
+        with suppress(
+            FileNotFoundError
+        ):  # it may go while it is read: a running sweep makes its figures again
+            found.append(_page_figure(name, (folder / f"{name}.svg").read_text()))
+    return found
+
+
+def _page_figure(name: str, text: str) -> PageFigure:
+    """An SVG that carries its message and its caption, without what only a file of its own needs."""
+    described = {
+        element.tag: element.text or ""
+        for element in ElementTree.fromstring(text).iter()
+        if element.tag.startswith(_DUBLIN_CORE)
+    }
+    title, caption = (described.get(_DUBLIN_CORE + field, "") for field in ("title", "description"))
+    body = text[text.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, count=1, flags=re.DOTALL)
+    # Its size is the page's affair; the view box stays.
+    head, rest = body.split(">", 1)
+    head = re.sub(r'\s(?:width|height)="[^"]*"', "", head)
+    label = Markup.escape(title)
+    svg = Markup(f'{head} role="img" aria-label="{label}">{rest}')
+    return PageFigure(name, title, caption, svg)

@@ -1,0 +1,90 @@
+"""From a directory's journals to its tables, figures and report; can be done again at any time."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from experiments.analysis.growth import formulas_of
+from experiments.errors import ResultsError
+from experiments.figures.registry import draw_figures
+from experiments.reporting.sweep import write_report
+from experiments.results.capacity import CAPACITY, read_capacity
+from experiments.results.files import clear_partials, write_csv, write_json
+from experiments.results.journal import JOURNAL, rows_below
+from experiments.results.rows import frame_of
+from experiments.results.tables import (
+    COMPLEXITY,
+    MANIFEST,
+    RESULTS,
+    SCALE,
+    TIMELINES,
+    Results,
+    manifest_in,
+    merged_timelines,
+    read_results,
+)
+
+log = logging.getLogger("tapemeasure")
+
+
+def publish(
+    directory: Path, rows: list[dict[str, Any]] | None = None, concurrent: bool = False
+) -> Results:
+    """Merge the journals below a directory into its tables, and make its figures and its report.
+
+    `rows` are those of the journals, where they were read already; `concurrent` counts seconds of rows that did not run alone. Raises
+    ResultsError where there are no rows.
+    """
+
+    frame = frame_of(rows_below(directory) if rows is None else rows)
+    if frame.empty:
+        raise ResultsError(
+            f"{directory} holds no rows; expected a directory that a sweep wrote ({JOURNAL} in it or below it)"
+        )
+    clear_partials(directory)
+    is_scale = frame["part"] == "scale"
+    exact = frame[~is_scale].reset_index(drop=True)
+    scale = frame[is_scale].reset_index(drop=True)
+    complexity = formulas_of(exact)
+    timelines = merged_timelines(
+        sorted({path.parent for path in directory.rglob(TIMELINES)} | {directory}),
+        can_do_without=True,
+    )
+    manifest = manifest_in(directory, can_do_without=True)
+    capacity = read_capacity(
+        sorted({path.parent for path in directory.rglob(CAPACITY)} | {directory})
+    )
+    results = Results(
+        directory, exact, scale, complexity, timelines, manifest, capacity, concurrent
+    )
+    write_csv(directory / RESULTS, exact)
+    if len(scale):
+        write_csv(directory / SCALE, scale)
+    write_csv(directory / COMPLEXITY, complexity)
+    write_csv(directory / TIMELINES, timelines)
+    if len(capacity):
+        write_csv(directory / CAPACITY, capacity)
+    write_json(directory / MANIFEST, manifest)
+    draw_figures(results)
+    write_report(results)
+    return results
+
+
+def publish_again(directory: Path, concurrent: bool = False) -> Results:
+    """Make a directory's report again: from its journals where it has any, else from the tables that lie in it.
+
+    Raises ResultsError where there is neither.
+    """
+
+    rows = rows_below(directory)
+    if rows:
+        return publish(directory, rows, concurrent)
+    results = replace(read_results(directory), concurrent=concurrent)
+    if results.complexity.empty:
+        results = replace(results, complexity=formulas_of(results.results))
+    draw_figures(results)
+    write_report(results)
+    return results

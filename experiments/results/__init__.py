@@ -1,0 +1,1 @@
+"""What lies on the disk: points, rows, journals, tables, and the files that hold them."""

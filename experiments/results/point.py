@@ -1,0 +1,50 @@
+"""A point: everything that determines one row, so that its hash is the key of the row and no point exists twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measurement to be made: a network's shape, a mode, a planner, an engine, and how it is to be measured."""
+
+    part: str
+    network: str
+    activation: str
+    loss: str
+    dtype: str
+    n: int
+    d: int
+    b: int
+    mode: str
+    wrt: str
+    planner: str
+    engine: str
+    micro_batches: int
+    device: str
+    threads: int
+    execute: bool
+    repeats: int
+    audit: str
+    measure_process: bool
+
+    @property
+    def key(self) -> str:
+        """The hash of what determines the row, sixteen hexadecimal digits: all fields but the study that asks for it."""
+        fields = {name: value for name, value in vars(self).items() if name != "part"}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+
+    def __str__(self) -> str:
+        extra = "".join(
+            f" {text}"
+            for text in (
+                self.wrt if self.mode == "only" else "",
+                self.planner if self.mode == "checkpointed" else "",
+                f"micro_batches={self.micro_batches}" if self.micro_batches > 1 else "",
+            )
+            if text
+        )
+        return f"{self.engine} {self.activation}+{self.loss} n={self.n} d={self.d} b={self.b} {self.mode}{extra}"

@@ -1,0 +1,118 @@
+"""The benchmark's command line on tiny shapes: every comparison is made of equal results, and its table, CSV and figure are whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from autodiff import TapemeasureError
+from experiments import benchmark
+from experiments.benchmarks import checkpoints, orders, shapes, steps, tools
+from experiments.benchmarks.chain import KERNELS, PRODUCTS, Chain, rows_of
+from experiments.benchmarks.registry import BENCHMARKS
+from experiments.benchmarks.timing import alternate
+
+TINY = (6, 4, 8)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every benchmark on shapes that take no time, a few rounds each."""
+    monkeypatch.setattr(steps, "SHAPES", (TINY,))
+    monkeypatch.setattr(steps, "rounds_for", lambda shape: 3)
+    monkeypatch.setattr(
+        steps, "_compiled", lambda chain: None
+    )  # a compiler takes ten seconds to begin
+    monkeypatch.setattr(tools, "SHAPES", (TINY,))
+    monkeypatch.setattr(checkpoints, "SHAPE", (9, 4, 8))
+    monkeypatch.setattr(checkpoints, "SEGMENTS", 3)
+    monkeypatch.setattr(checkpoints, "ROUNDS", 2)
+    monkeypatch.setattr(shapes, "DEEP", (5, 4, 8))
+    monkeypatch.setattr(shapes, "DEEPEST", (7, 4, 8))
+    monkeypatch.setattr(shapes, "GRID_SIDE", 3)
+    monkeypatch.setattr(shapes, "FORMULA_DEPTH", 4)
+    for name, value in (("STEPS", 12), ("SNAPSHOTS", 3), ("MANY_STEPS", 30), ("MANY_SNAPSHOTS", 4)):
+        monkeypatch.setattr(orders, name, value)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_command_writes_a_table_a_csv_and_a_figure(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Without a name all benchmarks are run; each row has a median, a spread and its ratio to a row of its own comparison."""
+    benchmark.main(["--out", str(tmp_path)])
+    frame = pd.read_csv(tmp_path / "benchmark.csv")
+    assert set(frame["benchmark"]) == set(BENCHMARKS) == set(benchmark.NAMES)
+    assert (frame[["median_ms", "ratio"]] > 0).all(axis=None)
+    for _, group in frame.groupby(["benchmark", "shape"]):
+        baseline = group["baseline"].iloc[0]
+        assert group.loc[group["what"] == baseline, "ratio"].tolist() == [1.0]
+    assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+    printed = capfd.readouterr().out
+    for word in (
+        "instrumented",
+        "profile_step",
+        "checkpoint_sequential",
+        "predict_grid",
+        "pyrevolve",
+        KERNELS,
+        PRODUCTS,
+    ):
+        assert word in printed
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_checkpointed_step_of_ours_takes_no_more_memory_than_pytorchs() -> None:
+    """The plans that are timed against checkpoint_sequential have at most its measured peak."""
+    rows = {row["what"]: row for row in BENCHMARKS["checkpointing"]()}
+    theirs = next(
+        row["peak_bytes"] for what, row in rows.items() if what.startswith("checkpoint_sequential")
+    )
+    ours = [
+        row["peak_bytes"] for what, row in rows.items() if re.match("the fastest|uniform", what)
+    ]
+    assert len(ours) == 2
+    assert max(ours) <= theirs
+
+
+def test_steps_with_other_gradients_are_not_compared() -> None:
+    """Gradients that differ from PyTorch's in one element end the comparison."""
+    chain = Chain.make(TINY)
+    chain.require_equal(chain.kernels())
+    wrong = [gradient.clone() for gradient in chain.kernels()]
+    wrong[2][0, 0] += 1
+    with pytest.raises(TapemeasureError, match="n=6, d=4, b=8 differ"):
+        chain.require_equal(wrong)
+
+
+def test_every_step_runs_once_a_round_in_turn() -> None:
+    """Steps alternate, each round begins with another one, and one thread is used and given back."""
+    ran: list[tuple[str, int]] = []
+    threads = torch.get_num_threads()
+    made: dict[str, Callable[[], Any]] = {
+        name: lambda name=name: ran.append((name, torch.get_num_threads())) for name in "abc"
+    }  # type: ignore[misc]
+    timings = alternate(made, rounds=3, warm_up=1)
+    assert "".join(name for name, _ in ran) == "abc" + "abc" + "bca" + "cab"
+    assert {used for _, used in ran[3:]} == {1}
+    assert torch.get_num_threads() == threads
+    rows = rows_of("name", "shape", timings, "b")
+    assert [row["what"] for row in rows] == ["a", "b", "c"]
+    assert rows[1]["ratio"] == 1.0
+
+
+def test_an_unknown_benchmark_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """A name that is none is one line and exit code 2."""
+    with pytest.raises(SystemExit) as left:
+        benchmark.main(["stepp"])
+    assert left.value.code == 2
+    assert (
+        capsys.readouterr().err.strip()
+        == f"error: benchmark 'stepp'; expected any of {', '.join(benchmark.NAMES)}"
+    )

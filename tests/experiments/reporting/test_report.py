@@ -1,0 +1,505 @@
+"""The report and the comparison: what they claim is computed from the rows, they open offline, and bad input is told in one line."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from experiments import publish, theory
+from experiments.analysis.answers import DIFFERENCES, QUESTIONS, answers_of, held_against
+from experiments.analysis.comparison import MATCH, compare_rows, summary_of
+from experiments.analysis.verdict import verdict_of
+from experiments.figures import registry
+from experiments.figures.registry import draw_figures
+from experiments.figures.style import Drawing, svg_of
+from experiments.fitting.table import COMPLEXITY_COLUMNS, UNDECIDED
+from experiments.report import main
+from experiments.reporting import sweep as page
+from experiments.reporting.page import indexed
+from experiments.reporting.sweep import write_report
+from experiments.results.files import write_csv, write_json
+from experiments.results.tables import Results
+from tests.support.pages import Page, page_of
+from tests.support.sweeps import SMALL, results_of, with_scale
+
+RESTING = {"figures": ("residuals", "timelines")}
+
+
+@pytest.fixture(scope="module")
+def measured() -> Results:
+    """A small sweep, nowhere written yet."""
+    return with_scale(
+        results_of(
+            {**SMALL, "grid": {"n": [1, 2, 3, 4, 6], "d": [2, 3, 6, 8], "b": [2, 3, 4, 6, 16]}},
+            Path("nowhere"),
+        )
+    )
+
+
+@pytest.fixture
+def results(measured: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
+    """The small sweep with a directory of its own; of the figures the quick ones."""
+    few = {name: registry.FIGURES[name] for name in RESTING["figures"]}
+    monkeypatch.setattr(registry, "FIGURES", few)
+    monkeypatch.setattr(page, "FIGURES", few)
+    return replace(measured, directory=tmp_path)
+
+
+def lines_of(results: Results, count: int) -> list[str]:
+    """The first rows as lines of a journal."""
+    rows = results.results.head(count).astype(object)
+    return [
+        json.dumps(
+            {name: None if value is pd.NA else value for name, value in row.items()}, default=int
+        )
+        for row in rows.to_dict("records")
+    ]
+
+
+def written(results: Results) -> Path:
+    """The results' tables in their directory, without a journal."""
+    directory = results.directory
+    write_csv(directory / "results.csv", results.results)
+    write_csv(directory / "scale.csv", results.scale)
+    write_csv(directory / "complexity.csv", results.complexity)
+    write_csv(directory / "timelines.csv", results.timelines)
+    write_json(directory / "manifest.json", results.manifest)
+    return directory
+
+
+def test_the_report_opens_offline(results: Results) -> None:
+    """One file below 2 MB that loads nothing from anywhere, with its figures in it, in the order that a reader wants."""
+    draw_figures(results)
+    path = write_report(results)
+    page = Page(path.read_text())
+    assert path.stat().st_size < 2_000_000
+    assert all(address.startswith("#") for address in page.addresses)
+    assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
+    assert "url(http" not in path.read_text()
+    assert page.tags.count("svg") == page.tags.count("figure") == 2
+    headings = [
+        "measurement equals theory",
+        "nine answers",
+        "Why our constants",
+        "Figures",
+        "Formulas found",
+        "How it was made",
+    ]
+    places = [page.words.rindex(heading) for heading in headings]
+    assert places == sorted(places)
+
+
+def test_the_headline_is_the_verdict(results: Results) -> None:
+    """The first thing said is how many points were measured and that measurement equals theory exactly."""
+    points = len(results.results) + len(results.scale)
+    assert (
+        f"{points} points measured; measurement equals theory exactly: yes. The greatest residual is 0 operations"
+        in page_of(results).words
+    )
+
+
+def test_a_planted_residual_turns_the_verdict(results: Results) -> None:
+    """One byte too many in one row: the report says NO, in how many rows and by how much, and which mode it is."""
+    rows = results.results.copy()
+    rows.loc[4, "peak_bytes"] += 3
+    verdict = verdict_of(rows)
+    assert (verdict.agrees, verdict.differing, verdict.greatest_ops, verdict.greatest_bytes) == (
+        False,
+        1,
+        0,
+        3,
+    )
+    words = page_of(replace(results, results=rows)).words
+    assert "measurement equals theory exactly: NO." in words
+    assert "by up to 0 operations and 3 bytes" in words
+    assert "exactly: yes" not in words
+
+
+def test_without_a_theory_nothing_is_claimed(results: Results) -> None:
+    """Rows without theory columns are neither right nor wrong."""
+    rows = results.results.assign(theory_ops=pd.NA, theory_peak_bytes=pd.NA)
+    assert verdict_of(rows).agrees is None
+    words = page_of(replace(results, results=rows, scale=rows.iloc[:0])).words
+    assert "there is no theory to hold them against" in words
+    assert "exactly" not in words[: words.index("nine answers")]
+
+
+def test_lost_points_are_told_loudly(results: Results) -> None:
+    """Failed, timed out and skipped rows are counted at the top and listed with their reasons; a point without a row is missed."""
+    rows = results.results.copy()
+    rows.loc[[0, 1, 2], "status"] = ["failed", "timeout", "skipped_memory"]
+    rows.loc[[0, 1, 2], "reason"] = ["broke at z_1", "took longer", "needs more"]
+    write_json(results.directory / "points.json", [*rows["key"], "never measured"])
+    words = page_of(replace(results, results=rows)).words
+    alarm = "Not in these numbers: 2 points failed or ran out of time, 1 point skipped for want of memory and 1 point of the sweep not measured yet."
+    assert alarm in words
+    assert words.index(alarm) < words.index("nine answers")
+    assert all(reason in words for reason in ("broke at z_1", "took longer", "needs more"))
+
+
+def test_text_of_a_private_config_is_escaped(results: Results) -> None:
+    """Whatever stands in a config, a reason or a name is text on the page, never markup."""
+    rows = results.results.copy()
+    rows.loc[0, ["status", "reason"]] = ["failed", "<script>alert('reason')</script>"]
+    manifest = {
+        "commit": "<img src=x>",
+        "config": {"note": "</pre><script>alert('config')</script>"},
+        "versions": {"<b>": "1"},
+    }
+    page = page_of(replace(results, results=rows, manifest=manifest))
+    assert "script" not in page.tags
+    assert "img" not in page.tags
+    assert "b>" in page.words
+    assert "<script>alert('reason')</script>" in page.words
+    assert "<script>alert('config')</script>" in page.words
+    assert indexed("T_run <i>") == "T<sub>run</sub> &lt;i&gt;"
+
+
+def test_the_nine_answers_are_found_and_agree(measured: Results) -> None:
+    """For tanh every one of the nine is a formula found in the rows, and its order is the exercise's."""
+    tanh = next(
+        case for case in answers_of(measured.complexity) if case.case["activation"] == "tanh"
+    )
+    assert len(tanh.answers) == len(QUESTIONS) == 9
+    assert [answer.agrees for answer in tanh.answers] == [True] * 9
+    by_name = {
+        (answer.question.letter, answer.question.index): answer.formula for answer in tanh.answers
+    }
+    assert by_name["T", "run"] == "2nbd² + bd − 1"
+    assert by_name["M", "run"] == "4·2bd"
+    assert by_name["M", "backward, W₁"] == "4·max{nbd + bd + 2, bd + d² + 1}"
+
+
+def test_an_order_that_is_not_the_sheets_is_told(measured: Results, results: Results) -> None:
+    """A formula of another order differs from the sheet; the order of terms and factors makes no difference."""
+    table = measured.complexity.copy()
+    asked = (
+        (table["activation"] == "tanh")
+        & (table["mode"] == "full")
+        & (table["quantity"] == "peak_bytes")
+    )
+    table.loc[asked, "big_o"] = "d**2*n + b*d*n"
+    assert answers_of(table)[0].answers[7].agrees is True
+    table.loc[asked, "big_o"] = "n*b*d"
+    assert answers_of(table)[0].answers[7].agrees is False
+    assert "✗ differs" in page_of(replace(results, complexity=table)).words
+
+
+def test_what_is_undecided_stays_undecided(results: Results) -> None:
+    """An undecided formula is shown with its reason and claims no agreement; a mode that was not measured says so."""
+    row = dict.fromkeys(COMPLEXITY_COLUMNS, "")
+    row |= {
+        "network": "chain",
+        "activation": "tanh",
+        "loss": "sum",
+        "dtype": "float32",
+        "engine": "autodiff",
+        "planner": "store_all",
+    }
+    row |= {
+        "mode": "full",
+        "quantity": "peak_bytes",
+        "formula": UNDECIDED,
+        "big_o": UNDECIDED,
+        "valid_from_n": 0,
+        "exact": False,
+        "rows": 7,
+    }
+    row |= {"reason": "the grid lacks rank: add d=<5>"}
+    table = pd.DataFrame([row])
+    answers = {
+        answer.question.index: answer
+        for answer in answers_of(table)[0].answers
+        if answer.question.letter == "M"
+    }
+    assert (answers["backward"].formula, answers["backward"].agrees, answers["run"].formula) == (
+        UNDECIDED,
+        None,
+        "not measured",
+    )
+    words = page_of(replace(results, complexity=table)).words
+    assert "the grid lacks rank: add d=<5>" in words
+    assert "✓ agrees" not in words
+
+
+def test_the_differences_are_true_of_every_row(measured: Results) -> None:
+    """Each claim of the table of constants speaks of some rows and is true of all; of a row that is off it is not."""
+    rows = pd.concat([measured.results, measured.scale], ignore_index=True)
+    for claim in [claim for difference in DIFFERENCES for claim in difference.claims]:
+        true, of = held_against(claim, rows)
+        assert true == of > 0, claim.words
+        wrong = rows.assign(**{claim.column: rows[claim.column] + 1})
+        assert held_against(claim, wrong) == (0, of)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid", "gelu"])
+def test_the_differences_are_the_theorys(activation: str) -> None:
+    """The formulas of the table of constants are those of the theory, for shapes on both sides of b = d."""
+    for claim in [
+        claim
+        for difference in DIFFERENCES
+        for claim in difference.claims
+        if activation in claim.activations
+    ]:
+        for n, d, b in [(1, 2, 5), (2, 5, 2), (3, 4, 4), (5, 3, 40), (6, 40, 3)]:
+            if n < claim.least_n:
+                continue
+            phases = theory.operations(claim.mode, n, d, b, activation=activation)
+            expected = {
+                "peak_bytes": theory.peak_elements(claim.mode, n, d, b, activation=activation),
+                "live_after_bytes": theory.live_after_elements(
+                    claim.mode, n, d, b, activation=activation
+                ),
+                "matmul_flops": sum(phase.matmul_flops for phase in phases.values()),
+            }[claim.column]
+            assert claim.formula(n, b * d, d * d, d) == expected, claim.words
+
+
+def test_a_directory_without_a_journal_is_made_again(
+    results: Results, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the tables alone the report is the same; without complexity.csv the formulas are found again."""
+    directory = written(results)
+    assert main([str(directory)]) == 0
+    first = (directory / "report.html").read_text()
+    assert "exactly: yes" in capsys.readouterr().out
+    (directory / "complexity.csv").unlink()
+    (directory / "report.html").unlink()
+    assert main([str(directory)]) == 0
+    assert (directory / "report.html").read_text() == first
+
+
+def test_a_journal_comes_before_the_tables(results: Results) -> None:
+    """Where there are journals, the tables are made again from them."""
+    directory = written(results)
+    (directory / "job").mkdir()
+    (directory / "job" / "rows.jsonl").write_text("\n".join(lines_of(results, 30)) + "\n")
+    assert main([str(directory)]) == 0
+    assert len(publish.read_results(directory).results) == 30
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("results.csv", b""),
+        ("results.csv", b"a,b\n1,2\n"),
+        ("results.csv", b"key,n\n\xff\xfe,\n"),
+        ("results.csv", b'key,n\n"never closed'),
+        ("results.csv", b"key,mode,status,n,d,b,micro_batches\nk,full,ok,half,2,3,1\n"),
+        ("complexity.csv", b""),
+        ("complexity.csv", b"formula\n0\n"),
+        ("timelines.csv", b"mode\nfull\n"),
+        ("manifest.json", b"{"),
+    ],
+)
+def test_damaged_files_are_one_line(
+    results: Results, capsys: pytest.CaptureFixture[str], name: str, content: bytes
+) -> None:
+    """A file that cannot be read is named in one line, with exit code 2 and no traceback."""
+    directory = written(results)
+    (directory / name).write_bytes(content)
+    assert main([str(directory)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert name in said
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[1, 2]",
+        b"null",
+        b"-1",
+        b"1e999",
+        b'{"a": 1}',
+        b"[" * 5000,
+        b"\xff",
+        b'["\\ud800"]',
+    ],
+)
+def test_a_damaged_list_of_points_costs_no_row(
+    results: Results,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    content: bytes,
+) -> None:
+    """A points.json that is none is passed over in one line of the log, and the report has every row and says that nothing is missing."""
+    directory = written(results)
+    (directory / "points.json").write_bytes(content)
+    assert main([str(directory)]) == 0
+    assert f"{len(results.results) + len(results.scale)} points measured" in capsys.readouterr().out
+    said = [record.getMessage() for record in caplog.records]
+    if content != b'["\\ud800"]':  # which is a list of texts
+        assert said == [
+            f"{directory / 'points.json'} is damaged and passed over: how many points were asked for is not known"
+        ]
+        assert "not measured yet" not in Page((directory / "report.html").read_text()).words
+
+
+def test_damage_of_a_journal_is_told_once(
+    results: Results, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Damaged lines are counted in one line of the log, however often the rows are needed; the rows around them are all there."""
+    (results.directory / "rows.jsonl").write_text(
+        "\n".join(["torn {", *lines_of(results, 30), "[1]"]) + "\n"
+    )
+    assert main([str(results.directory)]) == 0
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{results.directory / 'rows.jsonl'}: 2 damaged lines are passed over"
+    ]
+    assert len(publish.read_results(results.directory).results) == 30
+
+
+def test_rows_of_before_a_column_was_there_are_read(results: Results) -> None:
+    """A journal of a version without some columns, or with one that is no more, gives its rows; what it does not say is empty."""
+    older = [json.loads(line) for line in lines_of(results, 30)]
+    for row in older:
+        for column in ("concurrent", "load_average", "frequency_mhz", "process_reason", "segments"):
+            row.pop(column)
+        row["gone"] = 1
+    (results.directory / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in older))
+    assert main([str(results.directory)]) == 0
+    table = publish.read_results(results.directory).results
+    assert table["key"].tolist() == results.results["key"].head(30).tolist()
+    assert not table["concurrent"].any()
+    assert table["load_average"].isna().all()
+
+
+def test_a_figure_that_cannot_be_drawn_costs_no_report(
+    results: Results, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The others are drawn, the log names the one that is left out, and the exit code is 0."""
+
+    def broken(results: Results) -> None:
+        raise KeyError("a fault\nof two lines")
+
+    monkeypatch.setitem(registry.FIGURES, "residuals", broken)
+    directory = written(results)
+    assert main([str(directory)]) == 0
+    assert Page((directory / "report.html").read_text()).tags.count("svg") == 1
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("the figure residuals is left out: KeyError")
+    assert "\n" not in said
+
+
+def test_letters_that_xml_cannot_carry_are_replaced() -> None:
+    """A control character in a text of the rows does not make a figure that no page can hold."""
+    drawing = Drawing("title \x1b", "caption \x00 \ufffe &", Figure(figsize=(1, 1)))
+    (text,) = [
+        element.text
+        for element in ElementTree.fromstring(svg_of(drawing)).iter()
+        if element.tag.endswith("}description")
+    ]
+    assert text == "caption \N{REPLACEMENT CHARACTER} \N{REPLACEMENT CHARACTER} &"
+
+
+def test_a_fault_of_ours_is_one_line(
+    results: Results, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What nobody expected is told in one line, where it happened goes to a file, and the exit code is 1; Ctrl-C is 130."""
+
+    def broken(rows: pd.DataFrame) -> None:
+        raise KeyError("nobody expected this")
+
+    monkeypatch.setattr(page, "lessons_of", broken)
+    directory = written(results)
+    assert main([str(directory)]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert str(directory / "fault.txt") in said
+    assert "nobody expected this" in (directory / "fault.txt").read_text()
+
+    def interrupted(rows: pd.DataFrame) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(page, "lessons_of", interrupted)
+    assert main([str(directory)]) == 130
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_directory_without_a_sweep_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A directory that is not there, holds no sweep, or is a file is told in one line; nothing is written."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    for path in ("nothing", "empty", "file"):
+        assert main([str(tmp_path / path)]) == 2
+        assert main([str(tmp_path / path), str(tmp_path)]) == 2
+        assert capsys.readouterr().err.count("\n") == 2
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty", "file"]
+
+
+def test_a_sweep_is_equal_to_itself(measured: Results) -> None:
+    """Every point is matched once in each part, nothing differs, and no time is longer than itself."""
+    rows = pd.concat([measured.results, measured.scale], ignore_index=True)
+    comparison = compare_rows(rows, rows)
+    assert len(comparison.table) == len(rows.drop_duplicates([*MATCH, "part"]))
+    assert comparison.differing.empty
+    assert (comparison.only_here, comparison.only_there) == (0, 0)
+    assert set(comparison.table["time_ratio"].dropna()) == {1.0}
+    assert "the same in all of them" in comparison.verdict
+
+
+def test_points_are_matched_across_parts(measured: Results) -> None:
+    """What one sweep has in its grid and the other among its larger shapes is the same point; it is matched once."""
+    comparison = compare_rows(measured.results[measured.results["part"] == "exact"], measured.scale)
+    assert len(comparison.table) == len(measured.scale)
+    assert (comparison.only_here, comparison.only_there) == (0, 0)
+    nothing = compare_rows(measured.results.iloc[:0], measured.scale)
+    assert (len(nothing.table), nothing.only_there, nothing.verdict) == (
+        0,
+        len(measured.scale),
+        "No point was measured in both.",
+    )
+
+
+def test_two_sweeps_that_differ(measured: Results) -> None:
+    """Differences are exact and signed, times are the first over the other, and points of only one sweep are counted."""
+    ours = measured.scale.reset_index(drop=True)
+    theirs = ours.copy().drop(index=[9]).sample(frac=1, random_state=1)
+    theirs.loc[3, "ops"] += 2
+    theirs.loc[5, "peak_bytes"] -= 4
+    for phase in ("forward", "recompute", "backward"):
+        theirs[f"wall_ns_{phase}"] *= 4
+    theirs.loc[7, "status"] = "failed"
+    comparison = compare_rows(ours, theirs)
+    assert (len(comparison.table), comparison.only_here, comparison.only_there) == (
+        len(ours) - 2,
+        2,
+        0,
+    )
+    assert sorted(comparison.differing["ops_difference"]) == [-2, 0]
+    assert sorted(comparison.differing["peak_bytes_difference"]) == [0, 4]
+    assert comparison.table["time_ratio"].astype(float).round(6).unique().tolist() == [0.25]
+    assert "DIFFER in 2" in comparison.verdict
+    assert sum(int(line["ops_differing"]) for line in summary_of(comparison)) == 1
+
+
+def test_two_directories_are_compared(
+    results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table on the terminal, comparison.csv and comparison.html in the first directory; the other is left as it was."""
+    here = written(replace(results, directory=tmp_path / "here"))
+    rows = results.results.copy()
+    rows.loc[2, "ops"] += 1
+    there = written(replace(results, directory=tmp_path / "there <i>", results=rows))
+    before = sorted(path.name for path in there.iterdir())
+    assert main([str(here), str(there)]) == 0
+    assert "DIFFER in 1 of them" in capsys.readouterr().out
+    table = pd.read_csv(here / "comparison.csv")
+    assert table["ops_difference"].ne(0).sum() == 1
+    page = Page((here / "comparison.html").read_text())
+    assert "DIFFER in 1 of them" in page.words
+    assert "there <i>" in page.words
+    assert "i" not in page.tags
+    assert sorted(path.name for path in there.iterdir()) == before

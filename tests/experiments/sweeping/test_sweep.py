@@ -1,0 +1,251 @@
+"""The sweep as it is run: from the command line to the files, with what goes wrong told in one line and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from experiments.grid.config import sweep_config
+from experiments.grid.points import points_of
+from experiments.measuring import point as measure
+from experiments.results.journal import JOURNAL, Journal, read_journal
+from experiments.results.point import Point
+from experiments.results.rows import COLUMNS, frame_of, row_of
+from experiments.results.tables import read_results
+from experiments.sweeping import job
+from tests.support.paths import ROOT
+
+TINY: dict[str, Any] = {
+    "network": {"name": "chain", "activation": "tanh", "loss": "sum"},
+    "grid": {"n": [1, 2], "d": [2, 3], "b": [2]},
+    "modes": ["no_grad", "forward", "full", "w1_only"],
+    "audit": "both",
+    "timeline": {"n": 2, "d": 2, "b": 2},
+}
+
+
+def sweep(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """`python -m experiments.sweep` with arguments, in a directory of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "experiments.sweep", *arguments]
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a tiny finished sweep."""
+    directory = tmp_path_factory.mktemp("sweep") / "run"
+    code, _ = job.run_job(TINY, directory)
+    assert code == 0
+    return directory
+
+
+def test_every_point_is_measured_and_equals_the_theory(finished: Path) -> None:
+    """One row a point, all ok, witnessed, with residual 0 in operations and bytes."""
+    frame = read_results(finished).results
+    assert len(frame) == len(points_of(sweep_config(TINY))) == 16
+    assert (frame["status"] == "ok").all()
+    assert (frame["audit"] == "storages+scalars").all()
+    assert (frame["ops"] == frame["theory_ops"]).all()
+    assert (frame["peak_bytes"] == frame["theory_peak_bytes"]).all()
+    assert (frame["peak_bytes"] == frame["predicted_peak_bytes"]).all()
+    assert (
+        frame["ops"] == frame["ops_forward"] + frame["ops_recompute"] + frame["ops_backward"]
+    ).all()
+
+
+def test_all_files_are_there(finished: Path) -> None:
+    """Tables, manifest, figures and report are whole, and no part of a file is left."""
+    for name in ("results.csv", "complexity.csv", "timelines.csv", "manifest.json", "report.html"):
+        assert (finished / name).stat().st_size > 0
+    assert list((finished / "figures").glob("*.png"))
+    assert list(finished.rglob("*.partial")) == []
+    assert tuple(pd.read_csv(finished / "results.csv").columns) == COLUMNS
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert manifest["config"] == TINY
+    assert manifest["versions"]["torch"]
+
+
+def test_a_second_run_finds_every_row(finished: Path) -> None:
+    """The same sweep into the same directory measures nothing again and doubles nothing."""
+    before = (finished / JOURNAL).read_bytes()
+    code, value = job.run_job(TINY, finished)
+    assert code == 0
+    assert (finished / JOURNAL).read_bytes() == before
+    assert value == read_results(finished).results["peak_bytes"].max()
+
+
+def test_a_torn_line_is_measured_again(finished: Path, tmp_path: Path) -> None:
+    """After a kill in the middle of a write, the whole rows stay, the torn one is measured again, and none is doubled."""
+    whole = (finished / JOURNAL).read_bytes()
+    lines = whole.splitlines(keepends=True)
+    (tmp_path / JOURNAL).write_bytes(b"".join(lines[:5]) + lines[5][:40])
+    code, _ = job.run_job(TINY, tmp_path)
+    keys = [row["key"] for row in read_journal(tmp_path / JOURNAL)]
+    assert code == 0
+    assert len(keys) == len(set(keys)) == 16
+    assert (tmp_path / JOURNAL).read_bytes().startswith(b"".join(lines[:5]))
+
+
+def test_a_witness_that_disagrees_fails_the_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an op's declared cost is wrong, its row says that the witness of scalars disagrees."""
+    from autodiff import Cost, Tanh
+
+    monkeypatch.setattr(Tanh, "cost", lambda self, x: Cost(elementary=x.numel + 1))
+    row = measure.measure(points_of(sweep_config(TINY))[0])
+    assert row["status"] == "failed"
+    assert "scalars" in row["reason"]
+
+
+def test_a_wrong_ledger_is_seen_by_the_storages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a kernel holds more than the ledger knows, the row says that the witness of storages disagrees."""
+    import torch
+
+    from autodiff import Tanh
+
+    def hoarding(x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x, x]).tanh()[: len(x)]
+
+    monkeypatch.setattr(Tanh, "kernel", staticmethod(hoarding))
+    row = measure.measure(points_of(sweep_config(TINY))[2])
+    assert row["status"] == "failed"
+    assert row["reason"]
+
+
+def test_a_point_that_does_not_fit_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With too little memory available a point is not run; its row says how many bytes it would need."""
+    monkeypatch.setattr(measure, "available_bytes", lambda: 10)
+    row = measure.measure(points_of(sweep_config(TINY))[2])
+    assert row["status"] == "skipped_memory"
+    assert str(row["predicted_peak_bytes"] + 4 * (4 + 4)) in row["reason"]
+    assert row["ops"] is None
+
+
+def test_a_failed_point_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A point that fails has a row with its reason; the others are measured, and the exit code is not zero."""
+    real = measure._measured
+
+    def sometimes(point: Point) -> dict[str, Any]:
+        if point.mode == "full":
+            raise RuntimeError("planted\nwith details")
+        return real(point)
+
+    monkeypatch.setattr(measure, "_measured", sometimes)
+    code, _ = job.run_job(TINY, tmp_path)
+    frame = read_results(tmp_path).results
+    assert code == 1
+    assert frame.groupby("status").size().to_dict() == {"failed": 4, "ok": 12}
+    assert set(frame.loc[frame["status"] == "failed", "reason"]) == {"planted"}
+    assert "4 failed" in capsys.readouterr().out
+
+
+def test_failed_points_are_measured_again(tmp_path: Path) -> None:
+    """A resumed sweep runs failed points again, and the row that is ok then counts."""
+    point = points_of(sweep_config(TINY))[0]
+    with Journal(tmp_path) as journal:
+        journal.append(row_of(point, status="failed", reason="killed by SIGKILL"))
+    code, _ = job.run_job(TINY, tmp_path)
+    frame = frame_of(read_journal(tmp_path / JOURNAL))
+    assert code == 0
+    assert len(frame) == 16
+    assert (frame["status"] == "ok").all()
+
+
+def test_bad_input_leaves_no_trace(tmp_path: Path) -> None:
+    """A wrong value is one line on stderr, exit 2, and not a file."""
+    done = sweep("grid.n=0", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "error: grid.n=0; expected an integer of at least 1\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_says_what_would_be_measured(tmp_path: Path) -> None:
+    """It prints the number of points, those that would be skipped and the greatest predicted peak, and measures nothing."""
+    done = sweep("experiment=quick", "dry_run=true", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith("144 points, 0 of which would be skipped")
+    assert "greatest predicted peak: " in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_multirun_ends_in_one_report(tmp_path: Path) -> None:
+    """`--multirun` with a bare number each, by a private preset, merges its jobs' rows into one report."""
+    private = tmp_path / "presets" / "experiment"
+    private.mkdir(parents=True)
+    (private / "mine.yaml").write_text(
+        "# @package _global_\ngrid: {d: [2], b: [3]}\nmodes: [full]\nstudies: null\nscale: null\ntimeline: null\n"
+    )
+    done = sweep(
+        "--multirun",
+        "--config-dir",
+        str(tmp_path / "presets"),
+        "experiment=mine",
+        "grid.n=1,2,3",
+        "hydra.sweep.dir=all",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    results = read_results(tmp_path / "all")
+    assert sorted(results.results["n"]) == [1, 2, 3]
+    assert (tmp_path / "all" / "report.html").exists()
+    assert not (tmp_path / "all" / "0" / "report.html").exists()
+
+
+def test_help_lists_groups_keys_and_presets(tmp_path: Path) -> None:
+    """`--help` names the groups, the presets and the keys; `--cfg job` prints the config."""
+    told = sweep("--help", cwd=tmp_path).stdout
+    for word in (
+        "grid: exact, small",
+        "quick",
+        "lessons",
+        "modes",
+        "measure_process",
+        "timeout_s",
+        "dry_run=true",
+    ):
+        assert word in told
+    assert "activation: gelu" in sweep("--cfg", "job", "network=gelu", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    "preset", sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml"))
+)
+def test_every_preset_runs_shrunk(preset: str, tmp_path: Path) -> None:
+    """Each experiment runs on its own command line, with a small grid and no larger shapes, and every point is ok."""
+    done = sweep(
+        f"experiment={preset}",
+        "grid.n=[1,2]",
+        "grid.d=[3]",
+        "grid.b=[4]",
+        "scale=null",
+        "studies=null",
+        "timeline=null",
+        "hydra.run.dir=run",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    frame = read_results(tmp_path / "run").results
+    assert len(frame)
+    assert (frame["status"] == "ok").all()
+
+
+def test_a_journal_keeps_no_half_row(tmp_path: Path) -> None:
+    """Where a row cannot be written whole, the journal holds what it held before."""
+    point = points_of(sweep_config(TINY))[0]
+    with Journal(tmp_path) as journal:
+        journal.append(row_of(point, status="ok", reason=""))
+        before = (tmp_path / JOURNAL).read_bytes()
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            journal.append(row_of(point, status="ok", reason="", wall_ns_forward=float("nan")))
+    assert (tmp_path / JOURNAL).read_bytes() == before
