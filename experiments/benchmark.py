@@ -37,7 +37,8 @@ def main(arguments: list[str] | None = None) -> None:
     if unknown:
         expected = ", ".join(NAMES)
         print(
-            f"error: benchmark {unknown[0]!r} is unknown; expected any of {expected}", file=sys.stderr
+            f"error: benchmark {unknown[0]!r} is unknown; expected any of {expected}",
+            file=sys.stderr,
         )
         sys.exit(WRONG_INPUT)
     try:

@@ -1,4 +1,4 @@
-"""What Hydra calls in the launching process before and after the jobs of a multirun: the grid checked at the door, one merged report."""
+"""What Hydra calls before and after the jobs of a multirun: check the grid first, merge reports last."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 
+from experiments import sweeping
 from experiments.cli.exit import outcome
-from experiments.sweeping.job import publish_sweep
-from experiments.sweeping.multirun import begin
+from experiments.cli.interrupts import ending_quietly
 
 
 class MergedReport(Callback):
-    """Checks a multirun before anything is launched, and in the end merges the jobs' rows and makes one report of them.
+    """Check a multirun before anything is launched; in the end merge the rows of its jobs.
 
-    Hydra turns an exception of a callback into a warning and goes on, and does not call `on_multirun_end` where a job raised: what is wrong
-    is told here by leaving, and a sweep that did not come to its end is closed by the command line.
+    Hydra turns an exception of a callback into a warning and goes on, and skips `on_multirun_end`
+    where a job raised: so errors here exit, and the command line closes a sweep left open.
     """
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
-        """Refuse what cannot be run, and note what is expected. Raises SystemExit where there is nothing to launch."""
-
+        """Check every job and note what is expected; raise SystemExit if nothing can be launched."""
+        with ending_quietly():  # loads PyTorch, which an interrupt would leave half made
+            begin = sweeping.begin
         outcome.open_sweep = begin(config)
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         """Publish the sweep's directory."""
-
         outcome.open_sweep = None
-        outcome.exit_codes.append(publish_sweep(Path(config.hydra.sweep.dir).absolute()))
+        directory = Path(config.hydra.sweep.dir).absolute()
+        outcome.exit_codes.append(sweeping.publish_sweep(directory))

@@ -114,5 +114,5 @@ def test_an_unknown_benchmark_is_told(capsys: pytest.CaptureFixture[str]) -> Non
     assert left.value.code == 2
     assert (
         capsys.readouterr().err.strip()
-        == f"error: benchmark 'stepp'; expected any of {', '.join(benchmark.NAMES)}"
+        == f"error: benchmark 'stepp' is unknown; expected any of {', '.join(benchmark.NAMES)}"
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from experiments.figures import registry
-
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +14,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from experiments import plots, theory
-from experiments.figures import axes as scales
+from experiments.figures import axes as scales, registry
 from experiments.figures.registry import FIGURES, draw_figures, draw_overview, drawings
 from experiments.figures.style import (
     MODE_LOOKS,
@@ -343,7 +341,8 @@ def test_files_are_the_same_every_time(
     results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SVG and PNG are the same bytes when drawn again, and no state of matplotlib is changed."""
-    monkeypatch.setattr(registry, "FIGURES", {name: FIGURES[name] for name in ("seconds", "timelines")}
+    monkeypatch.setattr(
+        registry, "FIGURES", {name: FIGURES[name] for name in ("seconds", "timelines")}
     )
     before = dict(matplotlib.rcParams)
     paths = draw_figures(replace(results, directory=tmp_path / "one"))
@@ -371,7 +370,8 @@ def test_a_figure_without_data_is_removed(
     results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A figure of an earlier report goes when its data are gone; other files in the folder stay."""
-    monkeypatch.setattr(registry, "FIGURES", {name: FIGURES[name] for name in ("seconds", "timelines")}
+    monkeypatch.setattr(
+        registry, "FIGURES", {name: FIGURES[name] for name in ("seconds", "timelines")}
     )
     draw_figures(replace(results, directory=tmp_path))
     (tmp_path / "figures" / "mine.svg").write_text("<svg/>")

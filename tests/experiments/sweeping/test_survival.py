@@ -596,7 +596,9 @@ def test_ctrl_c_while_it_is_loading_is_quiet(tmp_path: Path, program: str) -> No
         sys.executable,
         "-m",
         f"experiments.{program}",
-        *{"sweep": ("experiment=quick",), "report": (".",), "profile_module": ("model=mlp",)}[program],
+        *{"sweep": ("experiment=quick",), "report": (".",), "profile_module": ("model=mlp",)}[
+            program
+        ],
     ]
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     process = subprocess.Popen(
