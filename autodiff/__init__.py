@@ -1,4 +1,7 @@
-"""An instrumented computation-graph engine: the exercise's nodes, gradients as more graph, programs, schedules, one executor."""
+"""An instrumented computation-graph engine.
+
+It has the exercise's nodes, gradients as more graph, programs, schedules and one executor.
+"""
 
 import lazy_loader
 

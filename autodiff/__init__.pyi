@@ -44,6 +44,7 @@ from .executable import Executable as Executable, execute as execute
 from .ops import (
     Add as Add,
     AddBias as AddBias,
+    Cast as Cast,
     Columns as Columns,
     ComputationNode as ComputationNode,
     Div as Div,

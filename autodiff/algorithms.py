@@ -1,12 +1,14 @@
 """The forward pass, the backward pass, and gradients as nodes.
 
-The backward pass is more graph: `gradients(loss, wrt)` adds nodes that compute each gradient and returns them. An op's
-`backward()` always builds nodes; `backward_algorithm`, which the exercise asks for, builds the same nodes and, outside
-`build_graph()`, runs them and leaves plain values behind.
+The backward pass is more graph: `gradients(loss, wrt)` adds nodes that compute each gradient and
+returns them. An op's `backward()` always builds nodes; `backward_algorithm`, which the exercise
+asks for, builds the same nodes and, outside `build_graph()`, runs them and leaves plain values
+behind.
 
-A subclass written as the exercise writes it, with its own `forward` and `backward` on `self.gradient`, `self.input(i)` and
-`self.result`, is differentiated too: within `build_graph()` these are nodes (its result as well, which the exercise's own `Exp`
-would take for a constant), outside it they are values.
+A subclass written as in the exercise, with its own `forward` and `backward` on `self.gradient`,
+`self.input(i)` and `self.result`, is differentiated too: within `build_graph()` these are nodes
+(also its result, which the exercise's own `Exp` would take for a constant), outside it they are
+values.
 """
 
 from __future__ import annotations
@@ -17,33 +19,39 @@ from typing import Any
 import torch
 
 from autodiff.collector import paused_collector
+from autodiff.devices import on_device_of
 from autodiff.errors import GraphError
-from autodiff.node import (
-    ComputationNode,
-    Leaf,
-    build_graph,
-    creation,
-    in_order_of_creation,
-    is_building_graph,
-)
+from autodiff.node import ComputationNode, Leaf, build_graph, is_building_graph
+from autodiff.ops.dtypes import Cast
 from autodiff.ops.reductions import Fill
-from autodiff.spec import NUMBER, Spec, spec_of
+from autodiff.spec import NUMBER, Spec, is_floating, is_number, spec_of
+from autodiff.walks import creation, in_order_of_creation
 
 
 def forward_algorithm(graph: ComputationNode) -> ComputationNode:
-    """Compute the result of every node of the graph, inputs first, and return the graph; PyTorch's autograd stays on."""
-    with build_graph(False):  # a result is a value, also where gradients are being built as nodes
-        for node in graph.sorted_nodes():
+    """Compute the result of every node of the graph, inputs first, and return the graph.
+
+    PyTorch's autograd stays on.
+    """
+    nodes = graph.sorted_nodes()
+    # A result is a value, also where gradients are being built as nodes.
+    with build_graph(False), on_device_of(_values(nodes)):
+        for node in nodes:
             node.forward()
     return graph
+
+
+def _values(nodes: Iterable[ComputationNode]) -> list[Any]:
+    return [node.value for node in nodes if isinstance(node, Leaf)]
 
 
 def backward_algorithm(graph: ComputationNode, one: Any = 1.0) -> ComputationNode:
     """Fill in `.gradient` of every node that the graph depends on, and return the graph.
 
-    `one` is the gradient of the graph itself: a number, a tensor or a `Leaf`; a number stands for a tensor filled with it where the
-    graph is a tensor. Within `build_graph()` each `.gradient` is a node
-    that can be run and differentiated again; outside it, a plain value, for which the forward pass must have run.
+    `one` is the gradient of the graph itself: a number, a tensor or a `Leaf`; a number stands for a
+    tensor filled with it where the graph is a tensor. Within `build_graph()` each `.gradient` is a
+    node that can be run and differentiated again; outside it, a plain value, for which the forward
+    pass must have run.
     """
     nodes = graph.sorted_nodes()
     building = is_building_graph()
@@ -52,7 +60,8 @@ def backward_algorithm(graph: ComputationNode, one: Any = 1.0) -> ComputationNod
         unfilled = next((node for node in nodes if node.result is None), None)
         if unfilled is not None:
             raise GraphError(
-                f"{unfilled.label} has no result yet; run forward_algorithm(graph) before backward_algorithm(graph)"
+                f"{unfilled.label} has no result yet; run forward_algorithm(graph) before "
+                "backward_algorithm(graph)"
             )
     for node in nodes:
         node.gradient = None
@@ -74,10 +83,11 @@ def gradients(
     wrt: Sequence[ComputationNode],
     onto: Mapping[ComputationNode, ComputationNode] | None = None,
 ) -> list[ComputationNode]:
-    """Nodes that compute the gradient of `loss` with respect to each node of `wrt`; the graph itself is left as it was.
+    """Return nodes that compute the gradient of `loss` with respect to each node of `wrt`.
 
-    `loss` has one element. `onto` holds earlier gradients, to which those of its nodes are added as they are born.
-    Raises GraphError for a `wrt` on which the loss does not depend.
+    The graph itself is left as it was. `loss` has one element. `onto` holds earlier gradients, to
+    which those of its nodes are added as they are made. Raises GraphError for a `wrt` on which the
+    loss does not depend.
     """
     if loss.spec is not None and loss.spec.shape:
         raise GraphError(
@@ -90,11 +100,21 @@ def gradients(
     for node in wrt:
         if not isinstance(node, ComputationNode):
             raise GraphError(
-                f"wrt holds a {type(node).__name__}; expected nodes of the loss's graph; give the Leaf that holds the value"
+                f"wrt holds a {type(node).__name__}; expected nodes of the loss's graph; give the "
+                "Leaf that holds the value"
             )
         if node not in reached:
             raise GraphError(
-                f"the loss {loss.label} does not depend on {node.label}; expected a node of its graph; leave it out of wrt"
+                f"the loss {loss.label} does not depend on {node.label}; expected a node of its "
+                "graph; leave it out of wrt"
+            )
+    for node in (loss, *wrt):
+        if node.spec is not None and not (
+            is_number(node.spec.dtype) or is_floating(node.spec.dtype)
+        ):
+            raise GraphError(
+                f"{node.label} is {node.spec}; expected floating point, which has derivatives; "
+                "convert it, or leave it out of wrt"
             )
     leading = set(wrt)
     for node in nodes:
@@ -106,23 +126,32 @@ def gradients(
 
 
 def _zero(node: ComputationNode) -> ComputationNode:
-    """The gradient of a node that the loss depends on only through what is constant nearly everywhere."""
+    """Return the gradient of a node that acts on the loss only through flat steps."""
     zero = _constant_like(node, 0.0)
     zero.gradient_of = node
     return zero
 
 
 def _constant_like(node: ComputationNode, value: float) -> ComputationNode:
-    """A constant of the node's spec; where a subclass says none and was not run yet, a number, of which no spec is claimed."""
+    """Return a constant of the node's spec.
+
+    Where the class states no spec and the node has not run yet it is a number without a spec.
+    """
     spec = node.spec or spec_of(node.result)
-    constant = Fill(spec or Spec((), NUMBER), value)
+    constant = Fill(
+        Spec((), NUMBER) if spec is None or is_number(spec.dtype) else spec,
+        value,
+    )
     if spec is None:
         constant.spec = None
     return constant
 
 
 def _upstream_of(graph: ComputationNode, one: Any) -> ComputationNode:
-    """The node that the backward pass of `graph` begins with: `one`, which becomes a tensor where it is a number and the graph is none."""
+    """Return the node that the backward pass of `graph` begins with.
+
+    It is `one`, as a tensor where `one` is a number and the graph is a tensor.
+    """
     value = one.value if isinstance(one, Leaf) else one
     if isinstance(value, (int, float)):
         spec = graph.spec or spec_of(graph.result)
@@ -141,9 +170,10 @@ def _differentiate(
     eager: bool,
     onto: Mapping[ComputationNode, ComputationNode] | None = None,
 ) -> dict[ComputationNode, ComputationNode]:
-    """The gradient node of every node in `leading` that the loss reaches; `nodes` in order of creation.
+    """Return the gradient node of every node in `leading` that the loss reaches.
 
-    Nodes are visited in reverse order of creation, so each has all its contributions before it is passed on.
+    `nodes` are in order of creation and are visited in reverse, so each has all its contributions
+    before it is passed on.
     """
     found: dict[ComputationNode, ComputationNode] = {**(onto or {}), loss: seed}
     with build_graph():
@@ -161,18 +191,30 @@ def _differentiate(
                     continue
                 if not isinstance(downstream, ComputationNode):
                     downstream = Leaf(downstream)
+                downstream = _in_dtype_of(below, downstream)
                 earlier = found.get(below)
                 if earlier is not None:
                     downstream = earlier + downstream
-                    downstream.accumulates = (
-                        earlier.gradient_of is below
-                    )  # it was finished, by a slice before
+                    # A gradient that an earlier slice finished may be overwritten.
+                    downstream.accumulates = earlier.gradient_of is below
                 found[below] = downstream
     return found
 
 
+def _in_dtype_of(node: ComputationNode, gradient: ComputationNode) -> ComputationNode:
+    """Return a gradient in its node's dtype, from which arithmetic may have promoted it."""
+    if node.spec is None or gradient.spec is None or node.spec.dtype is gradient.spec.dtype:
+        return gradient
+    if is_number(node.spec.dtype) or is_number(gradient.spec.dtype):
+        return gradient  # a number has no dtype of its own
+    return Cast(gradient, node.spec.dtype)
+
+
 def _downstream(node: ComputationNode, upstream: ComputationNode, eager: bool) -> list[Any]:
-    """What `node.backward()` gives for an upstream gradient, within `build_graph()`, leaving the node as it was."""
+    """Return what `node.backward()` gives for an upstream gradient, within `build_graph()`.
+
+    The node is left as it was.
+    """
     if type(node).compute is ComputationNode.compute:
         return _downstream_by_the_book(node, upstream, eager)
     own, node.gradient = node.gradient, upstream
@@ -186,7 +228,10 @@ def _downstream(node: ComputationNode, upstream: ComputationNode, eager: bool) -
 def _downstream_by_the_book(
     node: ComputationNode, upstream: ComputationNode, eager: bool
 ) -> list[Any]:
-    """The same for a class with `forward` and `backward` alone, whose result, too, is a node while gradients are built as nodes."""
+    """Do the same for a class that has only `forward` and `backward`.
+
+    Its result, too, is a node while gradients are built as nodes.
+    """
     if eager:
         together = _EagerGradients(node, upstream)
         return [_Part(together, i) for i in range(len(node.input_nodes))]
@@ -200,10 +245,11 @@ def _downstream_by_the_book(
 
 
 def _one_for_each_input(node: ComputationNode, downstream: list[Any]) -> list[Any]:
-    """What a `backward()` gave, if it is as many gradients as the node has inputs; else GraphError."""
+    """Return the gradients of a `backward()`; raise GraphError unless there is one an input."""
     if len(downstream) != len(node.input_nodes):
         raise GraphError(
-            f"{type(node).__name__}.backward() gave {len(downstream)} gradients; expected {len(node.input_nodes)}, one for each input"
+            f"{type(node).__name__}.backward() gave {len(downstream)} gradients; expected "
+            f"{len(node.input_nodes)}, one for each input"
         )
     return downstream
 
@@ -212,12 +258,13 @@ def _run(targets: Iterable[ComputationNode], given: set[ComputationNode]) -> Non
     """Compute the targets, inputs first, taking what is given as computed already."""
     seen = set(given)
     nodes = [node for target in targets for node in target.sorted_nodes(seen)]
-    for node in sorted(nodes, key=creation):
-        node.forward()
+    with on_device_of(node.result for node in given):
+        for node in sorted(nodes, key=creation):
+            node.forward()
 
 
 class _EagerGradients(ComputationNode):
-    """The downstream gradients, as values, of a node whose class has only `forward` and `backward`; not itself an op."""
+    """The downstream gradients, as values, of a node with only `forward` and `backward`."""
 
     def __init__(self, owner: ComputationNode, upstream: ComputationNode) -> None:
         super().__init__(upstream)

@@ -12,9 +12,9 @@ from autodiff.schedule import Schedule
 
 
 def check_schedule(program: Program, schedule: Schedule) -> Lifetimes:
-    """Hold a schedule against its program and its claims against liveness; returns the lifetimes, which prove it legal.
+    """Check a schedule and its claims against its program; return the lifetimes that follow.
 
-    Raises ScheduleError with the step and the node where it is not.
+    Raises ScheduleError with the step and the node where the schedule is illegal or a claim fails.
     """
     lives = lifetimes(program, schedule)
     claims = schedule.claims
@@ -24,19 +24,21 @@ def check_schedule(program: Program, schedule: Schedule) -> Lifetimes:
     ):
         if found != claimed:
             raise ScheduleError(
-                f"{schedule.planner} claims {claimed} {phase} steps; its schedule has {found}; mend the planner"
+                f"{schedule.planner} claims {claimed} {phase} steps; its schedule has {found}; "
+                "fix the planner"
             )
     if claims.held is not None:
         held = held_activations(program, lives)
         most = int(held.max(initial=0))
         if most > claims.held:
             raise ScheduleError(
-                f"{schedule.planner} claims to hold at most {claims.held} activations; at step {int(held.argmax())} {most} are alive; "
+                f"{schedule.planner} claims to hold at most {claims.held} activations; at step "
+                f"{int(held.argmax())} {most} are alive; "
                 "a recomputation is missing, or the claim is wrong"
             )
     return lives
 
 
 def held_activations(program: Program, lives: Lifetimes) -> np.ndarray:
-    """How many buffers of activations are alive at each step."""
+    """Return how many buffers of activations are alive at each step."""
     return lives.live((program.flat.roles[lives.owner] == ROLES.index(ACTIVATION)).astype(np.int64))

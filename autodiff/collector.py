@@ -1,7 +1,7 @@
 """Python's garbage collector, paused while a large graph is made.
 
-Nodes, values and instructions are made by the ten thousands and none of them is garbage, yet each batch would have the
-collector walk through everything that is alive, PyTorch's modules included.
+Nodes, values and instructions are made by the ten thousands and none of them is garbage, yet each
+batch would make the collector walk through everything that is alive, PyTorch's modules included.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def paused_collector() -> Iterator[None]:
-    """Within it (or in a function that it decorates) the collector does not run; afterwards it is as it was."""
+    """Pause the collector within the block or the decorated function; restore it afterwards."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,8 +1,9 @@
 """What a computation costs: addable counts of scalar operations by kind.
 
-One scalar operation is one multiplication or division, one addition, subtraction or negation, one comparison or selection,
-or one evaluation of an elementary function (exp, tanh, log, erf, power) on one scalar. Copies, views, transposes and
-expansions cost nothing. Beside them `matmul_flops` counts 2·m·k·p for each product of m×k by k×p, the convention of
+One scalar operation is one multiplication or division, one addition, subtraction or negation, one
+comparison or selection, or one evaluation of an elementary function (exp, tanh, log, erf, power) on
+one scalar. Copies, conversions of dtype, views, transposes and expansions cost nothing.
+Additionally `matmul_flops` counts 2·m·k·p for each product of m×k by k×p, the convention of
 PyTorch's `FlopCounterMode`; it is not part of `total`.
 
 The counts may be integers, numpy arrays (many shapes at once) or sympy expressions (a formula).
@@ -26,7 +27,7 @@ class Cost:
 
     @property
     def total(self) -> Any:
-        """All scalar operations; `matmul_flops` counts the same products in another convention and is left out."""
+        """All scalar operations; `matmul_flops` counts the same products again and is left out."""
         return self.multiplications + self.additions + self.comparisons + self.elementary
 
     def __add__(self, other: Cost) -> Cost:

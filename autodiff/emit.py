@@ -1,4 +1,6 @@
-"""A program and a schedule as straight-line Python code, one line a step: compute, note bytes, note the clock; then drop what dies.
+"""A program and a schedule as straight-line Python code, one line a step.
+
+Each line computes, notes bytes and notes the clock; then it drops what dies.
 
     def steps(v, s, c):
         v0, v4 = v[0], v[4]
@@ -8,11 +10,13 @@
         …
         v[6] = v6
 
-Within a function values are local variables, the fastest that Python has; `v` holds them between functions. What a function takes over it
-takes out of `v`, so that nothing outlives its last read; only the caller's values stay there. `s` notes bytes, `c(t())` the clock, `w` is told of
-each step where somebody watches.
+Within a function values are local variables, the fastest that Python has; `v` holds them between
+functions. A function removes what it takes over from `v`, so that nothing outlives its last read;
+only caller-owned values stay there. `s` notes bytes, `c(t())` the clock, and `w`, where the run is
+watched, receives each step.
 
-Bound: `STEPS_A_FUNCTION` steps a function, since Python's compiler takes more than linear time for very long ones.
+Bound: `STEPS_A_FUNCTION` steps a function, since Python's compiler takes more than linear time for
+very long ones.
 """
 
 from __future__ import annotations
@@ -23,25 +27,27 @@ from typing import Any
 
 import torch
 
+from autodiff.kinds import kind_of
 from autodiff.liveness import Lifetimes
-from autodiff.node import ComputationNode
 from autodiff.program import Program
 from autodiff.schedule import Schedule
 
 STEPS_A_FUNCTION = 2000
 
 RESERVED = re.compile(r"[vsctw]|v\d+")
-"""The lines' own names, which no op's may be."""
+"""The names that the lines use themselves and no op may have."""
 
 OF_STORAGE = ".untyped_storage().nbytes()"
-"""How a line asks for the bytes of the storage that a result brought to life."""
+"""How a line asks for the bytes of the storage that a result allocated."""
 
 
 class Emitted:
-    """The code of a program's steps: `functions`, their texts in order; `names`, what the lines call kernels and formulas, by name.
+    """The code of a program's steps.
 
-    `unmeasured` are the buffers that hold Python numbers, whose bytes no line notes. A watched program tells `w` of each step's results, and of
-    the end of its dead.
+    `functions` are the texts of its functions in order; `names` maps each name in them to a kernel
+    or a formula. `unmeasured` are the buffers that hold Python numbers, whose bytes no line notes.
+    A watched program calls `w` with each step's results, and again after its dead values are
+    dropped.
     """
 
     def __init__(
@@ -64,13 +70,13 @@ class Emitted:
         ]
 
     def _function(self, start: int, order: Sequence[int]) -> str:
-        """The function of the steps from `start` on."""
+        """Return the function of the steps from `start` on."""
         taken: dict[int, None] = {}
         here: set[int] = set()
         lines: list[str] = []
         for at, i in enumerate(order, start):
             _, reads, writes, _ = self._program.instructions[i]
-            # What is computed anew replaces what an earlier function left, so that is taken over as well.
+            # What is computed anew replaces what an earlier function left: take that over too.
             taken.update(
                 dict.fromkeys(
                     value
@@ -82,7 +88,8 @@ class Emitted:
             lines.append(self._line(at, i))
             if at in self._cleared:
                 dead = self._cleared[at]
-                # A value that this function does not touch dies in it too: a view whose buffer is read through another.
+                # A value that this function does not touch may die in it: a view of a buffer that is
+                # read through another view.
                 taken.update(dict.fromkeys(value for value in dead if value not in here))
                 here.difference_update(dead)
                 lines.append(f"    {' = '.join(_local(value) for value in dead)} = None")
@@ -103,7 +110,7 @@ class Emitted:
         return "\n".join(["def steps(v, s, c):", *(body or ["    pass"])])
 
     def _births(self, lives: Lifetimes) -> dict[int, list[int]]:
-        """The values, step by step, whose buffers' bytes are to be noted."""
+        """Return, for each step, the values whose buffers' bytes are to be noted."""
         births: dict[int, list[int]] = {}
         for buffer, (owner, born) in enumerate(
             zip(lives.owner.tolist(), lives.born.tolist(), strict=True)
@@ -136,10 +143,8 @@ class Emitted:
         return line + "; c(t())" + (f"; w({at}, 'computed', ({results},))" if self._watched else "")
 
     def _name(self, op: Any, part: str) -> str:
-        """The name of an op's kernel or formula, one for all ops of a class with the same parameters."""
-        # An op whose class keeps state that it does not declare is known by itself alone.
-        undeclared = op.parameters == () and type(op).__init__ is not ComputationNode.__init__
-        key = (type(op), op if undeclared else op.parameters, part)
+        """Return the name of an op's kernel or formula, one for all interchangeable ops."""
+        key = (kind_of(op), part)
         name = self._name_of.get(key)
         if name is None:
             name = type(op).__name__

@@ -1,19 +1,25 @@
-"""The one loop that touches tensors in a measurement: straight-line code made for a program and a schedule, and run.
+"""The only loop that touches tensors in a measurement: straight-line code, generated and run.
 
-Every step is one line: compute, note the bytes of what was allocated, note the clock; then the values that die there are dropped, so that
-their memory really is returned. Values are local variables, the fastest that Python has. The code knows no strategy and no meter.
-`Executable.source` is that code, to be read. Values that are handed to the caller are ordinary tensors.
+Every step is one line: compute, note the bytes of what was allocated, note the clock; then the
+values that die there are dropped, so that their memory really is returned. Values are local
+variables, the fastest that Python has. The code depends on no planner and no meter.
+`Executable.source` is that code, to be read. Values that are handed out are ordinary tensors.
 
-Bytes are those of each result's storage. To ask for a storage makes an object of it, which costs a tenth of a small step; so where the first run
-found each storage as large as its tensor's elements, the further runs of the same steps ask each tensor for the bytes of its elements (but
-not of very many steps, for which Python's compiler takes longer than is won).
+Bytes are those of each result's storage. To ask for a storage makes an object of it, which costs a
+tenth of a small step; so where the first run found each storage as large as its tensor's elements,
+the further runs of the same steps ask each tensor for the bytes of its elements (but not of very
+many steps, for which Python's compiler takes longer than is gained).
+
+The dtypes are those of the program: autocast is off while it runs. A value that no input gives (the
+seed of the backward pass) is made on the device of the given tensors. On a device that runs
+asynchronously the clock notes when a step was launched, not when it ended.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from time import perf_counter_ns
 from types import CodeType
@@ -23,6 +29,7 @@ import numpy as np
 import torch
 
 from autodiff.check import check_schedule
+from autodiff.devices import on_device_of
 from autodiff.emit import OF_STORAGE, Emitted
 from autodiff.errors import GraphError, ShapeError
 from autodiff.liveness import Lifetimes
@@ -34,14 +41,17 @@ from autodiff.spec import NUMBER, spec_of
 OF_TENSOR = ".nbytes"
 """How the lines of a further run ask a tensor for the bytes of its elements."""
 
+_DEVICES_OF_AUTOCAST = ("cpu", "cuda", "xpu", "mps")
+
 Watch = Callable[[int, str, Sequence[Any]], None]
-"""Called after a step's results exist (`computed`, the step's values in order of writing) and after its dead are dropped (`dropped`)."""
+"""Called after each event with the step, `computed` or `dropped`, and the step's values."""
 
 
 class Executable:
     """A program and a schedule made into code that can be run again and again.
 
-    `watch`, where given, is called with the step, `computed` or `dropped`, and the step's values, after each.
+    `watch`, where given, is called after a step's results exist (`computed`, with the step's values
+    in order of writing) and after its dead values are dropped (`dropped`).
     """
 
     def __init__(
@@ -65,7 +75,7 @@ class Executable:
 
     @property
     def source(self) -> str:
-        """The code of the steps: `v` holds the values between functions, `s` notes bytes, `c(t())` notes the clock."""
+        """The code of the steps; `autodiff.emit` says what its names mean."""
         return "\n".join(self._chunks)
 
     def _function(self, chunk: str) -> Callable[..., None]:
@@ -77,10 +87,11 @@ class Executable:
         return function
 
     def run(self, given: Mapping[int, Any] | None = None) -> tuple[list[Any], Recording]:
-        """Run once; returns the targets' values and the recording.
+        """Run once; return the targets' values and the recording.
 
-        `given` maps values that no instruction writes to what they hold; what it leaves out comes from the leaves.
-        Raises ShapeError where a given value has another shape or dtype than the program was made for.
+        `given` maps values that no instruction writes to what they hold; what it leaves out comes
+        from the leaves. Raises ShapeError where a given value has another shape or dtype than the
+        program was made for, GraphError where it has none.
         """
         held: list[Any] = [None] * len(self.program.values)
         for value in self.program.given:
@@ -88,7 +99,7 @@ class Executable:
         self._functions = self._functions or [self._function(chunk) for chunk in self._chunks]
         sizes: list[int] = []
         clocks: list[int] = []
-        with _plain_tensors():
+        with _plain_tensors(), on_device_of(held):
             clocks.append(perf_counter_ns())
             for function in self._functions:
                 function(held, sizes.append, clocks.append)
@@ -107,7 +118,7 @@ class Executable:
         return results, recording
 
     def _ask_tensors(self, first: Recording) -> None:
-        """Let further runs ask tensors for their bytes, if each storage of the first was as large as its tensor's elements."""
+        """Let further runs ask tensors for their bytes where the first shows no difference."""
         expected = recording_from_specs(self.program, self.schedule, self.lifetimes).sizes
         if np.array_equal(first.sizes, expected):
             self._chunks = [chunk.replace(OF_STORAGE, OF_TENSOR) for chunk in self._chunks]
@@ -122,12 +133,16 @@ class Executable:
         label = self.program.label(value)
         if held is None:
             raise GraphError(
-                f"{label} has no value (its shape alone was given), so it cannot be run; use execute=False, or give it a value"
+                f"{label} has no value (its shape alone was given), so it cannot be run; use "
+                "execute=False, or give it a value"
             )
+        if expected.dtype is NUMBER and type(held) is int:
+            held = float(held)
         found = spec_of(held)
         if found is None or found.shape != expected.shape or found.dtype != expected.dtype:
             raise ShapeError(
-                f"{label} holds {found or type(held).__name__}; the program was made for {expected}; make the program again"
+                f"{label} holds {found or type(held).__name__}; the program was made for "
+                f"{expected}; make the program again"
             )
         if isinstance(held, torch.Tensor):
             self._known_to_fit[value] = weakref.ref(
@@ -136,7 +151,7 @@ class Executable:
         return held
 
     def _sizes(self, noted: list[int]) -> list[int]:
-        """The bytes of every buffer: as noted, or, for Python numbers, eight."""
+        """Return the bytes of every buffer: as noted, or, for Python numbers, eight."""
         if not self._unmeasured:
             return noted
         sizes = iter(noted)
@@ -152,19 +167,30 @@ def execute(
     given: Mapping[int, Any] | None = None,
     watch: Watch | None = None,
 ) -> tuple[list[Any], Recording]:
-    """Check a schedule and run it once; returns the targets' values, the loss first, and the recording.
+    """Check a schedule, run it once, and return the targets' values and the recording.
 
-    Raises ScheduleError where the schedule is illegal or breaks its claims.
+    The loss is the first value. Raises ScheduleError where the schedule is illegal or breaks its
+    claims.
     """
     return Executable(program, schedule, watch=watch).run(given)
 
 
 @lru_cache(maxsize=64)
 def _compiled(source: str) -> CodeType:
-    """Code for a source; programs of one structure have one source, whatever their shapes."""
+    """Compile a source; programs of one structure have one source, whatever their shapes."""
     return compile(source, "<steps>", "exec")
 
 
-def _plain_tensors() -> AbstractContextManager[Any]:
-    """Run kernels without autograd, yet make ordinary tensors, which a caller may update in place and differentiate."""
-    return torch._C._AutoDispatchBelowAutograd()
+@contextmanager
+def _plain_tensors() -> Iterator[None]:
+    """Run kernels without autograd, yet make ordinary tensors.
+
+    They can be updated in place and differentiated afterwards. Autocast is off: the dtypes are
+    those of the program.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch._C._AutoDispatchBelowAutograd())
+        for device in _DEVICES_OF_AUTOCAST:
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        yield

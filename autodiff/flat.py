@@ -1,8 +1,8 @@
-"""A program in arrays: who reads and writes what, and how few distinct specs and kinds of work a long program has.
+"""A program in arrays: who reads and writes what, and its few distinct specs and kinds of work.
 
-What is counted, weighed or folded goes over these arrays and over the distinct specs and kinds, never over the instructions one by
-one. Two instructions are of one kind where op class, declared parameters and the specs of what they read are the same: then they cost
-the same. An op whose class keeps state that it does not declare is a kind of its own.
+Counting, weighing and folding go over these arrays and over the distinct specs and kinds, never
+over the instructions one by one. Two instructions are equivalent where their ops are
+interchangeable (`kind_of`) and the specs of what they read are the same: then they cost the same.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from autodiff.instructions import PHASES, ROLES, Instruction, Value
-from autodiff.node import ComputationNode
+from autodiff.kinds import kind_of
 
 
 class Ragged(NamedTuple):
@@ -27,13 +27,13 @@ class Ragged(NamedTuple):
 
     @classmethod
     def of(cls, lists: Sequence[Sequence[int]]) -> Ragged:
-        """Lists laid end to end."""
+        """Lay lists end to end."""
         starts = np.zeros(len(lists) + 1, dtype=np.int64)
         np.cumsum(np.fromiter(map(len, lists), np.int64, len(lists)), out=starts[1:])
         return cls(np.fromiter(chain.from_iterable(lists), np.int64, int(starts[-1])), starts)
 
     def take(self, order: np.ndarray) -> Ragged:
-        """The lists that `order` names, in its order."""
+        """Return the lists that `order` names, in its order."""
         lengths = np.diff(self.starts)[order]
         starts = np.zeros(len(order) + 1, dtype=np.int64)
         np.cumsum(lengths, out=starts[1:])
@@ -41,12 +41,12 @@ class Ragged(NamedTuple):
         return Ragged(self.flat[np.arange(starts[-1]) + shift], starts)
 
     def owners(self) -> np.ndarray:
-        """For each entry of `flat` the list that it is of."""
+        """Return, for each entry of `flat`, the list that holds it."""
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
 
 class Work(NamedTuple):
-    """What alike instructions do: an op, one of theirs, on inputs of these specs."""
+    """What equivalent instructions do: an op, taken from one of them, on inputs of these specs."""
 
     op: Any
     specs: tuple[Any, ...]
@@ -93,7 +93,7 @@ class Flat:
 
     @cached_property
     def given(self) -> np.ndarray:
-        """Which values the caller gives: read or asked for, and written by no instruction."""
+        """Which values are given: read or asked for, and written by no instruction."""
         given = np.zeros(len(self._values), dtype=bool)
         given[self.reads.flat] = True
         given[list(self._targets)] = True
@@ -115,22 +115,15 @@ class Flat:
         return self._specs[1]
 
     def per_spec(self, amount: Callable[[Any], Any]) -> np.ndarray:
-        """An amount for each value, which its spec alone decides."""
+        """Return an amount for each value, which is computed once for each distinct spec."""
         amounts: np.ndarray = np.array([amount(spec) for spec in self.specs])[self.spec_of]
         return amounts
 
     @cached_property
     def _works(self) -> tuple[list[Work], np.ndarray]:
         ops = self._of_instructions("op")
-        classes, class_of = _numbered(list(map(type, ops)))
-        states, state_of = _numbered(list(map(attrgetter("parameters"), ops)))
-        silent = [one.__init__ is not ComputationNode.__init__ for one in classes]
-        undeclared = np.flatnonzero(
-            np.array(silent, dtype=bool)[class_of]
-            & np.array([state == () for state in states], dtype=bool)[state_of]
-        )
-        state_of[undeclared] = len(states) + np.arange(len(undeclared))
-        what = _joined(_joined(class_of, state_of), _numbered_lists(self.reads, self.spec_of))
+        _, kind_of_op = _numbered(list(map(kind_of, ops)))
+        what = _joined(kind_of_op, _numbered_lists(self.reads, self.spec_of))
         work_of = _renumbered(what)
         examples = np.zeros(int(work_of.max(initial=-1)) + 1, dtype=np.int64)
         examples[work_of] = np.arange(len(work_of))
@@ -152,7 +145,10 @@ class Flat:
 
 
 def _numbered(things: Sequence[Any]) -> tuple[list[Any], np.ndarray]:
-    """The distinct ones of many things, and the number of each among them. Most are one and the same object, so few are compared."""
+    """Return the distinct ones of many things, and the number of each among them.
+
+    Most things are the same object, so few are compared.
+    """
     ids = list(map(id, things))
     numbers: dict[Any, int] = {}
     of_id = {
@@ -163,7 +159,7 @@ def _numbered(things: Sequence[Any]) -> tuple[list[Any], np.ndarray]:
 
 
 def _renumbered(numbers: np.ndarray) -> np.ndarray:
-    """Numbers from 0 on without gaps, the same for equal numbers."""
+    """Return numbers from 0 on without gaps, the same for equal numbers."""
     if numbers.max(initial=0) > 4 * len(numbers) + 1024:
         return np.asarray(np.unique(numbers, return_inverse=True)[1])
     renumbered: np.ndarray = (np.cumsum(np.bincount(numbers) > 0) - 1)[numbers]
@@ -171,19 +167,19 @@ def _renumbered(numbers: np.ndarray) -> np.ndarray:
 
 
 def _joined(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """A small number for each pair, the same for equal pairs."""
+    """Return a small number for each pair, the same for equal pairs."""
     return _renumbered(one * (int(other.max(initial=0)) + 1) + other)
 
 
 def _coded(words: Sequence[str], codes: Sequence[str]) -> np.ndarray:
-    """The place of each word among `codes`."""
+    """Return the place of each word among `codes`."""
     return np.fromiter(
         map({word: i for i, word in enumerate(codes)}.__getitem__, words), np.int64, len(words)
     )
 
 
 def _numbered_lists(lists: Ragged, label: np.ndarray) -> np.ndarray:
-    """A number for each list, the same for lists whose entries have the same labels in the same order."""
+    """Return a number for each list, the same for lists with the same labels in the same order."""
     lengths = np.diff(lists.starts)
     number = np.zeros(len(lengths), dtype=np.int64)
     for place in range(int(lengths.max(initial=0))):

@@ -1,7 +1,8 @@
-"""The parts of a program: values, instructions, the phases of instructions and the roles of buffers.
+"""The parts of a program: values, instructions, the phases of instructions, the roles of buffers.
 
-Phases and roles are plain strings, not members of an enumeration: they are the keys of `Profile.ops_by_phase` and
-the labels in every table, where a reader should see `forward` and not `<Phase.FORWARD: 'forward'>`.
+Phases and roles are plain strings, not members of an enumeration: they are the keys of
+`Profile.ops_by_phase` and the labels in every table, where a reader should see `forward` and not
+`<Phase.FORWARD: 'forward'>`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from typing import Any, NamedTuple
 from autodiff.spec import Spec
 
 PHASES = (FORWARD, RECOMPUTE, BACKWARD) = ("forward", "recompute", "backward")
-"""An instruction belongs to forward if the loss depends on it, otherwise to backward; a forward
-instruction that runs again belongs to recompute."""
+"""The phases of an instruction.
+
+It is of forward if the loss depends on it, otherwise of backward; a forward instruction that runs
+again is of recompute.
+"""
 
 ROLES = (PARAMETER, INPUT, ACTIVATION, GRADIENT, PARAMETER_GRADIENT, TEMPORARY) = (
     "parameter",
@@ -22,13 +26,14 @@ ROLES = (PARAMETER, INPUT, ACTIVATION, GRADIENT, PARAMETER_GRADIENT, TEMPORARY) 
     "parameter_gradient",
     "temporary",
 )
-"""What a buffer holds. Parameters and inputs are caller-owned; `gradient` is that of an activation."""
+"""What a buffer holds. Parameters and inputs are caller-owned; `gradient` is an activation's."""
 
 
 class Value(NamedTuple):
-    """One value: its spec, the value whose buffer it lives in (itself where it owns one), its buffer's role, and where it comes from.
+    """One value.
 
-    `source` has a `label`, and, where the value is given, a `value`.
+    It has a spec, the value whose buffer it lives in (itself where it owns one), its buffer's role,
+    and its source, which has a `label` and, where the value is given, a `value`.
     """
 
     spec: Spec
@@ -38,7 +43,10 @@ class Value(NamedTuple):
 
 
 class Instruction(NamedTuple):
-    """One op on values: `op` has `cost`, `kernel` or `compute`, `repeatable`, `workspace`; `phase` is forward or backward."""
+    """One op on values, of phase forward or backward.
+
+    `op` has `cost`, `kernel` or `compute`, `repeatable` and `workspace`.
+    """
 
     op: Any
     reads: tuple[int, ...]

@@ -1,10 +1,11 @@
-"""Lifetimes by liveness: a buffer is born where it is computed and dies after its last read before it is computed again.
+"""Lifetimes by liveness: from the step that computes a buffer to its last read.
 
-All steps are looked at together, as arrays. A **definition** is one write of one step; a read means the latest definition of its
-value before it, which is found by bisection among the definitions sorted by value and order. A view's definition lives in the
-buffer of what it was made from, which is followed back to a definition that has a buffer of its own.
+All steps are looked at together, as arrays. A **definition** is one write of one step; a read means
+the latest definition of its value before it, which is found by bisection among the definitions
+sorted by value and order. A view's definition lives in the buffer of what it was made from, which
+is followed back to a definition that has a buffer of its own.
 
-Bound: O(N log N) for N reads and writes. It knows no bytes, and decides nothing.
+Bound: O(N log N) for N reads and writes. Bytes play no part here, and nothing is planned.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from autodiff.schedule import Schedule
 
 @dataclass(frozen=True, eq=False)
 class Lifetimes:
-    """Every buffer that a schedule brings to life, in order of birth, as arrays.
+    """Every buffer that a schedule allocates, in order of birth, as arrays.
 
-    `owner` is the value that was written there, `born` the step that allocates it, `dies` the last step that needs it (the
-    number of steps where it outlives them). `cleared[step]` are the values to be dropped after a step. `inherits` marks
-    buffers taken over from a dying input: their birth allocates nothing. `phase` is that of each step, as its place among `PHASES`.
+    `owner` is the value that was written there, `born` the step that allocates it, `dies` the last
+    step that needs it (the number of steps where it outlives them). `cleared[step]` are the values
+    to be dropped after a step. `inherits` marks buffers taken over from a dying input: their birth
+    allocates nothing. `phase` is that of each step, as its place among `PHASES`.
     """
 
     owner: np.ndarray
@@ -48,9 +50,10 @@ class Lifetimes:
         return np.flatnonzero(self.dies == len(self.phase))
 
     def live(self, amounts: np.ndarray) -> np.ndarray:
-        """The total of `amounts` (one each buffer; bytes, say) alive at each step, right after its results are allocated.
+        """Return the total of `amounts` (one for each buffer) alive at each step.
 
-        `amounts` may have further axes, which are kept.
+        Buffers count right after the step's results are allocated. `amounts` may have further axes,
+        which are kept.
         """
         steps = len(self.phase)
         change = np.zeros((steps + 2, *amounts.shape[1:]), dtype=amounts.dtype)
@@ -64,10 +67,11 @@ _GIVEN, _NOT_COMPUTED = -1, -2
 
 
 def lifetimes(program: Program, schedule: Schedule) -> Lifetimes:
-    """The lifetimes that follow from a schedule by liveness.
+    """Return the lifetimes that follow from a schedule by liveness.
 
-    Raises ScheduleError for a step that runs what is no instruction; at the first step that computes again what may not be,
-    reads what is not computed, or takes over a buffer that it may not; and for a target that is never computed.
+    Raises ScheduleError for a step that names no instruction; at the first step that computes again
+    what may not be computed again, reads what is not computed, or takes over a buffer that it may
+    not; and for a target that is never computed.
     """
     return _Steps(program, schedule).lifetimes()
 
@@ -85,7 +89,8 @@ class _Steps:
         if len(unknown):
             at = int(unknown[0])
             raise ScheduleError(
-                f"step {at} runs instruction {int(order[at])}; expected one of 0 to {len(program.instructions) - 1}"
+                f"step {at} runs instruction {int(order[at])}; expected one of 0 to "
+                f"{len(program.instructions) - 1}"
             )
         self.reads, self.writes = program.flat.reads.take(order), program.flat.writes.take(order)
         self.value = self.writes.flat  # of each definition
@@ -119,7 +124,8 @@ class _Steps:
         last = _chosen(buffers, self._latest(targets, np.full(len(targets), len(self.value))))
         for target in targets[last == _NOT_COMPUTED].tolist():
             raise ScheduleError(
-                f"the target {self.program.label(target)} is never computed; expected a step that computes it"
+                f"the target {self.program.label(target)} is never computed; expected a step that "
+                "computes it"
             )
         dies[last[last >= 0]] = steps
         cleared = _Cleared(self.value, _chosen(dies, buffers), self._replaced(), steps)
@@ -129,7 +135,8 @@ class _Steps:
             if dies[buffer] != at:
                 label = self.program.label(int(owner[buffer]))
                 raise ScheduleError(
-                    f"step {at} writes over {label}, which is needed after it; expected a buffer that dies there"
+                    f"step {at} writes over {label}, which is needed after it; expected a buffer "
+                    "that dies there"
                 )
             dies[buffer] = at - 1  # from this step on its bytes are the result's
             inherits[np.searchsorted(born, at) : np.searchsorted(born, at + 1)] = True
@@ -138,7 +145,7 @@ class _Steps:
         return Lifetimes(owner, born, dies, inherits, cleared, phase)
 
     def _latest(self, values: np.ndarray, before: np.ndarray) -> np.ndarray:
-        """The latest definition of each value among those numbered below `before`."""
+        """Return the latest definition of each value among those numbered below `before`."""
         found = self.sorted[np.searchsorted(self.sorted, values * self.count + before) - 1]
         value, definition = np.divmod(found, self.count)
         return np.where(
@@ -148,11 +155,15 @@ class _Steps:
         )
 
     def _homes(self, owning: np.ndarray, read: np.ndarray) -> np.ndarray:
-        """For each definition the one whose buffer it lives in; `read` is the definition of each read."""
+        """Return, for each definition, the one whose buffer it lives in.
+
+        `read` is the definition of each read.
+        """
         roots = self.program.flat.roots
         home = np.arange(len(self.value))
         views = np.flatnonzero(~owning)
-        # A view is made from the first read of its step that lives where it does; where there is none, from there itself.
+        # A view is made from the first read of its step that lives where it does; where there is
+        # none, from the buffer itself.
         home[views] = self._latest(roots[self.value[views]], views)
         missing = np.ones(len(views), dtype=bool)
         starts, stops = self.reads.starts[self.step[views]], self.reads.starts[self.step[views] + 1]
@@ -168,7 +179,7 @@ class _Steps:
             home = further
 
     def _replaced(self) -> np.ndarray:
-        """The step at which each definition's value is defined again; the number of steps where it is not."""
+        """Return the step that defines each definition's value again, or the number of steps."""
         replaced = np.full(len(self.value), len(self.order))
         value, definition = np.divmod(self.sorted[1:], self.count)
         again = np.flatnonzero(value[1:] == value[:-1])
@@ -176,7 +187,7 @@ class _Steps:
         return replaced
 
     def _check(self, of_read: np.ndarray) -> None:
-        """Raise ScheduleError at the first step that is illegal, for the first reason that it has."""
+        """Raise ScheduleError at the first illegal step, for the first reason that it has."""
         faults = [
             *self._not_repeatable(),
             *self._not_computed(of_read),
@@ -198,7 +209,8 @@ class _Steps:
         for at in np.flatnonzero(self.repeated & np.isin(self.order, random))[:1].tolist():
             yield (
                 at,
-                f"step {at} computes {self._written(at)} again, which would give other numbers; keep it instead",
+                f"step {at} computes {self._written(at)} again, which would give other numbers; "
+                "keep it instead",
             )
 
     def _not_computed(self, of_read: np.ndarray) -> Iterator[tuple[int, str]]:
@@ -206,7 +218,8 @@ class _Steps:
             at, label = int(self.step_of_read[read]), self.program.label(int(self.reads.flat[read]))
             yield (
                 at,
-                f"step {at} computes {self._written(at)} from {label}, which is not computed yet; compute that before it",
+                f"step {at} computes {self._written(at)} from {label}, which is not computed yet; "
+                "compute that before it",
             )
 
     def _no_takeover(self, of_read: np.ndarray) -> Iterator[tuple[int, str]]:
@@ -216,25 +229,32 @@ class _Steps:
             if not 0 <= place < len(reads):
                 yield (
                     at,
-                    f"step {at} writes {self._written(at)} over read {place}; expected one of its {len(reads)} reads",
+                    f"step {at} writes {self._written(at)} over read {place}; expected one of its "
+                    f"{len(reads)} reads",
                 )
             elif of_read[self.reads.starts[at] + place] < 0 or not fits(self.program, i, place):
                 yield (
                     at,
-                    f"step {at} writes {self._written(at)} over {self.program.label(reads[place])}; expected an elementwise op on a buffer "
-                    "of the same dtype and layout that is not the caller's and that it reads in one order only",
+                    f"step {at} writes {self._written(at)} over "
+                    f"{self.program.label(reads[place])}; expected an elementwise op on a buffer "
+                    "of the same dtype and layout that is not caller-owned and that it reads in "
+                    "one order only",
                 )
 
 
 def _chosen(array: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """The entries that an index names; where it is negative, which says why there is none, the index itself."""
+    """Return the entries that an index names.
+
+    Where the index is negative, which encodes why there is none, return the index itself.
+    """
     return np.where(index >= 0, array[np.maximum(index, 0)], index) if len(array) else index
 
 
 def fits(program: Program, instruction: int, read: int) -> bool:
-    """Whether a result could be written over a read, as far as specs tell: elementwise, the whole buffer, the same dtype and layout.
+    """Return whether a result could be written over a read, as far as specs tell.
 
-    An op that reads the buffer through another view as well would find it changed.
+    That takes an elementwise op on the whole buffer, with the same dtype and layout. An op that
+    reads the buffer through another view as well would find it changed.
     """
     op, reads, writes, _ = program.instructions[instruction]
     source, result = program.values[reads[read]], program.values[writes[0]]
@@ -249,9 +269,10 @@ def fits(program: Program, instruction: int, read: int) -> bool:
 
 
 class _Cleared(Mapping[int, Sequence[int]]):
-    """The values to be dropped after each step, put together when they are first asked for: a prediction never asks.
+    """The values to be dropped after each step, collected when first asked for.
 
-    `value`, `dies` and `replaced` have an entry each definition; `dies` is negative where it lives with the caller.
+    A prediction never asks. `value`, `dies` and `replaced` have an entry for each definition;
+    `dies` is negative where it lives in a caller-owned buffer.
     """
 
     def __init__(

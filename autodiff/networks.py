@@ -1,8 +1,9 @@
 """Parametric families of networks, made of nodes.
 
-`chain` is the network of the exercise: x_1 is d×b, z_i = W_i x_i, x_{i+1} = σ(z_i), L = f(x_{n+1}), each W_i d×d. The identity
-activation adds no node. With `micro_batches=k` the graph is built slice after slice of the batch (its forward part, its
-gradients, each added to the earlier slices' as it is born), which is gradient accumulation.
+`chain` is the network of the exercise: x_1 is d×b, z_i = W_i x_i, x_{i+1} = σ(z_i), L = f(x_{n+1}),
+each W_i d×d. The identity activation adds no node. With `micro_batches=k` the graph is built slice
+after slice of the batch (its forward part, its gradients, each added to those of the earlier slices
+as it is made), which is gradient accumulation.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 
 from autodiff.algorithms import gradients
 from autodiff.collector import paused_collector
+from autodiff.devices import usable_device
 from autodiff.errors import ShapeError, TapemeasureError
 from autodiff.node import ComputationNode, Leaf
 from autodiff.ops import Columns, Gelu, Relu, Sigmoid, Tanh, cross_entropy, squared_error
@@ -34,7 +36,10 @@ LOSSES = ("sum", "squared_error", "cross_entropy")
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A loss with the leaves that it is computed from: the weights (W_1 first), the input, and the target where the loss has one."""
+    """A loss with the leaves that it is computed from.
+
+    These are the weights (W_1 first), the input, and the target where the loss has one.
+    """
 
     loss: ComputationNode
     weights: list[Leaf]
@@ -42,17 +47,21 @@ class Network:
     target: Leaf | None = None
 
     def draw(self, seed: int = 0, device: str = "cpu") -> None:
-        """Give every leaf its value: data and targets from N(0, 1), a d×d weight from N(0, 1/d), class indices uniform.
+        """Give every leaf its value on a device.
 
-        Raises ShapeError where a dimension is no integer.
+        Data and targets come from N(0, 1), a d×d weight from N(0, 1/d), class indices are uniform.
+        Raises ShapeError where a dimension is not an integer, TapemeasureError where the device
+        cannot be used.
         """
+        place = usable_device(device)
         generator = torch.Generator().manual_seed(seed)
         for leaf in (*self.weights, self.input, *([] if self.target is None else [self.target])):
             assert leaf.spec is not None
             shape, dtype = leaf.spec.shape, leaf.spec.dtype
             if not all(isinstance(size, int) for size in shape):
                 raise ShapeError(
-                    f"{leaf.label} has the shape {shape}; expected integers to draw values for; leave symbols to values=False"
+                    f"{leaf.label} has the shape {shape}; expected integers to draw values for; "
+                    "leave symbols to values=False"
                 )
             if dtype == torch.int64:
                 drawn = torch.randint(self.input.shape[0], shape, generator=generator)
@@ -60,7 +69,7 @@ class Network:
                 drawn = torch.randn(shape, generator=generator, dtype=dtype)
                 if leaf.role == "parameter":
                     drawn /= math.sqrt(shape[-1])
-            leaf.value = drawn.to(device)
+            leaf.value = drawn.to(place)
 
 
 @paused_collector()
@@ -77,31 +86,14 @@ def chain(
     micro_batches: int = 1,
     device: str = "cpu",
 ) -> Network:
-    """n layers of width d on a batch of b, with weights drawn from N(0, 1/d).
+    """Return n layers of width d on a batch of b, with weights drawn from N(0, 1/d).
 
-    `values=False` makes leaves with shapes alone; d and b may then be symbols. Raises TapemeasureError for an unknown
-    activation or loss, ShapeError for a dimension that is no positive integer.
+    `values=False` makes leaves that have only shapes; d and b may then be symbols. Raises
+    TapemeasureError for an unknown activation, loss or device, ShapeError for a dimension that is
+    not a positive integer.
     """
-    if activation not in ACTIVATIONS:
-        raise TapemeasureError(
-            f"activation {activation!r}; expected one of {', '.join(ACTIVATIONS)}"
-        )
-    if loss not in LOSSES:
-        raise TapemeasureError(f"loss {loss!r}; expected one of {', '.join(LOSSES)}")
-    if not isinstance(dtype, torch.dtype):
-        raise TapemeasureError(
-            f"dtype {dtype!r}; expected a dtype of PyTorch, such as torch.float32"
-        )
-    for name, size in (("n", n), ("micro_batches", micro_batches), ("d", d), ("b", b)):
-        may_be_symbol = not values and name in "db" and not isinstance(size, (bool, float, str))
-        if (not isinstance(size, int) or isinstance(size, bool) or size < 1) and not (
-            may_be_symbol and not isinstance(size, int)
-        ):
-            raise ShapeError(f"{name} = {size!r}; expected an integer of at least 1")
-    if values and micro_batches > b:
-        raise ShapeError(
-            f"micro_batches = {micro_batches} with a batch of {b}; expected at most one micro-batch for each example"
-        )
+    _check(activation, loss, dtype)
+    _check_sizes(n, d, b, micro_batches, may_be_symbols=not values)
     square = Spec((d, d), dtype)
     weights = [Leaf(None, f"W_{i}", "parameter", spec=square) for i in range(1, n + 1)]
     data = Leaf(None, "x_1", "input", spec=Spec((d, b), dtype))
@@ -119,6 +111,32 @@ def chain(
     if values:
         network.draw(seed, device)
     return network
+
+
+def _check(activation: str, loss: str, dtype: Any) -> None:
+    if activation not in ACTIVATIONS:
+        raise TapemeasureError(
+            f"activation {activation!r}; expected one of {', '.join(ACTIVATIONS)}"
+        )
+    if loss not in LOSSES:
+        raise TapemeasureError(f"loss {loss!r}; expected one of {', '.join(LOSSES)}")
+    if not isinstance(dtype, torch.dtype):
+        raise TapemeasureError(
+            f"dtype {dtype!r}; expected a dtype of PyTorch, such as torch.float32"
+        )
+
+
+def _check_sizes(n: Any, d: Dim, b: Dim, micro_batches: Any, may_be_symbols: bool) -> None:
+    for name, size in (("n", n), ("micro_batches", micro_batches), ("d", d), ("b", b)):
+        if isinstance(size, (bool, float, str)) or (
+            size < 1 if isinstance(size, int) else not (may_be_symbols and name in "db")
+        ):
+            raise ShapeError(f"{name} = {size!r}; expected an integer of at least 1")
+    if not may_be_symbols and micro_batches > b:
+        raise ShapeError(
+            f"micro_batches = {micro_batches} with a batch of {b}; expected at most one "
+            "micro-batch for each example"
+        )
 
 
 def _forward(
@@ -145,7 +163,10 @@ def _accumulated(
     b: Dim,
     micro_batches: int,
 ) -> ComputationNode:
-    """The loss over all slices, which brings its gradients along: each slice's are built before the next slice's forward part."""
+    """Return the loss over all slices, together with its gradients.
+
+    The gradients of each slice are built before the forward part of the next.
+    """
     total: ComputationNode | None = None
     sums: dict[ComputationNode, ComputationNode] = {}
     for k in range(micro_batches):

@@ -1,28 +1,30 @@
-"""The nodes of a computation graph: inputs by edges, one result, one gradient, and how a graph is walked and printed.
+"""The nodes of a computation graph: inputs by edges, one result, one gradient.
 
-The interface is that of the backpropagation exercise that this engine completes: a subclass has `forward()` and `backward()`,
-or, to be counted and measured, the parts of an op: `compute`, `kernel`, `backward`, `result_spec`, `cost`. Every walk is
-iterative, so depth is no limit. Nodes carry a serial number in order of creation, which is a topological order.
+The interface is that of the backpropagation exercise that this engine completes: a subclass has
+`forward()` and `backward()`, or, to be counted and measured, the parts of an op: `compute`,
+`kernel`, `backward`, `result_spec`, `cost`. Every walk is iterative, so depth is no limit. Nodes
+carry a serial number in order of creation, which is a topological order.
 
-Operators (`+`, `@`, `.exp()`, …) make ops, and ops are nodes: `autodiff.ops.operators` binds them, in one place.
+Operators (`+`, `@`, `.exp()`, …) make ops, and ops are nodes: `autodiff.ops.operators` binds them,
+in one place.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from autodiff.cost import Cost
 from autodiff.errors import GraphError, ShapeError
+from autodiff.given import taken
 from autodiff.printing import tree_text
 from autodiff.spec import KnownSpecs, Spec, spec_of
+from autodiff.walks import inputs_first
 
 _known_specs = KnownSpecs()
 _next_serial: Callable[[], int] = itertools.count().__next__
@@ -31,7 +33,11 @@ _building_graph: ContextVar[bool] = ContextVar("building_graph", default=False)
 
 @contextmanager
 def build_graph(build_graph: bool = True) -> Iterator[bool]:
-    """Within it, `backward_algorithm` leaves nodes in `.gradient`, to be differentiated again, and `input(i)` gives nodes."""
+    """Build gradients as nodes within the block.
+
+    `backward_algorithm` then leaves nodes in `.gradient`, to be differentiated again, and
+    `input(i)` gives nodes.
+    """
     token = _building_graph.set(build_graph)
     try:
         yield build_graph
@@ -40,20 +46,22 @@ def build_graph(build_graph: bool = True) -> Iterator[bool]:
 
 
 def is_building_graph() -> bool:
-    """Whether the caller is within `build_graph()`."""
+    """Return whether this is within `build_graph()`."""
     return _building_graph.get()
 
 
 class ComputationNode:
     """One value of a computation graph, computed from its input nodes.
 
-    `result` is filled in by `forward()`, `gradient` by `backward_algorithm`. `spec` is the shape, dtype and layout, known at
-    construction where the class has a `result_spec`; `role` is what its buffer is (`activation`, `parameter`, …) where the caller says so.
-    `gradient_of` is the node that this one is the gradient of; `accumulates` says that it adds to an earlier slice's gradient, which it
-    may write over.
+    `result` is filled in by `forward()`, `gradient` by `backward_algorithm`. `spec` is the shape,
+    dtype and layout, known at construction where the class has a `result_spec`; `role` is what its
+    buffer holds (`activation`, `parameter`, …) where it was stated. `gradient_of` is the node that
+    this one is the gradient of; `accumulates` marks the sum with the gradient of an earlier slice,
+    which it may overwrite.
     """
 
     name: str | None
+    serial: int
     input_nodes: list[ComputationNode]
     result: Any = None
     gradient: Any = None
@@ -63,7 +71,7 @@ class ComputationNode:
     accumulates: bool = False
     gradient_nodes: dict[ComputationNode, ComputationNode] | None = None
 
-    # A numpy array on the left of an operator steps back, so that the node's own reflected operator serves.
+    # A numpy array on the left of an operator defers to the node's own reflected operator.
     __array_ufunc__ = None
 
     def __init__(self, *input_nodes: Any, name: str | None = None) -> None:
@@ -85,7 +93,10 @@ class ComputationNode:
             self.spec = self._result_spec() if known is None else known[0]
 
     def _result_spec(self) -> Spec | None:
-        """The spec of the result; where class and inputs' specs decide it, it is remembered, and equal ones are one object."""
+        """Return the spec of the result; equal specs are one object.
+
+        Where class and inputs' specs determine it, it is remembered.
+        """
         specs = [node.spec for node in self.input_nodes]
         if any(spec is None for spec in specs):
             return None
@@ -98,13 +109,13 @@ class ComputationNode:
             result = _known_specs.keep(type(self), specs, result)
         return result
 
-    # The parts of an op. A subclass written as the exercise writes it has only forward() and backward().
+    # The parts of an op. A subclass written as in the exercise has only forward() and backward().
 
     kernel: Callable[..., Any] | None = None
-    """PyTorch's fused kernel for the formula of `compute`, on tensors; None where `compute` is it."""
+    """PyTorch's fused kernel for `compute`, on tensors; None where `compute` is used."""
 
     into: Callable[..., Any] | None = None
-    """`kernel` for an elementwise op that writes its result into `out`, which may be one of the inputs."""
+    """The elementwise `kernel` with the argument `out`, which may be one of the inputs."""
 
     repeatable: bool = True
     """Whether computing again gives the same value; false for random ops."""
@@ -113,30 +124,35 @@ class ComputationNode:
     """The input whose buffer the result shares; None where the result has a buffer of its own."""
 
     parameters: tuple[Any, ...] = ()
-    """What beside the inputs decides spec and cost: an axis, a target shape."""
+    """What determines spec and cost other than the inputs: an axis, a target shape."""
 
     def compute(self, *values: Any) -> Any:
-        """The arithmetic, on numbers, tensors and arrays of self-counting scalars alike."""
+        """Do the arithmetic, on numbers, tensors and arrays of self-counting scalars alike."""
         raise GraphError(
-            f"{type(self).__name__} has neither forward() nor compute(), so it cannot be run; give it one of them"
+            f"{type(self).__name__} has neither forward() nor compute(), so it cannot be run; give "
+            "it one of them"
         )
 
     def result_spec(self, *specs: Any) -> Spec | None:
-        """The spec of the result from those of the inputs; None where a subclass does not say."""
+        """Return the result's spec from those of the inputs, or None where it is unknown."""
         return None
 
     def cost(self, *specs: Any) -> Cost:
-        """The scalar operations from the specs of the inputs."""
+        """Return the scalar operations from the specs of the inputs."""
         raise GraphError(
-            f"{type(self).__name__} has no cost(), so its operations cannot be counted; give it one that returns a Cost"
+            f"{type(self).__name__} has no cost(), so its operations cannot be counted; give it "
+            "one that returns a Cost"
         )
 
     def workspace(self, *specs: Any) -> Any:
-        """The bytes that it holds beside its result while it runs."""
+        """Return the bytes that it holds in addition to its result while it runs."""
         return 0
 
     def run(self, *values: Any) -> Any:
-        """The result for these values, by the kernel where all of them are tensors, else by the formula."""
+        """Return the result for these values.
+
+        It is computed by the kernel where all of them are tensors, else by the formula.
+        """
         if self.kernel is not None and all(isinstance(value, torch.Tensor) for value in values):
             return self.kernel(*values)
         return self.compute(*values)
@@ -146,9 +162,10 @@ class ComputationNode:
         self.result = self.run(*[node.result for node in self.input_nodes])
 
     def backward(self) -> list[Any]:
-        """The downstream gradient of each input, from the upstream `gradient`."""
+        """Return the downstream gradient of each input, from the upstream `gradient`."""
         raise GraphError(
-            f"{type(self).__name__} has no backward(), so it has no gradient; give it one, or leave its inputs out of wrt"
+            f"{type(self).__name__} has no backward(), so it has no gradient; give it one, or "
+            "leave its inputs out of wrt"
         )
 
     def accumulate_gradient(self, upstream_gradient: Any) -> None:
@@ -158,29 +175,11 @@ class ComputationNode:
         )
 
     def sorted_nodes(self, seen: set[ComputationNode] | None = None) -> list[ComputationNode]:
-        """All nodes of the graph that ends here, inputs before what reads them, this node last."""
-        seen = set() if seen is None else seen
-        nodes: list[ComputationNode] = []
-        if self in seen:
-            return nodes
-        seen.add(self)
-        stack: list[tuple[ComputationNode, Iterator[ComputationNode]]] = [
-            (self, iter(self.input_nodes))
-        ]
-        while stack:
-            node, inputs = stack[-1]
-            for below in inputs:
-                if below not in seen:
-                    seen.add(below)
-                    stack.append((below, iter(below.input_nodes)))
-                    break
-            else:
-                nodes.append(node)
-                stack.pop()
-        return nodes
+        """Return all nodes of the graph that ends here, inputs before their readers."""
+        return inputs_first(self, set() if seen is None else seen)
 
     def get(self, name: str) -> ComputationNode:
-        """The one node of this graph with this name.
+        """Return the one node of this graph with this name.
 
         Raises GraphError when no node, or more than one, has it.
         """
@@ -190,7 +189,8 @@ class ComputationNode:
             return found[0]
         if found:
             raise GraphError(
-                f"{len(found)} nodes are named {name!r}; expected one; give each node that you look up a name of its own"
+                f"{len(found)} nodes are named {name!r}; expected one; give each node that you "
+                "look up a name of its own"
             )
         names = (
             ", ".join(sorted({node.name for node in nodes if node.name})[:20]) or "none has a name"
@@ -198,7 +198,7 @@ class ComputationNode:
         raise GraphError(f"no node is named {name!r}; expected one of the graph's names: {names}")
 
     def input(self, i: int) -> Any:
-        """The value of input i after it is computed; within `build_graph()` the node itself."""
+        """Return the value of input i once it is computed, or its node within `build_graph()`."""
         return self.input_nodes[i] if _building_graph.get() else self.input_nodes[i].result
 
     @property
@@ -210,7 +210,7 @@ class ComputationNode:
 
     @property
     def label(self) -> str:
-        """What to call this node in a message: its name, or its class, after a ∂ for each gradient that it is."""
+        """The name of this node in a message: name or class, with a ∂ for each derivative."""
         marks, node = "", self
         while node.name is None and node.gradient_of is not None:
             marks, node = marks + "∂", node.gradient_of
@@ -242,38 +242,13 @@ class ComputationNode:
         def T(self) -> ComputationNode: ...
 
 
-creation: Callable[[ComputationNode], int] = attrgetter("serial")
-"""The key by which nodes sort in order of creation."""
-
-
-def reached(
-    targets: Iterable[ComputationNode], known: Mapping[int, ComputationNode] | None = None
-) -> dict[int, ComputationNode]:
-    """All nodes that the targets depend on, and these, by serial number; beside them those that are known, beyond which nothing is looked for."""
-    found = {} if known is None else dict(known)
-    stack = [target for target in targets if target.serial not in found]
-    found.update((target.serial, target) for target in stack)
-    take, put = stack.pop, stack.append
-    while stack:
-        for below in take().input_nodes:
-            serial = below.serial
-            if serial not in found:
-                found[serial] = below
-                put(below)
-    return found
-
-
-def in_order_of_creation(targets: Iterable[ComputationNode]) -> list[ComputationNode]:
-    """All nodes that the targets depend on, and these, in order of creation, which is a topological order."""
-    found = reached(targets)
-    return [found[serial] for serial in sorted(found)]
-
-
 class Leaf(ComputationNode):
     """A value that is given, not computed: a parameter, the data, a number.
 
-    `role` is `parameter` or `input`; without one, a leaf that is differentiated counts as a parameter and any other as an input.
-    A leaf with a `spec` and no value stands for a shape alone. A numpy array is held as a tensor that shares its memory.
+    `role` is `parameter` or `input`; without one, a leaf that is differentiated counts as a
+    parameter and any other as an input. A leaf with a `spec` and no value stands for a shape. A
+    numpy array is held as a tensor that shares its memory (a copy where PyTorch cannot: a reversed
+    or a read-only array). Raises GraphError for a value that no op could take.
     """
 
     def __init__(
@@ -286,20 +261,17 @@ class Leaf(ComputationNode):
             )
         if isinstance(value, ComputationNode):
             raise GraphError(
-                f"a leaf was given the node {value.label} as its value; expected a number or a tensor: use the node itself"
+                f"a leaf was given the node {value.label} as its value; expected a number or a "
+                "tensor: use the node itself"
             )
-        if isinstance(value, np.ndarray) and value.dtype != object:
-            value = torch.from_numpy(value)
-        elif isinstance(value, np.number):
-            value = value.item()
-        self.value = value
+        self.value = taken(value, name or "(no name)")
         self.role = role
         self.spec = spec if spec is not None else spec_of(self.value)
 
     def forward(self) -> None:
-        """The result of a leaf is its value."""
+        """Take the value as the result."""
         self.result = self.value
 
     def backward(self) -> list[Any]:
-        """A leaf has no inputs, so no downstream gradients."""
+        """Return nothing: a leaf has no inputs, so no downstream gradients."""
         return []

@@ -1,7 +1,8 @@
 """A computation graph as an indented tree of text, as the exercise prints it.
 
-A node that was printed before is named by its number in order of printing, `@[3]`. Indentation is two spaces a level and stops
-growing at level 50, so that a chain of 100,000 nodes prints in a few megabytes. The walk is iterative.
+A node that was printed before is named by its number in order of printing, `@[3]`. Indentation is
+two spaces a level and stops growing at level 50, so that a chain of 100,000 nodes prints in a few
+megabytes. The walk is iterative.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ class Printable(Protocol):
 
 
 def tree_text(root: Printable) -> str:
-    """The tree of nodes that ends in `root`, one node a line (more where a tensor's own text has more)."""
+    """Return the tree of nodes that ends in `root`, one node a line.
+
+    A tensor's own text may have more lines.
+    """
     seen: dict[Printable, int] = {}
     lines: list[str] = []
     stack: list[tuple[Printable, int]] = [(root, 0)]
@@ -45,7 +49,10 @@ def tree_text(root: Printable) -> str:
 
 
 def _text(value: Any) -> str:
-    """A value as Python prints it; a gradient that is itself a graph is only named, for printing it would print the graph again."""
+    """Return a value as Python prints it.
+
+    A gradient that is itself a graph is only named, since printing it would print the graph again.
+    """
     if hasattr(value, "input_nodes"):
         return f"<{type(value).__name__}{' ' + value.name if value.name else ''}>"
     return str(value)

@@ -1,7 +1,8 @@
 """What happened: the raw notes of one execution, or of none, when the sizes are read from specs.
 
-A recording holds the program, the schedule, the lifetimes, the bytes of every buffer in order of birth, and the clock after
-every step. Meters are pure functions over it: record now, interpret later.
+A recording holds the program, the schedule, the lifetimes, the bytes of every buffer in order of
+birth, and the clock after every step. Meters are pure functions over it: record now, interpret
+later.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from autodiff.schedule import Schedule
 
 
 class Event(NamedTuple):
-    """One thing that happened at a step: `computed` a value, `allocated` or `freed` the buffer of a value.
+    """One event of a step: a value was `computed`, or its buffer `allocated` or `freed`.
 
-    A buffer that another takes over is freed, in the books, after the step before, and allocated anew at the step that takes it.
+    A buffer that another takes over counts as freed after the step before, and as allocated at the
+    step that takes it.
     """
 
     kind: str
@@ -32,7 +34,11 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """The notes of one run, as they were noted: the bytes of each buffer; the clock in ns before the first step and after each, or None."""
+    """The notes of one run, as they were taken.
+
+    They are the bytes of each buffer, and the clock in ns before the first step and after each, or
+    None.
+    """
 
     program: Program
     schedule: Schedule
@@ -51,7 +57,10 @@ class Recording:
         return None if self.noted_clocks is None else np.asarray(self.noted_clocks, dtype=np.int64)
 
     def events(self) -> list[Event]:
-        """Everything that happened, in order: at each step its values, the buffers they allocate, then the buffers freed."""
+        """Return everything that happened, in order.
+
+        Each step lists its values, the buffers that they allocate, then the buffers that are freed.
+        """
         lives, order = self.lifetimes, self.schedule.order
         births: dict[int, list[int]] = {}
         deaths: dict[int, list[int]] = {}
@@ -78,6 +87,6 @@ class Recording:
 
 
 def recording_from_specs(program: Program, schedule: Schedule, lifetimes: Lifetimes) -> Recording:
-    """The recording that an execution would give, with every buffer's bytes read from its spec; no clock."""
+    """Return the recording that an execution would give, with bytes from specs and no clock."""
     nbytes = program.flat.per_spec(lambda spec: spec.nbytes)
     return Recording(program, schedule, lifetimes, nbytes[lifetimes.owner])

@@ -1,9 +1,10 @@
-"""What is computed when: schedules, and what is held against them.
+"""What is computed when: schedules and their claims.
 
-A schedule is a sequence of steps; what is computed twice is recomputed. A planner decides the sequence, never what is freed:
-a buffer is born where it is computed and dies after its last read before it is computed again. Because liveness forgives a
-forgotten recomputation by keeping the older copy alive, a schedule also carries claims, which `check_schedule` holds against
-what follows from the steps.
+A schedule is a sequence of steps; what is computed twice is recomputed. A planner chooses the
+sequence, never what is freed: a buffer lives from the step that computes it to its last read before
+it is computed again. Because liveness forgives a forgotten recomputation by keeping the older copy
+alive, a schedule also carries claims, which `check_schedule` compares with what follows from the
+steps.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Step:
-    """One step: its kind, the instruction, and the read whose dying buffer the result takes over (None: a buffer of its own)."""
+    """One step of a schedule.
+
+    It has a kind, an instruction, and the read whose dying buffer the result takes over (None: a
+    buffer of its own).
+    """
 
     kind: Kind
     instruction: int
@@ -32,7 +37,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Claims:
-    """What a planner says of its schedule: steps by phase, and the most activation buffers that are held at once (None: not claimed)."""
+    """What a planner says of its schedule.
+
+    These are the steps by phase, and the most activation buffers that are held at once (None: not
+    claimed).
+    """
 
     forward: int
     recompute: int
@@ -42,7 +51,10 @@ class Claims:
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """The order in which instructions run, each step a COMPUTE; `overwrites` maps a step to the read whose buffer it takes over."""
+    """The order in which instructions run, each step a COMPUTE.
+
+    `overwrites` maps a step to the read whose buffer it takes over.
+    """
 
     order: np.ndarray
     claims: Claims

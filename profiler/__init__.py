@@ -1,4 +1,7 @@
-"""What backpropagation costs: operations, live bytes, seconds; measured, predicted from shapes, and cross-checked."""
+"""What backpropagation costs: operations, live bytes, seconds.
+
+They are measured, predicted from shapes, and cross-checked.
+"""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The memory that is left: to the system, and to the control groups that a process is in."""
+"""The memory that is left: in the system, and in the control groups that a process is in."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ import psutil
 
 
 def available_bytes() -> int:
-    """Bytes that can be allocated before the system, or a control group that holds this process, runs out of memory."""
-    rooms = [int(psutil.virtual_memory().available)]
+    """Return the bytes that this process can allocate before memory runs out.
+
+    The limit is that of the system or of a control group, whichever is nearer.
+    """
+    left_bytes = [int(psutil.virtual_memory().available)]
     with suppress(OSError):  # a system without control groups
-        rooms += cgroup_rooms(Path("/proc/self/cgroup").read_text(), Path("/sys/fs/cgroup"))
-    return max(0, min(rooms))
+        left_bytes += cgroup_left_bytes(
+            Path("/proc/self/cgroup").read_text(), Path("/sys/fs/cgroup")
+        )
+    return max(0, min(left_bytes))
 
 
-def cgroup_rooms(membership: str, mount: Path) -> list[int]:
-    """Bytes left below each memory limit of a process's control groups, its own and all that contain it.
+def cgroup_left_bytes(membership: str, mount: Path) -> list[int]:
+    """Return the bytes left below each memory limit of a process's control groups.
 
-    `membership` is the text of /proc/PID/cgroup, `mount` where the groups are mounted; both versions of control groups are read. The cached
-    pages of files that the kernel gives back first do not count as used.
+    These are its own groups and all that contain them. `membership` is the text of
+    /proc/PID/cgroup, `mount` where the groups are mounted; both versions of control groups are
+    read. The cached pages of files that the kernel gives back first do not count as used.
     """
     second = ("memory.max", "memory.current", "inactive_file")
     first = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
@@ -29,10 +35,11 @@ def cgroup_rooms(membership: str, mount: Path) -> list[int]:
         ("", mount / "unified", second),
         ("memory", mount / "memory", first),
     ]
-    rooms = []
+    left_bytes = []
     for line in membership.splitlines():
         _, controllers, path = line.split(":", 2)
-        # In a container the path may be the host's, which is not mounted here: then only the root of the mount has files.
+        # In a container the path may be the host's, which is not mounted here: then only the root
+        # of the mount has files.
         parts = [part for part in path.split("/") if part not in ("", "..")]
         for root, (limit, usage, cache) in [
             (root, names) for kind, root, names in kinds if kind in controllers.split(",")
@@ -44,9 +51,9 @@ def cgroup_rooms(membership: str, mount: Path) -> list[int]:
                     cached = dict(
                         row.split() for row in (folder / "memory.stat").read_text().splitlines()
                     ).get(cache, 0)
-                    rooms.append(
+                    left_bytes.append(
                         int((folder / limit).read_text())
                         - int((folder / usage).read_text())
                         + int(cached)
                     )
-    return rooms
+    return left_bytes

@@ -1,4 +1,4 @@
-"""Scalar operations by kind and phase, added up from what each op says that it costs for the shapes at hand."""
+"""Scalar operations by kind and phase, added up from the costs that ops declare for shapes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from autodiff.schedule import Schedule
 
 
 def count_operations(recording: Recording) -> dict[str, Cost]:
-    """The operations of every step that was taken, by phase; all phases are keys."""
+    """Return the operations of every step that was taken, by phase; all phases are keys."""
     return count_steps(recording.program, recording.schedule, recording.lifetimes)
 
 
 def count_steps(program: Program, schedule: Schedule, lives: Lifetimes) -> dict[str, Cost]:
-    """The operations of a schedule's steps by phase. Equal ops on equal shapes are asked once, and counted together."""
+    """Return the operations of a schedule's steps by phase.
+
+    Equivalent steps are costed once and multiplied.
+    """
     works = program.flat.works
     times = np.bincount(
         lives.phase * len(works) + program.flat.work_of[schedule.order],
@@ -36,7 +39,10 @@ def count_steps(program: Program, schedule: Schedule, lives: Lifetimes) -> dict[
 
 
 def uncounted_ops(program: Program, schedule: Schedule) -> dict[str, int]:
-    """The ops that are run and have no known cost, with their number of calls, most first: these count nothing, and have to be named."""
+    """Return the ops that run and have no known cost, with their number of calls, most first.
+
+    Their operations count as zero, so they have to be named.
+    """
     works = program.flat.works
     calls: dict[str, int] = {}
     for work, times in zip(
@@ -53,6 +59,7 @@ def _cost(op: Any, specs: tuple[Any, ...]) -> Cost:
     cost = op.cost(*specs)
     if not isinstance(cost, Cost):
         raise GraphError(
-            f"{type(op).__name__}.cost() gave {cost!r}; expected a Cost, such as Cost(multiplications=spec.numel)"
+            f"{type(op).__name__}.cost() gave {cost!r}; expected a Cost, such as "
+            "Cost(multiplications=spec.numel)"
         )
     return cost

@@ -1,11 +1,12 @@
-"""Of many amounts, given by coefficients over terms, the few that can be the greatest whatever the terms' values are.
+"""Of many amounts, given by coefficients over terms, the few that can be the greatest.
 
-A row that another row exceeds in every coefficient is never the greatest; nor is one that a mixture of two others exceeds, that is a
-point between them. What remains holds the vertices of the upper convex hull. In a network of many equal layers the live totals drift from
-layer to layer along a few straight lines, of which the ends remain.
+A row that another row exceeds in every coefficient is never the greatest, whatever the terms'
+values are; nor is one that a mixture of two others exceeds, that is a point between them. What
+remains includes the vertices of the upper convex hull. In a network of many equal layers the live
+totals drift from layer to layer along a few straight lines, of which the ends remain.
 
-Bound: exact, in integers; a maximum is never lost. Rows that only a mixture of three or more others exceeds may remain, and beyond
-`MOST` rows nothing more is looked for.
+Bound: exact, in integers; a maximum is never lost. Rows that only a mixture of three or more others
+exceeds may remain, and beyond `MOST` rows the search stops.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ MOST = 48
 
 
 def envelope(rows: np.ndarray) -> np.ndarray:
-    """The indices, ascending, of rows among which is the greatest for any non-negative values of the terms; of equal rows the first."""
+    """Return the indices, ascending, of rows that include the greatest one.
+
+    This holds for any non-negative values of the terms; of equal rows the first is returned.
+    """
     if not len(rows):
         return np.zeros(0, dtype=np.int64)
     kept = _peaks_in_time(rows)
@@ -42,7 +46,10 @@ def envelope(rows: np.ndarray) -> np.ndarray:
 
 
 def _peaks_in_time(rows: np.ndarray) -> np.ndarray:
-    """The rows that neither neighbour exceeds, again and again: what grows or falls in one go keeps its end alone."""
+    """Return the rows that neither neighbour exceeds, repeatedly.
+
+    Of a run that only grows or falls, only the end remains.
+    """
     kept = np.arange(len(rows))
     while True:
         here = rows[kept]
@@ -55,13 +62,17 @@ def _peaks_in_time(rows: np.ndarray) -> np.ndarray:
 
 
 def _outermost(rows: np.ndarray, among: np.ndarray, turn: int) -> int:
-    """A row that lies farthest out in some direction: along one term after another at first, then along mixtures of them."""
+    """Return a row that lies farthest out in some direction.
+
+    The direction is along one term after another at first, then along mixtures of them.
+    """
     terms = rows.shape[1]
     here = rows[among]
     if turn < terms:
         order = [*range(turn, terms), *range(turn)]
         return int(among[max(range(len(among)), key=lambda i: [here[i, term] for term in order])])
-    # Every other direction leans the other way, so that both ends of a line are found, and what is between them falls away.
+    # Every second direction leans the other way, so that both ends of a line are found and what
+    # is between them falls away.
     weights = np.random.default_rng(turn // 2).random(terms)
     span = (here - here.min(axis=0)).astype(float)
     share = span / np.maximum(span.max(axis=0), 1)
@@ -69,7 +80,7 @@ def _outermost(rows: np.ndarray, among: np.ndarray, turn: int) -> int:
 
 
 def _without_mixtures(rows: np.ndarray, found: Iterable[int]) -> list[int]:
-    """The rows that no two of the others exceed between them."""
+    """Return the rows that no mixture of two others exceeds."""
     kept = list(found)
     for row in list(kept):
         others = [other for other in kept if other != row]
@@ -80,9 +91,10 @@ def _without_mixtures(rows: np.ndarray, found: Iterable[int]) -> list[int]:
 
 
 def _exceeded(rows: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Which rows lie at or below some mixture λ·one + (1 − λ)·other with 0 ≤ λ ≤ 1, in every term.
+    """Return which rows lie at or below some mixture λ·one + (1 − λ)·other, in every term.
 
-    Each term bounds λ from one side by a fraction; fractions are compared by products, exactly.
+    λ is between 0 and 1. Each term bounds it from one side by a fraction; fractions are compared by
+    products, exactly.
     """
     if (
         max(

@@ -1,9 +1,12 @@
-"""A program and a schedule folded over shapes: every number of a step, for one shape, for thousands at once, or as a formula.
+"""A program and a schedule folded over shapes: every number of a step, for all shapes at once.
 
-Operations are counted once for each kind of work. Live bytes are coefficients over terms at every step (`terms`), of which the few that
-can be the peak remain (`envelope`). So the work is that of one long program and a handful of integers, however many the shapes.
+The result serves one shape, thousands at once, or a formula. Operations are counted once for each
+kind of work. Live bytes are coefficients over terms at every step (`terms`), of which the few that
+can be the peak remain (`envelope`). So the work is that of one long program and a handful of
+integers, however many the shapes.
 
-It makes the numbers that `recording_from_specs` and the ledger would give, point by point, from the same lifetimes and specs.
+The numbers are those that `recording_from_specs` and the ledger would give, point by point, from
+the same lifetimes and specs.
 """
 
 from __future__ import annotations
@@ -34,10 +37,11 @@ _MOST_AT_ONCE = 2**24
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a step costs, from shapes alone: integers, or expressions where dimensions are symbols.
+    """What a step costs, from shapes: integers, or expressions where dimensions are symbols.
 
-    `ops_by_phase` has a `Cost` for forward, recompute and backward. `live` are the live bytes right after each step, as coefficients
-    over `terms`; `buffers` has the same for each buffer that comes to life, `role`, `born` and `dies` as in a ledger.
+    `ops_by_phase` has a `Cost` for forward, recompute and backward. `live` are the live bytes right
+    after each step, as coefficients over `terms`; `buffers` has the same for each buffer that is
+    allocated, `role`, `born` and `dies` as in a ledger.
     """
 
     ops_by_phase: dict[str, Cost]
@@ -68,7 +72,10 @@ class Prediction:
 
     @cached_property
     def peak_bytes(self) -> Any:
-        """The greatest total of live bytes, without parameters and inputs: an integer, or the greatest of a few polynomials."""
+        """The greatest total of live bytes, without parameters and inputs.
+
+        It is an integer, or the maximum of a few polynomials.
+        """
         amounts = expressions(self.live[self.moments], self.terms)
         if all(isinstance(amount, int) for amount in amounts):
             return max(amounts, default=0)
@@ -87,9 +94,11 @@ class Prediction:
         return total
 
     def at(self, symbols: Symbols, *, roles: bool = False) -> dict[str, np.ndarray]:
-        """Every number as an array over points; `symbols` gives each symbol's values there, arrays of one length.
+        """Return every number as an array over points.
 
-        With `roles`, also `peak_by_role`'s numbers, as `peak_<role>_bytes`. Arrays of 64 bits, of Python integers where these are too small.
+        `symbols` gives each symbol's values there, arrays of one length. With `roles`, also the
+        numbers of `peak_by_role`, as `peak_<role>_bytes`. Arrays hold 64-bit integers, or Python
+        integers where these are too small.
         """
         values = at_points(self.terms, symbols)
         at_moments = combined(self.live[self.moments], values)
@@ -112,9 +121,10 @@ class Prediction:
         }
 
     def _peak_steps(self, values: np.ndarray, at_moments: np.ndarray) -> np.ndarray:
-        """The first step at which the live bytes are greatest, at each point.
+        """Return the first step at which the live bytes are greatest, at each point.
 
-        Where one moment alone is the greatest it is that one; where several are, steps between them may be as great and earlier.
+        Where only one moment is the greatest it is that one; where several are, steps between them
+        may be as great and earlier.
         """
         if not len(self.live):
             return np.zeros(values.shape[1], dtype=np.int64)
@@ -127,7 +137,7 @@ class Prediction:
         return steps
 
     def _by_role(self, values: np.ndarray, steps: np.ndarray) -> dict[str, np.ndarray]:
-        """The live bytes of each role at each point's step."""
+        """Return the live bytes of each role at each point's step."""
         found = np.zeros((len(COMPUTED_ROLES), len(steps)), dtype=values.dtype)
         for step in np.unique(steps).tolist():
             alive = (self.born <= step) & (self.dies >= step)
@@ -152,16 +162,17 @@ def _on_points(amounts: dict[str, Any], symbols: Symbols) -> dict[str, np.ndarra
 def fold(program: Program, schedule: Schedule, lives: Lifetimes | None = None) -> Prediction:
     """Fold a program and a schedule, which is checked unless its lifetimes are given.
 
-    Raises ScheduleError where the schedule is illegal or breaks its claims, GraphError where a dimension is no integer and no symbol.
+    Raises ScheduleError where the schedule is illegal or breaks its claims, GraphError where a
+    dimension is neither an integer nor a symbol.
     """
     lives = check_schedule(program, schedule) if lives is None else lives
     flat = program.flat
-    # Most ops keep to the rule that they need nothing beside their results, and are not asked.
-    beside = [
+    # Most ops inherit the rule that they need nothing but their results, and are not asked.
+    workspaces = [
         0 if type(op).workspace is ComputationNode.workspace else op.workspace(*specs)
         for op, specs in flat.works
     ]
-    terms, rows = in_terms([*(spec.nbytes for spec in flat.specs), *beside])
+    terms, rows = in_terms([*(spec.nbytes for spec in flat.specs), *workspaces])
     buffers = rows[flat.spec_of[lives.owner]]
     held = rows[len(flat.specs) :][flat.work_of[schedule.order]]
     at = np.flatnonzero(held.any(axis=1))

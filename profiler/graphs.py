@@ -1,6 +1,6 @@
-"""Measure a computation graph: its gradients added, a program of what is asked for, a schedule, a run, a profile.
+"""Measure a computation graph: its gradients, a program, a schedule, a run, a profile.
 
-With `execute=False` every number is read from shapes alone, through the same meters.
+With `execute=False` every number is read from shapes, through the same meters.
 """
 
 from __future__ import annotations
@@ -38,9 +38,11 @@ def profile(
 ) -> Profile:
     """Measure what it costs to compute `loss` and its gradients with respect to each node of `wrt`.
 
-    `wrt=()` measures the loss alone (no-grad). `stop_after="forward"` measures the forward pass that keeps what the gradients
-    of `wrt` would read. `execute=False` reads the same numbers from shapes, and allocates no tensor. A `Program` may stand in
-    the place of `loss`. `repeats` runs, of which `wall_ns` is the median; the ledger is that of the last.
+    `wrt=()` measures only the loss (no-grad). `stop_after="forward"` measures the forward pass that
+    keeps what the gradients of `wrt` would read. `execute=False` reads the same numbers from
+    shapes, and allocates no tensor. A `Program` may take the place of `loss`. `wall_ns` is the
+    median of `repeats` runs; the ledger is that of the last. Raises TapemeasureError for what
+    cannot be measured, in one line.
     """
     with paused_collector():
         program = program_of(loss, wrt, stop_after)
@@ -51,7 +53,7 @@ def profile(
 def profile_schedule(
     program: Program, schedule: Schedule, *, execute: bool = True, repeats: int = 1
 ) -> Profile:
-    """Measure a program under a schedule that is made already."""
+    """Measure a program under a schedule that exists already."""
     if repeats < 1:
         raise GraphError(f"repeats={repeats}; expected at least 1")
     lives = check_schedule(program, schedule)
@@ -84,7 +86,7 @@ def profile_schedule(
 
 
 def _wall_ns(recording: Recording) -> dict[str, int]:
-    """The time of each phase of one run."""
+    """Return the time of each phase of one run."""
     assert recording.clocks is not None
     spent = dict.fromkeys(PHASES, 0)
     for phase, ns in zip(
@@ -95,7 +97,7 @@ def _wall_ns(recording: Recording) -> dict[str, int]:
 
 
 def _quantiles(walls: list[dict[str, int]], share: float) -> dict[str, float] | None:
-    """That quantile of each phase's time over the runs; None where nothing was run."""
+    """Return that quantile of each phase's time over the runs; None where nothing was run."""
     return (
         {phase: float(np.quantile([wall[phase] for wall in walls], share)) for phase in PHASES}
         if walls

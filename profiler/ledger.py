@@ -1,8 +1,9 @@
-"""Who is alive, when, in which role, and why: the ledger of buffers, and the meters that read it.
+"""Who is alive, when, in which role, and why: the ledger of buffers, and its meters.
 
-A ledger is plain arrays, one entry a buffer, whatever engine they were noted in. Live bytes are the bytes of distinct buffers
-alive at a step, right after its results are allocated; parameters and inputs are the caller's and are not in it. What an op
-holds beside its results while it runs is a `temporary` that is born and dies at its step.
+A ledger is plain arrays, one entry a buffer, whatever engine they were noted in. Live bytes are the
+bytes of distinct buffers alive at a step, right after its results are allocated; parameters and
+inputs are caller-owned and are not in it. What an op holds in addition to its results while it runs
+is a `temporary` that is born and dies at its step.
 """
 
 from __future__ import annotations
@@ -26,27 +27,28 @@ class Names(Protocol):
     """What a ledger asks where words are wanted."""
 
     def step(self, step: int) -> str:
-        """What a step computes."""
+        """Return what a step computes."""
         ...
 
     def buffer(self, buffer: int) -> str:
-        """What a buffer holds."""
+        """Return what a buffer holds."""
         ...
 
     def why(self, buffer: int, step: int) -> str:
-        """Why a buffer is alive at a step, as a clause that begins with `because`."""
+        """Return why a buffer is alive at a step, as a clause that begins with `because`."""
         ...
 
     def details(self, buffer: int, step: int) -> dict[str, str]:
-        """Further columns for a buffer that is alive at a step."""
+        """Return further columns for a buffer that is alive at a step."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Ledger:
-    """Buffers as arrays: bytes, the steps of birth and of last need (`len(phases)`: it outlives them), the index of the role.
+    """Buffers as arrays: bytes, the steps of birth and of last need, the index of the role.
 
-    `phases` has one phase each step; `clocks` the ns before the first step and after each, or None where nothing was run.
+    The last need is `len(phases)` for a buffer that outlives all steps. `phases` has one phase for
+    each step; `clocks` the ns before the first step and after each, or None where nothing was run.
     """
 
     nbytes: np.ndarray
@@ -60,7 +62,7 @@ class Ledger:
 
     @cached_property
     def live_by_role(self) -> np.ndarray:
-        """Live bytes at each step, one column a role, right after the step's results are allocated."""
+        """Live bytes at each step, one column a role, right after its results are allocated."""
         change = np.zeros((len(self.phases) + 2, len(self.roles)), dtype=np.int64)
         np.add.at(change, (self.born, self.role), self.nbytes)
         np.subtract.at(change, (self.dies + 1, self.role), self.nbytes)
@@ -90,13 +92,14 @@ class Ledger:
 
     @property
     def live_after_bytes(self) -> int:
-        """The bytes that outlive the last step: the loss, the gradients, what was asked to be kept."""
+        """The bytes that outlive the last step: loss, gradients, what was asked to be kept."""
         return int(self.nbytes[self.dies == len(self.phases)].sum())
 
     def timeline(self) -> pd.DataFrame:
-        """One row an event, in order: what was `allocated`, `computed` or `freed`, and the live bytes by role after it.
+        """Return one row an event, in order, with the live bytes by role after it.
 
-        `time_ns` counts from the start of the run, and is empty where nothing was run.
+        Buffers are `allocated` and `freed`, values are `computed`. `time_ns` counts from the start
+        of the run, and is empty where nothing was run.
         """
         steps = len(self.phases)
         freed = np.flatnonzero(self.dies < steps)
@@ -133,9 +136,10 @@ class Ledger:
         return frame.assign(**{role: live[:, i] for i, role in enumerate(self.roles)})
 
     def alive_at_peak(self) -> pd.DataFrame:
-        """One row a buffer that is alive at the peak, greatest first: node, role, bytes, born, dies (empty: never), and why.
+        """Return one row a buffer that is alive at the peak, greatest first, with the reason.
 
-        For a PyTorch step also the module and the op that made it, and those that saved it for backward.
+        The columns are node, role, bytes, born, dies (empty: never) and why; for a PyTorch step
+        also the module and the op that made it, and those that saved it for backward.
         """
         at = self.peak_step
         alive = np.flatnonzero((self.born <= at) & (self.dies >= at))
@@ -162,7 +166,7 @@ class Ledger:
 
 
 def ledger_of(recording: Recording) -> Ledger:
-    """The ledger of a recording of the engine, measured or predicted."""
+    """Return the ledger of a recording of the engine, measured or predicted."""
     program, lives = recording.program, recording.lifetimes
     role = program.flat.roles[lives.owner] - ROLES.index(COMPUTED_ROLES[0])
     at, extra = _workspaces(recording)
@@ -178,9 +182,9 @@ def ledger_of(recording: Recording) -> Ledger:
 
 
 def _workspaces(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
-    """The steps whose ops hold bytes beside their results, and those bytes."""
+    """Return the steps whose ops hold bytes in addition to their results, and those bytes."""
     flat = recording.program.flat
-    # Most ops keep to the rule and need none, and are not asked.
+    # Most ops inherit the rule that they need none, and are not asked.
     needs = [
         0 if type(op).workspace is ComputationNode.workspace else op.workspace(*specs)
         for op, specs in flat.works
@@ -212,7 +216,7 @@ class _ProgramNames:
     def why(self, buffer: int, step: int) -> str:
         lives = self._recording.lifetimes
         if buffer >= len(lives.owner):
-            return "because the op that runs needs it beside its result"
+            return "because the op that runs needs it in addition to its result"
         reader = self._next_reader(buffer, step)
         if reader is not None:
             verb = "reads" if reader == step else "will read"
@@ -232,23 +236,37 @@ class _ProgramNames:
     def details(self, buffer: int, step: int) -> dict[str, str]:
         return {}
 
+    @cached_property
+    def _targets(self) -> frozenset[int]:
+        return frozenset(self._recording.program.targets)
+
     def _is_target(self, buffer: int) -> bool:
-        return int(self._recording.lifetimes.owner[buffer]) in self._recording.program.targets
+        return int(self._recording.lifetimes.owner[buffer]) in self._targets
+
+    @cached_property
+    def _readers(self) -> np.ndarray:
+        """Every read from which something is computed, as (buffer's value, step), sorted."""
+        program, order = self._recording.program, self._recording.schedule.order
+        reads = program.flat.reads.take(order)
+        step = reads.owners()
+        read_from = program.flat.roots[reads.flat]
+        writes = program.flat.writes
+        makes = program.flat.roots[writes.flat[writes.starts[:-1]]][order][step]
+        something = makes != read_from  # else it makes a view
+        found: np.ndarray = read_from[something] * (len(order) + 1) + step[something]
+        found.sort()
+        return found
 
     def _next_reader(self, buffer: int, step: int) -> int | None:
-        """The first step from `step` on that reads the buffer, through a view or itself, before it dies, and computes something with it."""
-        program, lives, order = (
-            self._recording.program,
-            self._recording.lifetimes,
-            self._recording.schedule.order,
-        )
-        root = int(lives.owner[buffer])
-        last = min(int(lives.dies[buffer]), len(order) - 1)
-        for at in range(max(step, int(lives.born[buffer]) + 1), last + 1):
-            _, reads, writes, _ = program.instructions[int(order[at])]
-            if (
-                any(program.values[read].buffer == root for read in reads)
-                and program.values[writes[0]].buffer != root
-            ):
-                return at
-        return None
+        """Return the first step from `step` on that computes something from a buffer, or None.
+
+        It may read the buffer through a view, and does so before the buffer dies.
+        """
+        lives, steps = self._recording.lifetimes, len(self._recording.schedule.order)
+        key = int(lives.owner[buffer]) * (steps + 1)
+        first = max(step, int(lives.born[buffer]) + 1)
+        at = int(np.searchsorted(self._readers, key + first))
+        if at == len(self._readers):
+            return None
+        reader = int(self._readers[at]) - key
+        return reader if reader <= min(int(lives.dies[buffer]), steps - 1) else None

@@ -24,13 +24,14 @@ from profiler.trace import write_chrome_trace
 class Profile:
     """What a step costs.
 
-    `ops_by_phase` has a `Cost` for forward, recompute and backward; `ledger` the buffers. `gradients` are the values in the
-    order of `wrt`, and `loss` is the loss's value; both are empty where nothing was run. `wall_ns` is the median time of each
-    phase over the repeats, `wall_ns_spread` half the distance between the quartiles.
+    `ops_by_phase` has a `Cost` for forward, recompute and backward; `ledger` the buffers.
+    `gradients` are the values in the order of `wrt`, and `loss` is the loss's value; both are empty
+    where nothing was run. `wall_ns` is the median time of each phase over the repeats,
+    `wall_ns_spread` half the distance between the quartiles.
 
-    `given_bytes` maps each role to the bytes that existed before the step. Of a PyTorch step,
-    `uncounted` maps each op without a known cost to its number of calls, `loss` and `gradients`
-    are what the step returned, and an optimizer's update is a further phase.
+    `given_bytes` maps each role to the bytes that existed before the step. `uncounted` maps each op
+    without a known cost to its number of calls. Of a PyTorch step, `loss` and `gradients` are what
+    the step returned, and an optimizer's update is a further phase.
     """
 
     ops_by_phase: dict[str, Cost]
@@ -81,23 +82,27 @@ class Profile:
         return self.ledger.live_after_bytes
 
     def timeline(self) -> pd.DataFrame:
-        """One row an event, with the live bytes by role after it."""
+        """Return one row an event, with the live bytes by role after it."""
         return self.ledger.timeline()
 
     def alive_at_peak(self) -> pd.DataFrame:
-        """One row a buffer that is alive at the peak, and why it is."""
+        """Return one row a buffer that is alive at the peak, and why it is."""
         return self.ledger.alive_at_peak()
 
     def by_module(self) -> pd.DataFrame:
-        """One row a module of a PyTorch step: calls, parameters, operations by phase, bytes; raises GraphError for a graph, which has none."""
+        """Return one row a module of a PyTorch step: calls, parameters, operations, bytes.
+
+        Operations are by phase. Raises GraphError for a graph, which has no modules.
+        """
         if self.modules is None:
             raise GraphError(
-                "a computation graph has no modules; profile_step(step, model=model) measures a PyTorch step, which has"
+                "a computation graph has no modules; profile_step(step, model=model) measures a "
+                "PyTorch step, which has"
             )
         return self.modules()
 
     def operations(self) -> pd.DataFrame:
-        """Return operations, and times in ns where the step ran: one row a phase and one for all."""
+        """Return operations, and ns where the step ran: one row a phase and one for all."""
         rows = []
         for phase, cost in [*self.ops_by_phase.items(), ("all", self.ops)]:
             row = {

@@ -1,11 +1,12 @@
-"""Every number of a step without a tensor: for one network, for thousands of shapes at once, and as formulas.
+"""Every number of a step without a tensor: for one network, for thousands of shapes, as formulas.
 
-`predict` is `profile(…, execute=False)` without its ledger: the numbers alone. Where the network's dimensions are sympy symbols, they are
-formulas; `predict_formula` makes those of the chain. `predict_grid` makes the chain, its programs and its schedules once for each depth and
-folds them over all widths and batches.
+`predict` is `profile(…, execute=False)` without its ledger: only the numbers. Where the network's
+dimensions are sympy symbols, they are formulas; `predict_formula` makes those of the chain.
+`predict_grid` makes the chain, its programs and its schedules once for each depth and folds them
+over all widths and batches.
 
-A planner that looks at sizes (`Revolve` among equally fast plans, or with a budget) may plan each shape in another way, so it is asked
-shape by shape; those in `SIZE_BLIND` are asked once.
+A planner that looks at sizes (`Revolve` among equally fast plans, or with a budget) may plan each
+shape in another way, so it runs for each shape; those in `SIZE_BLIND` run once.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from profiler.programs import program_of
 Planner = Callable[[Program], Schedule]
 
 SIZE_BLIND = (StoreAll, RecomputeAll, Uniform)
-"""The planners whose schedules follow from a program's structure alone."""
+"""The planners whose schedules depend only on a program's structure."""
 
 MODES = ("no_grad", "forward", "full", "w1_only", "checkpointed")
 
@@ -53,7 +54,8 @@ def predict(
 ) -> Prediction:
     """Predict what it costs to compute `loss` and its gradients with respect to each node of `wrt`.
 
-    The arguments are those of `profile`. No tensor is allocated; leaves may be shapes alone, and dimensions symbols.
+    The arguments are those of `profile`. No tensor is allocated; leaves may have only shapes, and
+    dimensions may be symbols.
     """
     with paused_collector():
         program = program_of(loss, wrt, stop_after)
@@ -71,9 +73,10 @@ def predict_formula(
     dtype: torch.dtype = torch.float32,
     planner: Planner | str = "store_all",
 ) -> Prediction:
-    """Predict the chain of n layers for any width and batch, as formulas of the symbols d and b (by default positive integers `d`, `b`).
+    """Predict the chain of n layers for any width and batch, as formulas of the symbols d and b.
 
-    A planner that looks at sizes plans here for activations of equal size.
+    The symbols are positive integers `d` and `b` by default. A planner that looks at sizes plans
+    here for activations of equal size.
     """
     if d is None or b is None:
         width, batch = symbols()
@@ -97,12 +100,13 @@ def predict_grid(
     dtype: torch.dtype = torch.float32,
     planners: Planner | str | Sequence[Planner | str] = ("store_all",),
 ) -> pd.DataFrame:
-    """Predict the chain at every pair (d, b), for every depth and mode: one row each, `COLUMNS` wide.
+    """Predict the chain at every pair (d, b), for every depth and mode: one row each.
 
-    `d` and `b` are integers or arrays of them, paired element by element as numpy broadcasts them: equal lengths are points,
-    `d[:, None]` and `b[None, :]` a grid. Rows come by n, then by mode (and planner, in mode `checkpointed`), then in the order of the points.
-    Every number is exact; a column that needs more than 64 bits holds Python's integers. Raises ShapeError for a dimension that is no
-    positive integer, GraphError for an unknown mode.
+    `d` and `b` are integers or arrays of them, paired element by element as numpy broadcasts them:
+    equal lengths are points, `d[:, None]` and `b[None, :]` a grid. Columns are `COLUMNS`; rows come
+    by n, then by mode (and planner, in mode `checkpointed`), then in the order of the points. Every
+    number is exact; a column that needs more than 64 bits holds Python's integers. Raises
+    ShapeError for a dimension that is not a positive integer, GraphError for an unknown mode.
     """
     widths, batches = _points(d, b)
     modes = [modes] if isinstance(modes, str) else list(modes)
@@ -138,7 +142,7 @@ def _blocks(
     planners: Sequence[Planner],
     options: dict[str, Any],
 ) -> Iterator[tuple[str, Planner, dict[str, np.ndarray]]]:
-    """The columns of each mode and planner over all points."""
+    """Yield the columns of each mode and planner over all points."""
     shape = symbols()
     network = networks.chain(n, *shape, **options)
     for mode in modes:
@@ -157,7 +161,7 @@ def _blocks(
 def _shape_by_shape(
     n: int, d: np.ndarray, b: np.ndarray, mode: str, planner: Planner, options: dict[str, Any]
 ) -> dict[str, np.ndarray]:
-    """The columns of a planner that is asked for each distinct shape."""
+    """Return the columns of a planner that runs for each distinct shape."""
     found: dict[tuple[int, int], dict[str, Any]] = {}
     shapes = list(zip(d.tolist(), b.tolist(), strict=True))
     for shape in dict.fromkeys(shapes):
@@ -170,7 +174,7 @@ def _shape_by_shape(
 
 
 def program_of_mode(network: networks.Network, mode: str) -> Program:
-    """The program of a network in a mode; `checkpointed` is that of `full`.
+    """Return the program of a network in a mode; `checkpointed` is that of `full`.
 
     Raises GraphError for an unknown mode.
     """
@@ -181,7 +185,7 @@ def program_of_mode(network: networks.Network, mode: str) -> Program:
 
 
 def symbols() -> tuple[Any, Any]:
-    """Width d and batch b as sympy symbols, positive integers."""
+    """Return width d and batch b as sympy symbols, positive integers."""
     import sympy  # a third of a second, which only what is folded over shapes has to spend
 
     return sympy.Symbol("d", integer=True, positive=True), sympy.Symbol(
@@ -194,7 +198,7 @@ def _planner(given: Planner | str) -> Planner:
 
 
 def _points(d: Any, b: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Widths and batches, one of each for every point."""
+    """Return widths and batches, one of each for every point."""
     arrays = []
     for name, sizes in (("d", d), ("b", b)):
         array = np.asarray(sizes)
@@ -206,13 +210,14 @@ def _points(d: Any, b: Any) -> tuple[np.ndarray, np.ndarray]:
     except ValueError:
         shapes = " and ".join(str(array.shape) for array in arrays)
         raise ShapeError(
-            f"d and b have the shapes {shapes}; expected one length, or shapes that broadcast: d[:, None], b[None, :]"
+            f"d and b have the shapes {shapes}; expected one length, or shapes that broadcast: "
+            "d[:, None], b[None, :]"
         ) from None
     return widths.ravel(), batches.ravel()
 
 
 def _frame(parts: Sequence[dict[str, Any]], points: int) -> pd.DataFrame:
-    """The parts one under another."""
+    """Return the parts one under another."""
     columns = {}
     for name in COLUMNS:
         blocks = [

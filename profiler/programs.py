@@ -9,6 +9,7 @@ import torch
 
 from autodiff.algorithms import gradients
 from autodiff.errors import GraphError
+from autodiff.instructions import PARAMETER
 from autodiff.node import ComputationNode
 from autodiff.program import Program, linearize
 
@@ -18,16 +19,18 @@ def program_of(
     wrt: Sequence[ComputationNode] = (),
     stop_after: str = "backward",
 ) -> Program:
-    """The program that `profile` measures.
+    """Return the program that `profile` measures.
 
-    Raises GraphError where `wrt` is given beside a program, or `stop_after` is neither forward nor backward.
+    Raises GraphError where `wrt` is given with a program, or `stop_after` is neither forward nor
+    backward.
     """
     if stop_after not in ("forward", "backward"):
         raise GraphError(f"stop_after={stop_after!r}; expected 'forward' or 'backward'")
     if isinstance(loss, Program):
         if wrt:
             raise GraphError(
-                "wrt was given beside a Program, which has its targets already; leave wrt out, or give the loss's node"
+                "wrt was given with a Program, which has its targets already; leave wrt out, or "
+                "give the loss's node"
             )
         program = loss
     elif isinstance(loss, ComputationNode):
@@ -43,14 +46,24 @@ def program_of(
 
 
 def given_bytes(program: Program, role: str) -> int:
-    """The bytes of the given values of a role, each buffer once."""
-    sizes: dict[Any, int] = {}
-    for i in program.given:
-        value = program.values[i]
+    """Return the bytes of the given values of a role.
+
+    A tensor takes the whole of its storage, and values that share one take it once: it counts for
+    parameters where one of them is a parameter.
+    """
+    total: Any = 0
+    seen: set[int] = set()
+    for value in sorted(
+        (program.values[i] for i in program.given), key=lambda value: value.role != PARAMETER
+    ):
+        nbytes = value.spec.nbytes
+        held = getattr(value.source, "value", None)
+        if isinstance(held, torch.Tensor):
+            storage = held.untyped_storage()
+            if storage._cdata in seen:
+                continue
+            seen.add(storage._cdata)
+            nbytes = storage.nbytes()
         if value.role == role:
-            held = getattr(value.source, "value", None)
-            shared = held.untyped_storage()._cdata if isinstance(held, torch.Tensor) else i
-            sizes[shared] = (
-                max(sizes[shared], value.spec.nbytes) if shared in sizes else value.spec.nbytes
-            )
-    return sum(sizes.values())
+            total = total + nbytes
+    return total  # type: ignore[no-any-return]

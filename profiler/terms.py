@@ -1,9 +1,11 @@
-"""Amounts as coefficients over terms, so that a whole grid of shapes, one shape, or a formula comes of the same few integers.
+"""Amounts as coefficients over terms, the same few integers for a grid, a shape, or a formula.
 
-An amount (bytes, operations) is an integer or a polynomial of sympy symbols with integer coefficients. A **term** is one of its products
-of symbols, such as b·d or d², or 1. A term is at least 1 wherever every symbol is.
+An amount (bytes, operations) is an integer or a polynomial of sympy symbols with integer
+coefficients. A **term** is one of its products of symbols, such as b·d or d², or 1. A term is at
+least 1 wherever every symbol is.
 
-Bound: exact at any size. Arithmetic is in 64 bits where that is proved to suffice, in Python's integers elsewhere.
+Bound: exact at any size. Arithmetic is in 64 bits where that is proved to suffice, in Python's
+integers elsewhere.
 """
 
 from __future__ import annotations
@@ -22,9 +24,9 @@ _SAFE = 2**63
 
 
 def in_terms(amounts: Sequence[Any]) -> tuple[list[Any], np.ndarray]:
-    """The terms that amounts are made of, and one row of coefficients each amount.
+    """Return the terms that amounts are made of, and one row of coefficients for each amount.
 
-    Raises GraphError for an amount that is no polynomial with integer coefficients.
+    Raises GraphError for an amount that is not a polynomial with integer coefficients.
     """
     places: dict[Any, int] = {}
     rows = [
@@ -43,26 +45,29 @@ def _coefficients(amount: Any) -> dict[Any, int]:
         return {1: int(amount)} if amount else {}
     if not hasattr(amount, "free_symbols"):
         raise GraphError(
-            f"an amount is {amount!r}; expected an integer, or an expression of sympy symbols; give such dimensions"
+            f"an amount is {amount!r}; expected an integer, or an expression of sympy symbols; "
+            "give such dimensions"
         )
     found = amount.expand().as_coefficients_dict()
     if not all(count.is_Integer for count in found.values()):
         raise GraphError(
-            f"the amount {amount} has a fraction in it; expected whole numbers of symbols; choose symbols that divide"
+            f"the amount {amount} has a fraction in it; expected whole numbers of symbols; choose "
+            "symbols that divide"
         )
     return {term: int(count) for term, count in found.items() if count}
 
 
 def _integers(numbers: Sequence[Any], shape: tuple[int, ...]) -> np.ndarray:
-    """Integers as an array: of 64 bits, or of Python's where they need more."""
+    """Return integers as an array: of 64 bits, or of Python's where they need more."""
     held = np.array(numbers, dtype=object).reshape(shape)
     return held.astype(np.int64) if all(-_SAFE < number < _SAFE for number in held.flat) else held
 
 
 def at_points(terms: Sequence[Any], symbols: Symbols) -> np.ndarray:
-    """The value of each term, a row each, at the points that `symbols` gives (arrays of one length).
+    """Return the value of each term, a row each, at the points that `symbols` gives.
 
-    Raises GraphError for a symbol that is given no value, and for a term that is no product of symbols.
+    `symbols` holds arrays of one length. Raises GraphError for a symbol that is given no value, and
+    for a term that is not a product of symbols.
     """
     columns = {symbol: np.atleast_1d(np.asarray(values)) for symbol, values in symbols.items()}
     points = max((len(column) for column in columns.values()), default=1)
@@ -83,14 +88,15 @@ def at_points(terms: Sequence[Any], symbols: Symbols) -> np.ndarray:
 
 
 def _factors(term: Any, known: Mapping[Any, Any]) -> dict[Any, int]:
-    """The symbols of a term with their powers."""
+    """Return the symbols of a term with their powers."""
     if term == 1:
         return {}
     powers = {symbol: int(power) for symbol, power in term.as_powers_dict().items()}
     for symbol in powers:
         if symbol not in known:
             raise GraphError(
-                f"{symbol} has no value; expected one for each symbol of {term}; give it beside {', '.join(map(str, known))}"
+                f"{symbol} has no value; expected one for each symbol of {term}; "
+                f"given: {', '.join(map(str, known)) or 'none'}"
             )
     return powers
 
@@ -103,7 +109,7 @@ def _product(greatest: Mapping[Any, int], powers: Mapping[Any, int]) -> int:
 
 
 def combined(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """`rows @ values` to the last digit: amounts by terms, times terms by points."""
+    """Return `rows @ values` to the last digit: amounts by terms, times terms by points."""
     most = sum(_most(rows[:, place]) * _most(values[place]) for place in range(len(values)))
     if most >= _SAFE or object in (rows.dtype, values.dtype):
         rows, values = rows.astype(object), values.astype(object)
@@ -116,9 +122,10 @@ def _most(numbers: np.ndarray) -> int:
 
 
 def counted_from_one(rows: np.ndarray, terms: Sequence[Any]) -> np.ndarray:
-    """The same amounts with each term counted from 1 on, where all symbols are positive integers, so that none is ever less.
+    """Return the same amounts with each term counted from 1 on, so that none is negative.
 
-    What an amount has where every term is 1 is then its constant: 4·b·d + 2 is never more than 4·b·d + 2·d².
+    This holds where all symbols are positive integers. What an amount has where every term is 1 is
+    then its constant: 4·b·d + 2 is never more than 4·b·d + 2·d².
     """
     if any(
         not (symbol.is_integer and symbol.is_positive)
@@ -134,7 +141,7 @@ def counted_from_one(rows: np.ndarray, terms: Sequence[Any]) -> np.ndarray:
 
 
 def expressions(rows: np.ndarray, terms: Sequence[Any]) -> list[Any]:
-    """Each row as an amount again: an integer, or an expression."""
+    """Return each row as an amount again: an integer, or an expression."""
     return [
         sum((count * term for count, term in zip(row, terms, strict=True) if count), 0)
         for row in rows.tolist()

@@ -1,4 +1,7 @@
-"""A ledger as a trace for viewers: a span for each step, counters of the live bytes by role (the Trace Event Format)."""
+"""A ledger as a trace for viewers: spans of steps and counters of live bytes by role.
+
+The file is in the Trace Event Format.
+"""
 
 from __future__ import annotations
 

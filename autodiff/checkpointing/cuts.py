@@ -11,7 +11,7 @@ import numpy as np
 
 from autodiff.instructions import FORWARD, INPUT, PARAMETER
 from autodiff.program import Program
-from autodiff.spec import NUMBER
+from autodiff.spec import is_number
 
 
 class Cuts:
@@ -32,7 +32,7 @@ class Cuts:
         values = program.values
         self.buffer = [value.buffer for value in values]
         given = set(program.given)
-        data = {v for v in given if values[v].role == INPUT and values[v].spec.dtype is not NUMBER}
+        data = {v for v in given if values[v].role == INPUT and not is_number(values[v].spec.dtype)}
         self.from_data = bytearray(len(values))
         self.from_parameter = bytearray(len(values))
         for v in given:

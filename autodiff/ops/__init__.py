@@ -1,4 +1,4 @@
-"""The ops, each one class: arithmetic, kernel, gradient, result spec and cost side by side.
+"""The ops, each one class: arithmetic, kernel, gradient, result spec and cost together.
 
 Importing this package gives nodes their operators, so nodes are exported from here too.
 """
@@ -9,6 +9,7 @@ from autodiff.node import (
     build_graph as build_graph,
 )
 from autodiff.ops.arithmetic import Add, Div, IntPow, Mean, Mul, Negate, Pow, Subtract
+from autodiff.ops.dtypes import Cast
 from autodiff.ops.elementary import (
     Exp,
     Gelu,
@@ -39,6 +40,7 @@ bind()
 __all__ = [
     "Add",
     "AddBias",
+    "Cast",
     "Columns",
     "Div",
     "Exp",

@@ -1,7 +1,8 @@
-"""Elementary functions and activations, each beside the op that is its gradient.
+"""Elementary functions and activations, each next to the op that is its gradient.
 
-tanh, the sigmoid and relu write their gradients in terms of their results, so their inputs can go; gelu's reads its input.
-A gradient op takes (upstream gradient, what it reads) and is differentiable itself, to any order.
+tanh, the sigmoid and relu write their gradients in terms of their results, so their inputs can go;
+gelu's reads its input. A gradient op takes (upstream gradient, what it reads) and is differentiable
+itself, to any order.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from autodiff.cost import Cost
 from autodiff.node import ComputationNode
 from autodiff.ops.arithmetic import Div
 from autodiff.ops.formulas import elementary, where_positive
-from autodiff.spec import Spec, elementwise
+from autodiff.spec import (
+    Spec,
+    elementwise,
+    floating_elementwise,
+    no_truth_values,
+    only_floating,
+)
 
 _aten = torch.ops.aten
 
@@ -30,7 +37,7 @@ class Exp(ComputationNode):
         return [self * self.gradient]
 
     def result_spec(self, x: Spec) -> Spec:
-        return elementwise(x)
+        return floating_elementwise(x)
 
     def cost(self, x: Spec) -> Cost:
         return Cost(elementary=x.numel)
@@ -46,7 +53,7 @@ class Log(ComputationNode):
         return [Div(self.gradient, self.input_nodes[0])]
 
     def result_spec(self, x: Spec) -> Spec:
-        return elementwise(x)
+        return floating_elementwise(x)
 
     def cost(self, x: Spec) -> Cost:
         return Cost(elementary=x.numel)
@@ -64,7 +71,7 @@ class Tanh(ComputationNode):
         return [TanhGradient(self.gradient, self)]
 
     def result_spec(self, x: Spec) -> Spec:
-        return elementwise(x)
+        return floating_elementwise(x)
 
     def cost(self, x: Spec) -> Cost:
         return Cost(elementary=x.numel)
@@ -101,7 +108,7 @@ class Sigmoid(ComputationNode):
         return [SigmoidGradient(self.gradient, self)]
 
     def result_spec(self, x: Spec) -> Spec:
-        return elementwise(x)
+        return floating_elementwise(x)
 
     def cost(self, x: Spec) -> Cost:
         return Cost(elementary=x.numel)
@@ -138,7 +145,7 @@ class Relu(ComputationNode):
         return [ReluGradient(self.gradient, self)]
 
     def result_spec(self, x: Spec) -> Spec:
-        return elementwise(x)
+        return elementwise(no_truth_values(x))
 
     def cost(self, x: Spec) -> Cost:
         return Cost(comparisons=x.numel)
@@ -179,7 +186,7 @@ class Gelu(ComputationNode):
         return [GeluGradient(self.gradient, self.input_nodes[0])]
 
     def result_spec(self, x: Spec) -> Spec:
-        return elementwise(x)
+        return floating_elementwise(only_floating(x))
 
     def cost(self, x: Spec) -> Cost:
         return Cost(multiplications=3 * x.numel, additions=x.numel, elementary=x.numel)

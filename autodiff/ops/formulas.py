@@ -1,7 +1,7 @@
-"""The few functions that the ops' formulas need on numbers, tensors and arrays of self-counting scalars alike.
+"""Functions that the ops' formulas need on numbers, tensors and arrays of counting scalars alike.
 
-A formula is written once, in `compute`. On arrays of Python objects each element does its own arithmetic, which is how a
-scalar that counts itself witnesses a declared cost.
+A formula is written once, in `compute`. On arrays of Python objects each element does its own
+arithmetic, which is how scalars that count themselves check a declared cost.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ON_FLOATS: dict[str, Callable[[float], float]] = {
 
 
 def elementary(name: str, x: Any) -> Any:
-    """An elementary function (exp, log, tanh, erf, sigmoid) of every element."""
+    """Return an elementary function (exp, log, tanh, erf, sigmoid) of every element."""
     if isinstance(x, np.ndarray):
         return np.frompyfunc(lambda element: elementary(name, element), 1, 1)(x)
     method = getattr(x, name, None)
@@ -31,7 +31,7 @@ def elementary(name: str, x: Any) -> Any:
 
 
 def where_positive(condition: Any, value: Any) -> Any:
-    """`value` where `condition` is above zero, else zero: one comparison an element."""
+    """Return `value` where `condition` is above zero, else zero: one comparison an element."""
     if isinstance(condition, torch.Tensor):
         return torch.where(
             condition > 0, value, torch.zeros((), dtype=value.dtype, device=value.device)
@@ -42,29 +42,32 @@ def where_positive(condition: Any, value: Any) -> Any:
 
 
 def total(x: Any) -> Any:
-    """The sum of all elements."""
+    """Return the sum of all elements."""
     return x.sum() if hasattr(x, "sum") else x
 
 
 def axis_sum(x: Any, axis: int) -> Any:
-    """The sums along one axis, which stays with length 1."""
+    """Return the sums along one axis, which stays with length 1."""
     return x.sum(axis, keepdim=True) if isinstance(x, torch.Tensor) else x.sum(axis, keepdims=True)
 
 
 def axis_max(x: Any, axis: int) -> Any:
-    """The greatest elements along one axis, which stays with length 1."""
+    """Return the greatest elements along one axis, which stays with length 1."""
     return x.amax(axis, keepdim=True) if isinstance(x, torch.Tensor) else x.max(axis, keepdims=True)
 
 
 def expand(x: Any, shape: tuple[int, ...]) -> Any:
-    """`x` repeated to `shape`, without a copy."""
+    """Return `x` repeated to `shape`, without a copy."""
     if isinstance(x, torch.Tensor):
         return x.expand(shape)
     return np.broadcast_to(np.asarray(x, dtype=object), shape) if shape else x
 
 
-def filled(spec: Any, value: float) -> Any:
-    """A new value of this spec with every element equal; a Python number where the spec is one."""
+def filled(spec: Any, value: float, device: torch.device | None = None) -> Any:
+    """Return a new value of this spec with every element equal.
+
+    It is a Python number where the spec is one.
+    """
     if not isinstance(spec.dtype, torch.dtype):
         return value
-    return torch.full(spec.shape, value, dtype=spec.dtype)
+    return torch.full(spec.shape, value, dtype=spec.dtype, device=device)

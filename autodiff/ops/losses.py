@@ -1,4 +1,4 @@
-"""Losses and their parts: half the sum of squares, the log-softmax over the rows, and the pick of one row a column."""
+"""Losses and their parts: half the sum of squares, the log-softmax, the pick of a row a column."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from autodiff.node import ComputationNode
 from autodiff.ops import formulas
 from autodiff.ops.arithmetic import Negate, Subtract
 from autodiff.ops.reductions import ExpandAxis, Matsum, SumAxis
-from autodiff.spec import CONTIGUOUS, DENSE, Spec, elementwise, same_shape
+from autodiff.spec import (
+    CONTIGUOUS,
+    DENSE,
+    Spec,
+    at_least_0,
+    elementwise,
+    floating,
+    only_floating,
+    same_shape,
+)
 
 _aten = torch.ops.aten
 
@@ -33,10 +42,10 @@ class HalfSumOfSquares(ComputationNode):
         return [self.input_nodes[0] * self.gradient]
 
     def result_spec(self, a: Spec) -> Spec:
-        return Spec((), a.dtype)
+        return Spec((), floating(only_floating(a).dtype))
 
     def cost(self, a: Spec) -> Cost:
-        return Cost(multiplications=a.numel + 1, additions=a.numel - 1)
+        return Cost(multiplications=a.numel + 1, additions=at_least_0(a.numel - 1))
 
     def workspace(self, a: Spec) -> Any:
         packed = a.layout == CONTIGUOUS or (a.layout == DENSE and len(a.shape) == 2)
@@ -44,9 +53,10 @@ class HalfSumOfSquares(ComputationNode):
 
 
 class LogSoftmax(ComputationNode):
-    """x − log Σ e^x over the rows of each column, shifted by each column's greatest element so that nothing overflows.
+    """x − log Σ e^x over the rows of each column.
 
-    A column of d elements takes d − 1 comparisons, 3d − 1 additions, d + 1 elementary functions.
+    Each column is shifted by its greatest element so that nothing overflows. A column of d elements
+    takes d − 1 comparisons, 3d − 1 additions, d + 1 elementary functions.
     """
 
     def kernel(self, x: Any) -> Any:
@@ -64,13 +74,13 @@ class LogSoftmax(ComputationNode):
     def result_spec(self, x: Spec) -> Spec:
         if len(x.shape) != 2:
             raise ShapeError("expected a matrix: classes × examples")
-        return Spec(x.shape, x.dtype)
+        return Spec(x.shape, only_floating(x).dtype)
 
     def cost(self, x: Spec) -> Cost:
         _, columns = x.shape
         return Cost(
-            additions=3 * x.numel - columns,
-            comparisons=x.numel - columns,
+            additions=at_least_0(3 * x.numel - columns),
+            comparisons=at_least_0(x.numel - columns),
             elementary=x.numel + columns,
         )
 
@@ -98,11 +108,18 @@ class LogSoftmaxGradient(ComputationNode):
 
     def cost(self, g: Spec, p: Spec) -> Cost:
         _, columns = p.shape
-        return Cost(multiplications=p.numel, additions=2 * p.numel - columns, elementary=p.numel)
+        return Cost(
+            multiplications=p.numel,
+            additions=at_least_0(2 * p.numel - columns),
+            elementary=p.numel,
+        )
 
 
 class Pick(ComputationNode):
-    """The element of each column in the row that `classes` names: a copy of as many elements as there are columns."""
+    """The element of each column in the row that `classes` names.
+
+    It is a copy of as many elements as there are columns.
+    """
 
     def kernel(self, a: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         return torch.gather(a, 0, classes[None])[0]
@@ -117,6 +134,8 @@ class Pick(ComputationNode):
     def result_spec(self, a: Spec, classes: Spec) -> Spec:
         if len(a.shape) != 2 or not same_shape(a.shape[1:], classes.shape):
             raise ShapeError("expected a matrix and one class index for each of its columns")
+        if classes.dtype is not torch.int64:
+            raise ShapeError(f"the classes are {classes}; expected indices of dtype int64")
         return Spec(classes.shape, a.dtype)
 
     def cost(self, a: Spec, classes: Spec) -> Cost:
@@ -124,7 +143,10 @@ class Pick(ComputationNode):
 
 
 class PickGradient(ComputationNode):
-    """Zeros of `rows` rows, with the input's elements in the rows that `classes` names: the gradient of `Pick`."""
+    """Zeros of `rows` rows, with the input's elements in the rows that `classes` names.
+
+    This is the gradient of `Pick`.
+    """
 
     def __init__(self, inp: Any, classes: Any, rows: Any) -> None:
         self.rows = rows
@@ -153,10 +175,16 @@ class PickGradient(ComputationNode):
 
 
 def squared_error(x: Any, y: Any) -> ComputationNode:
-    """½·Σ(x − y)², x and y of one shape; its gradient reads the difference, so x itself can go."""
+    """Return ½·Σ(x − y)², x and y of one shape.
+
+    Its gradient reads the difference, so x itself can go.
+    """
     return HalfSumOfSquares(Subtract(x, y))
 
 
 def cross_entropy(x: Any, classes: Any) -> ComputationNode:
-    """−Σ log softmax(x)[class], x of classes × examples, `classes` one index for each example; summed over the batch."""
+    """Return −Σ log softmax(x)[class], summed over the batch.
+
+    x is classes × examples, `classes` one index for each example.
+    """
     return Negate(Matsum(Pick(LogSoftmax(x), classes)))

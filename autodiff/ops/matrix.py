@@ -14,16 +14,23 @@ from autodiff.spec import (
     CONTIGUOUS,
     DENSE,
     EXPANDED,
+    EXPANDED_DENSE,
     STRIDED,
     TURNED,
+    Dim,
     Spec,
-    common_dtype,
+    at_least_0,
+    is_one,
+    no_truth_values,
     same_shape,
 )
 
 
 class Matmul(ComputationNode):
-    """The matrix product of m×k by k×p: mkp multiplications, m(k − 1)p additions, 2mkp flops as others count."""
+    """The matrix product of m×k by k×p.
+
+    It takes mkp multiplications and m(k − 1)p additions: 2mkp flops in the usual convention.
+    """
 
     kernel = staticmethod(torch.mm)
 
@@ -39,12 +46,16 @@ class Matmul(ComputationNode):
             raise ShapeError(
                 "expected two matrices, the first with as many columns as the second has rows"
             )
-        return Spec((a.shape[0], b.shape[1]), common_dtype(a.dtype, b.dtype))
+        if a.dtype is not b.dtype:
+            raise ShapeError("expected two matrices of one dtype; convert one of them with Cast")
+        return Spec((a.shape[0], b.shape[1]), no_truth_values(a).dtype)
 
     def cost(self, a: Spec, b: Spec) -> Cost:
         (m, k), (_, p) = a.shape, b.shape
         return Cost(
-            multiplications=m * k * p, additions=m * (k - 1) * p, matmul_flops=2 * m * k * p
+            multiplications=m * k * p,
+            additions=at_least_0(m * (k - 1) * p),
+            matmul_flops=2 * m * k * p,
         )
 
 
@@ -54,11 +65,12 @@ _TRANSPOSED_LAYOUT = {
     STRIDED: TURNED,
     TURNED: STRIDED,
     EXPANDED: EXPANDED,
+    EXPANDED_DENSE: EXPANDED_DENSE,
 }
 
 
 class Transpose(ComputationNode):
-    """A matrix with rows and columns changed: a view."""
+    """A matrix with rows and columns exchanged: a view."""
 
     kernel = staticmethod(torch.Tensor.t)
     view_of = 0
@@ -79,7 +91,11 @@ class Transpose(ComputationNode):
 
 
 class Columns(ComputationNode):
-    """The entries from `start` up to `stop` along the last axis: a view. A batch is cut into slices by it."""
+    """The entries from `start` up to `stop` along the last axis: a view.
+
+    Bounds are those of a slice of Python: negative ones count from the end, and the slice ends
+    where the axis does. A batch is cut into slices by it.
+    """
 
     view_of = 0
 
@@ -92,21 +108,36 @@ class Columns(ComputationNode):
         return a[..., self.start : self.stop]
 
     def backward(self) -> list[Any]:
-        return [PadColumns(self.gradient, self.start, self.input_nodes[0].shape[-1])]
+        size = self.input_nodes[0].shape[-1]
+        return [PadColumns(self.gradient, self._bounds(size)[0], size)]
+
+    def _bounds(self, size: Dim) -> tuple[Dim, Dim]:
+        """Return the first entry and the end, as a slice of Python means them where it can tell."""
+        if all(isinstance(dimension, int) for dimension in (self.start, self.stop, size)):
+            start, stop, _ = slice(self.start, self.stop).indices(size)
+            return start, max(start, stop)
+        return self.start, self.stop
 
     def result_spec(self, a: Spec) -> Spec:
         if not a.shape:
             raise ShapeError("expected at least one axis to cut")
-        # Only a slice of more than one row leaves gaps between them, and only where the rows lie one after the other.
-        layout = STRIDED if a.layout == CONTIGUOUS and len(a.shape) > 1 else a.layout
-        return Spec((*a.shape[:-1], self.stop - self.start), a.dtype, layout)
+        *rows, size = a.shape
+        start, stop = self._bounds(size)
+        # Only a slice of more than one row leaves gaps between them, and only where the rows lie
+        # one after the other and it does not take them whole.
+        whole = same_shape((stop - start,), (size,)) or is_one(*rows)
+        layout = STRIDED if a.layout == CONTIGUOUS and not whole else a.layout
+        return Spec((*rows, stop - start), a.dtype, layout)
 
     def cost(self, a: Spec) -> Cost:
         return FREE
 
 
 class PadColumns(ComputationNode):
-    """Zeros of `size` along the last axis, with the input's entries from `start` on: the gradient of `Columns`."""
+    """Zeros of `size` along the last axis, with the input's entries from `start` on.
+
+    This is the gradient of `Columns`.
+    """
 
     def __init__(self, inp: Any, start: Any, size: Any) -> None:
         self.start, self.size = start, size

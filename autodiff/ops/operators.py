@@ -1,4 +1,7 @@
-"""The operators of a node: `+`, `@`, `.exp()` and the rest make ops, and ops are nodes; here that circle is closed, once."""
+"""The operators of a node: `+`, `@`, `.exp()` and the rest make ops.
+
+Ops are nodes, so the operators are bound here, after both are defined.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sums to one element or along an axis, and their opposites: expansions, which are views and cost nothing."""
+"""Sums to one element or along an axis, and their opposites: expansions, which are free views."""
 
 from __future__ import annotations
 
@@ -7,14 +7,29 @@ from typing import Any
 import numpy as np
 
 from autodiff.cost import FREE, Cost
+from autodiff.devices import current_device
 from autodiff.errors import ShapeError
 from autodiff.node import ComputationNode
 from autodiff.ops import formulas
-from autodiff.spec import EXPANDED, Shape, Spec, common_dtype, elementwise, same_shape
+from autodiff.spec import (
+    CONTIGUOUS,
+    DENSE,
+    EXPANDED,
+    EXPANDED_DENSE,
+    TURNED,
+    Shape,
+    Spec,
+    at_least_0,
+    elementwise,
+    is_one,
+    promoted,
+    same_shape,
+    summed,
+)
 
 
 class Matsum(ComputationNode):
-    """The sum of all elements: N − 1 additions."""
+    """The sum of all elements: N − 1 additions, none where there is no element."""
 
     def compute(self, a: Any) -> Any:
         return formulas.total(a)
@@ -23,10 +38,10 @@ class Matsum(ComputationNode):
         return [Matexpand(self.gradient, self.input_nodes[0].shape)]
 
     def result_spec(self, a: Spec) -> Spec:
-        return Spec((), a.dtype)
+        return Spec((), summed(a.dtype))
 
     def cost(self, a: Spec) -> Cost:
-        return Cost(additions=a.numel - 1)
+        return Cost(additions=at_least_0(a.numel - 1))
 
 
 class Matexpand(ComputationNode):
@@ -48,9 +63,13 @@ class Matexpand(ComputationNode):
     def result_spec(self, a: Spec) -> Spec:
         if a.shape:
             raise ShapeError(
-                f"only one element can be expanded to {self.target_shape}; given {a}; ExpandAxis repeats along one axis"
+                f"only one element can be expanded to {self.target_shape}; given {a}; ExpandAxis "
+                "repeats along one axis"
             )
-        return Spec(self.target_shape, a.dtype, EXPANDED) if self.target_shape else a
+        if not self.target_shape:
+            return a
+        layout = CONTIGUOUS if is_one(*self.target_shape) else EXPANDED
+        return Spec(self.target_shape, a.dtype, layout)
 
     def cost(self, a: Spec) -> Cost:
         return FREE
@@ -73,10 +92,10 @@ class SumAxis(ComputationNode):
     def result_spec(self, a: Spec) -> Spec:
         if not 0 <= self.axis < len(a.shape):
             raise ShapeError(f"axis {self.axis} of {a}; expected one from 0 to {len(a.shape) - 1}")
-        return Spec(a.shape[: self.axis] + a.shape[self.axis + 1 :], a.dtype)
+        return Spec(a.shape[: self.axis] + a.shape[self.axis + 1 :], summed(a.dtype))
 
     def cost(self, a: Spec) -> Cost:
-        return Cost(additions=a.numel - self.result_spec(a).numel)
+        return Cost(additions=at_least_0(a.numel - self.result_spec(a).numel))
 
 
 class ExpandAxis(ComputationNode):
@@ -106,14 +125,16 @@ class ExpandAxis(ComputationNode):
             raise ShapeError(
                 f"a new axis {self.axis} in {a}; expected one from 0 to {len(a.shape)}"
             )
-        return Spec(self._shape(a.shape), a.dtype, EXPANDED)
+        repeated = EXPANDED_DENSE if a.layout in (DENSE, TURNED, EXPANDED_DENSE) else EXPANDED
+        layout = a.layout if is_one(self.size) else repeated
+        return Spec(self._shape(a.shape), a.dtype, layout)
 
     def cost(self, a: Spec) -> Cost:
         return FREE
 
 
 class Fill(ComputationNode):
-    """A constant of a given spec, made where it runs: the seed of a backward pass is a `Fill` with 1.
+    """A constant of a given spec, made where it runs, such as the seed of a backward pass.
 
     It has no inputs and is no leaf, so its memory counts from the step that makes it.
     """
@@ -125,7 +146,7 @@ class Fill(ComputationNode):
         self.spec = Spec(spec.shape, spec.dtype)
 
     def compute(self) -> Any:
-        return formulas.filled(self.parameters[0], self.value)
+        return formulas.filled(self.parameters[0], self.value, current_device())
 
     def backward(self) -> list[Any]:
         return []
@@ -135,7 +156,10 @@ class Fill(ComputationNode):
 
 
 class AddBias(ComputationNode):
-    """z + bias along the rows: z is r×k, the bias has r elements, and is added to each column. N additions."""
+    """z + bias along the rows: each column of z, which is r×k, gets the r elements of the bias.
+
+    N additions.
+    """
 
     def compute(self, z: Any, bias: Any) -> Any:
         return z + bias[:, None]
@@ -148,7 +172,7 @@ class AddBias(ComputationNode):
             raise ShapeError(
                 "expected a matrix and a bias with as many elements as the matrix has rows"
             )
-        return Spec(z.shape, common_dtype(z.dtype, bias.dtype), elementwise(z).layout)
+        return Spec(z.shape, promoted(z, bias), elementwise(z).layout)
 
     def cost(self, z: Spec, bias: Spec) -> Cost:
         return Cost(additions=z.numel)

@@ -36,8 +36,9 @@ from profiler.available import available_bytes
 from profiler.graphs import profile_schedule
 from profiler.ledger import ledger_of
 from profiler.measurement import Profile
-from profiler.process import measure_process_memory, process_memory_reason, run_in_child
+from profiler.process import run_in_child
 from profiler.programs import program_of
+from profiler.resident import measure_process_memory, process_memory_reason
 from profiler.units import human_bytes
 
 # From this size on a point gets a process of its own: whatever the system does to it for its memory, the sweep goes on.

@@ -16,7 +16,7 @@ from experiments.modules.config import ModuleConfig
 from experiments.modules.prediction import telling
 from experiments.modules.step import Step, Steps, profiled_steps
 from profiler.available import available_bytes
-from profiler.process import measure_process_memory, process_memory_reason
+from profiler.resident import measure_process_memory, process_memory_reason
 from profiler.units import human_bytes
 
 

@@ -1,4 +1,7 @@
-"""Cross-checks that share no code with the counters: scalars that count their own arithmetic, and PyTorch's live storages."""
+"""Cross-checks that share no code with the counters.
+
+They are scalars that count their own arithmetic, and PyTorch's live storages.
+"""
 
 import lazy_loader
 

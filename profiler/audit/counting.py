@@ -1,9 +1,10 @@
 """A number that notes every operation done with it in the tally that it carries.
 
-What is noted follows the convention of `autodiff.cost`: a product or quotient, a sum, difference or negation, a comparison,
-an elementary function (a power among them). In a `CountingArray` a product of matrices (`@`) is noted in `matmul_flops` too, as
-twice the multiplications that it did. An operation takes a few tenths of a microsecond. Where Python would raise (a division by
-zero, an overflow) the value is what floating point says: an infinity, or no number.
+What is noted follows the convention of `autodiff.cost`: a product or quotient, a sum, difference or
+negation, a comparison, an elementary function (a power among them). In a `CountingArray` a product
+of matrices (`@`) is noted in `matmul_flops` too, as twice the multiplications that it did. An
+operation takes a few tenths of a microsecond. Where Python would raise (a division by zero, an
+overflow) the value is that of floating point: an infinity, or not a number.
 """
 
 from __future__ import annotations
@@ -29,14 +30,17 @@ class Tally:
         ) = 0
 
     def take(self) -> Cost:
-        """The counts since they were last taken."""
+        """Return the counts since they were last taken."""
         counts = Cost(*(getattr(self, field.name) for field in fields(Cost)))
         self.__init__()  # type: ignore[misc]
         return counts
 
 
 class CountingScalar:
-    """A number that notes each operation done with it in its tally; it is no float, so that no arithmetic goes unnoticed."""
+    """A number that notes each operation done with it in its tally.
+
+    It is not a float, so that no arithmetic goes unnoticed.
+    """
 
     __slots__ = ("tally", "value")
     __hash__ = None  # type: ignore[assignment]
@@ -139,32 +143,32 @@ class CountingScalar:
         return CountingScalar(function(self.value), self.tally)
 
     def exp(self) -> CountingScalar:
-        """e to its power."""
+        """Return e to its power."""
         return self._elementary(_exp)
 
     def log(self) -> CountingScalar:
-        """Its natural logarithm."""
+        """Return its natural logarithm."""
         return self._elementary(_log)
 
     def tanh(self) -> CountingScalar:
-        """Its hyperbolic tangent."""
+        """Return its hyperbolic tangent."""
         return self._elementary(math.tanh)
 
     def erf(self) -> CountingScalar:
-        """Its error function."""
+        """Return its error function."""
         return self._elementary(math.erf)
 
     def sigmoid(self) -> CountingScalar:
-        """1 / (1 + e^−x), one elementary function."""
+        """Return 1 / (1 + e^−x), one elementary function."""
         return self._elementary(lambda x: 0.5 * (1 + math.tanh(0.5 * x)))
 
     def sqrt(self) -> CountingScalar:
-        """Its square root."""
+        """Return its square root."""
         return self._elementary(lambda x: _power(x, 0.5))
 
 
 def _number(other: Any) -> float | None:
-    """The float that stands in an operation beside a counting scalar; None for an array, which does its own."""
+    """Return an operand as a float; None for an array, which does its own arithmetic."""
     if type(other) is CountingScalar:
         return other.value
     return float(other) if isinstance(other, (int, float, np.number)) else None
@@ -196,7 +200,7 @@ def _log(x: float) -> float:
 
 
 class CountingArray(np.ndarray):
-    """An array of counting scalars whose products with `@` are noted in the convention of `matmul_flops` as well."""
+    """An array of counting scalars whose products with `@` are noted in `matmul_flops` as well."""
 
     def __matmul__(self, other: Any) -> Any:
         tally = self.flat[0].tally

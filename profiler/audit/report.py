@@ -1,4 +1,4 @@
-"""What an independent witness found: that it agrees, or the first place where it does not."""
+"""What an independent cross-check found: agreement, or the first difference."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ from autodiff.errors import TapemeasureError
 
 
 class AuditError(TapemeasureError):
-    """A witness that shares no code with the counters does not agree with them."""
+    """A cross-check that shares no code with the counters disagrees with them."""
 
 
 @dataclass(frozen=True)
 class AuditReport:
-    """The verdict of one witness: how many `events` it checked, and in words the first that differs (None where all agree)."""
+    """The verdict of one cross-check, `scalars` or `storages`.
 
-    witness: str
+    `events` is how many comparisons were made, `first_mismatch` the first that differs, in words
+    (None where all agree).
+    """
+
+    audit: str
     events: int
     first_mismatch: str | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether the witness agrees throughout."""
+        """Whether the cross-check agrees throughout."""
         return self.first_mismatch is None
 
     def raise_if_wrong(self) -> None:
         """Raise AuditError, which names the first mismatch, where there is one."""
         if self.first_mismatch is not None:
-            raise AuditError(f"the audit by {self.witness} disagrees: {self.first_mismatch}")
+            raise AuditError(f"the audit by {self.audit} disagrees: {self.first_mismatch}")

@@ -1,9 +1,10 @@
-"""A program run on scalars that count their own arithmetic: a witness for every declared cost.
+"""A program run on scalars that count their own arithmetic: a check of every declared cost.
 
-The formulas (`op.compute`, never `op.kernel` or `op.cost`) are run on numpy arrays of `CountingScalar`s by a small interpreter of
-its own. Indices (tensors that are not of floating point) stay plain arrays. An operation takes a few tenths of a microsecond, so
-this is for programs of up to `SCALAR_LIMIT` operations. It says nothing of the fused kernels that execution uses instead of
-the formulas; that their values agree is checked where the values of an execution are given.
+The formulas (`op.compute`, never `op.kernel` or `op.cost`) are run on numpy arrays of
+`CountingScalar`s by a small interpreter of its own. Indices (tensors that are not of floating
+point) stay plain arrays. An operation takes a few tenths of a microsecond, so this is for programs
+of up to `SCALAR_LIMIT` operations. It says nothing of the fused kernels that execution uses instead
+of the formulas; that their values agree is checked where the values of an execution are given.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from autodiff.cost import Cost
 from autodiff.instructions import FORWARD, PHASES, RECOMPUTE
 from autodiff.program import Program
 from autodiff.schedule import Schedule
-from autodiff.spec import NUMBER, Spec
+from autodiff.spec import Spec, is_number
 from profiler.audit.counting import CountingArray, CountingScalar, Tally
 from profiler.audit.report import AuditReport
 
@@ -29,10 +30,15 @@ SCALAR_LIMIT = 10**5
 
 
 def _lifted(value: Any, spec: Spec, tally: Tally) -> Any:
-    """A number, tensor or array with every plain number in it made into a counting scalar; indices as a plain array."""
+    """Return a value with every plain number in it made into a counting scalar.
+
+    Indices become a plain array.
+    """
+    is_index = not is_number(spec.dtype) and not spec.dtype.is_floating_point
     if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().numpy()
-    if spec.dtype is not NUMBER and not spec.dtype.is_floating_point:
+        # numpy has no bfloat16; indices stay whole.
+        value = (value if is_index else value.double()).detach().cpu().numpy()
+    if is_index:
         return np.asarray(value, dtype=np.int64)
 
     def lift(element: Any) -> CountingScalar:
@@ -45,7 +51,7 @@ def _lifted(value: Any, spec: Spec, tally: Tally) -> Any:
 
 
 def _lowered(value: Any) -> np.ndarray:
-    """The plain numbers in a value."""
+    """Return the plain numbers in a value."""
     if isinstance(value, CountingScalar):
         return np.asarray(value.value)
     return np.array([getattr(element, "value", element) for element in value.flat]).reshape(
@@ -55,7 +61,7 @@ def _lowered(value: Any) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ScalarRun:
-    """A program as scalars ran it: the count of each step, and the targets' values as plain arrays."""
+    """A program as scalars ran it: the counts of steps, and the targets' values as arrays."""
 
     counts: tuple[Cost, ...]
     values: tuple[np.ndarray, ...]
@@ -64,9 +70,10 @@ class ScalarRun:
 def run_on_scalars(
     program: Program, schedule: Schedule | None = None, given: Mapping[int, Any] | None = None
 ) -> ScalarRun:
-    """Run a program's formulas on scalars that count themselves, in the schedule's order (else as created).
+    """Run a program's formulas on scalars that count themselves.
 
-    `given` holds values by number; what it leaves out comes from the leaves, or, where these hold only shapes, is all ones
+    The order is the schedule's, or that of creation without one. `given` holds values by number;
+    what it leaves out comes from the leaves, or, where these have no values to read, is all ones
     (zeros for indices).
     """
     held: dict[int, Any] = {}
@@ -80,12 +87,13 @@ def _steps(
     given: Mapping[int, Any] | None,
     held: dict[int, Any],
 ) -> Iterator[tuple[int, Cost]]:
-    """Each step's instruction, and what its scalars counted; `held` is filled with values."""
+    """Yield each step's instruction and what its scalars counted; fill `held` with values."""
     tally = Tally()
     for number in program.given:
         spec, _, _, source = program.values[number]
         value = given[number] if given is not None and number in given else source.value
-        held[number] = _lifted(_stand_in(spec) if value is None else value, spec, tally)
+        unread = value is None or (isinstance(value, torch.Tensor) and value.is_meta)
+        held[number] = _lifted(_stand_in(spec) if unread else value, spec, tally)
     order = range(len(program.instructions)) if schedule is None else schedule.order.tolist()
     for i in order:
         op, reads, writes, _ = program.instructions[i]
@@ -97,7 +105,7 @@ def _steps(
 
 
 def _stand_in(spec: Spec) -> Any:
-    if spec.dtype is NUMBER:
+    if is_number(spec.dtype):
         return 1.0
     return torch.full(spec.shape, 1 if spec.dtype.is_floating_point else 0, dtype=spec.dtype)
 
@@ -105,7 +113,7 @@ def _stand_in(spec: Spec) -> Any:
 def count_by_scalars(
     program: Program, schedule: Schedule | None = None, given: Mapping[int, Any] | None = None
 ) -> dict[str, Cost]:
-    """The operations of a whole program by phase, as its scalars counted them."""
+    """Return the operations of a whole program by phase, as its scalars counted them."""
     totals = {phase: Cost() for phase in PHASES}
     seen: set[int] = set()
     for i, count in _steps(program, schedule, given, {}):
@@ -122,10 +130,10 @@ def audit_scalars(
     given: Mapping[int, Any] | None = None,
     results: Sequence[Any] | None = None,
 ) -> AuditReport:
-    """Hold every op's declared cost, and its result's declared shape, against scalars that count themselves.
+    """Compare every op's declared cost, and its result's declared shape, with counting scalars.
 
-    `results`, the targets' values from an execution, are held against those of the scalars, to rounding. The report names the
-    first op that differs.
+    `results`, the targets' values from an execution, are compared with those of the scalars, to
+    rounding. The report names the first op that differs.
     """
     held: dict[int, Any] = {}
     events = 0
@@ -148,19 +156,25 @@ def audit_scalars(
                     "scalars", events, f"{where}: declared shape {expected}, computed {shape}"
                 )
     for target, result in zip(program.targets, results or (), strict=results is not None):
+        if isinstance(result, torch.Tensor) and result.is_meta:
+            continue  # it has no values
         events += 1
         gap = _gap(_lowered(held[target]), result)
         if gap > 1:
             return AuditReport(
                 "scalars",
                 events,
-                f"{program.label(target)}: {gap:.3g} times further from the execution's than rounding allows",
+                f"{program.label(target)}: {gap:.3g} times further from the execution's than "
+                "rounding allows",
             )
     return AuditReport("scalars", events)
 
 
 def _gap(found: np.ndarray, result: Any) -> float:
-    """The greatest difference in units of what rounding allows: the root of the dtype's precision, relative to the greatest element."""
+    """Return the greatest difference in units of what rounding allows.
+
+    That is the root of the dtype's precision, relative to the greatest element.
+    """
     tensor = torch.as_tensor(result)
     precision = torch.finfo(
         tensor.dtype

@@ -1,11 +1,12 @@
-"""A tracker of PyTorch's live storages: a witness for the ledger, for every spec and for every shared buffer.
+"""A tracker of PyTorch's live storages: a check of the ledger, every spec and every shared buffer.
 
-While the executor runs, a dispatch mode looks at the storage of every tensor that any of PyTorch's ops reads or returns, and holds
-a weak reference with a callback on each, so it sees every birth and death of memory. Ops that PyTorch composes of others are
-taken apart, so that their temporaries are seen too. The storages of the given values are the caller's.
+While the executor runs, a dispatch mode looks at the storage of every tensor that any of PyTorch's
+ops reads or returns, and holds a weak reference with a callback on each, so it sees every birth and
+death of memory. Ops that PyTorch composes of others are taken apart, so that their temporaries are
+seen too. The storages of the given values are caller-owned and do not count.
 
-It does not see what a C++ kernel allocates within itself, nor memory that Python numbers take: the ledger says eight bytes for
-one, and these are left out here on both sides.
+It does not see what a C++ kernel allocates within itself, nor memory that Python numbers take: the
+ledger says eight bytes for one, and these are left out here on both sides.
 """
 
 from __future__ import annotations
@@ -30,19 +31,18 @@ from profiler.audit.report import AuditReport
 
 
 class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While it is entered, knows the bytes of all storages that are alive and are not the caller's.
+    """While it is entered, tracks the bytes of all storages that are alive and not given.
 
-    `live_bytes` is their total now, `peak_bytes` the greatest total since `mark()`, `births` how many there were.
+    `live_bytes` is their total now, `peak_bytes` the greatest total since `mark()`, `births` how
+    many there were.
     """
 
-    def __init__(self, callers: Iterable[torch.Tensor] = ()) -> None:
+    def __init__(self, given: Iterable[torch.Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.live_bytes = 0
         self.peak_bytes = 0
         self.births = 0
-        self._callers = {
-            tensor.untyped_storage()._cdata: -1 - at for at, tensor in enumerate(callers)
-        }
+        self._given = {tensor.untyped_storage()._cdata: -1 - at for at, tensor in enumerate(given)}
         self._alive: dict[int, tuple[weakref.ref[Any], int, int]] = {}
 
     def mark(self) -> None:
@@ -50,9 +50,9 @@ class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.peak_bytes = self.live_bytes
 
     def identity(self, tensor: torch.Tensor) -> int:
-        """The number of a tensor's storage, in order of birth; below zero for the caller's."""
+        """Return the number of a tensor's storage, in order of birth; a given one is below zero."""
         key = self._look(tensor)
-        return self._callers[key] if key in self._callers else self._alive[key][1]
+        return self._given[key] if key in self._given else self._alive[key][1]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -60,7 +60,7 @@ class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
             result = func.decompose(*args, **kwargs)
         if result is not NotImplemented:
             return result
-        # What an op reads and was never returned by one came into being out of sight: it is memory all the same.
+        # A tensor that an op reads and none returned was made out of sight, and takes memory too.
         self._look_at_all((args, kwargs))
         result = func(*args, **kwargs)
         self._look_at_all((args, kwargs, result))
@@ -72,10 +72,10 @@ class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._look(leaf)
 
     def _look(self, tensor: torch.Tensor) -> int:
-        """Note the birth or the growth of a tensor's storage; returns what it is known by while it lives."""
+        """Note the birth or the growth of a tensor's storage; return its key while it lives."""
         storage = tensor.untyped_storage()
         key: int = storage._cdata
-        if key in self._callers:
+        if key in self._given:
             return key
         nbytes = storage.nbytes()
         known = self._alive.get(key)
@@ -96,11 +96,12 @@ class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def audit_storages(
     program: Program, schedule: Schedule, given: Mapping[int, Any] | None = None
 ) -> AuditReport:
-    """Execute a program while its storages are tracked, and hold them against the ledger after every event.
+    """Execute a program and compare the storages with the ledger after every event.
 
-    After each step's results exist, and again after its dead are dropped, the bytes alive must be the ledger's; while a step runs, at
-    most its `workspace` more. Each value must have the shape, dtype and layout of its spec, and live in the buffer that its
-    `Value` names. Raises ScheduleError where the schedule is illegal.
+    After each step's results exist, and again after its dead are dropped, the bytes alive must be
+    the ledger's; while a step runs, at most its `workspace` more. Each value must have the shape,
+    dtype and layout of its spec, and live in the buffer that its `Value` names. Raises
+    ScheduleError where the schedule is illegal.
     """
     lives = check_schedule(program, schedule)
     held = {
@@ -124,7 +125,10 @@ def audit_storages(
 
 
 class _Auditor:
-    """Compares, event by event, what is tracked with what liveness says; keeps the first difference in words."""
+    """Compares, event by event, what is tracked with what liveness says.
+
+    It keeps the first difference in words.
+    """
 
     def __init__(
         self,
@@ -162,7 +166,7 @@ class _Auditor:
         self._births = tracker.births
 
     def watch(self, at: int, what: str, results: Sequence[Any]) -> None:
-        """What the executor calls after each event."""
+        """Check an event of the executor."""
         where = f"step {at}, {self._label(at)}"
         if what == "dropped":
             self.expect(int(self._dropped[at]), f"{where}, its dead dropped")
@@ -211,7 +215,8 @@ class _Auditor:
             self.note(f"{where}: declared {spec.layout}, computed {layout}")
         if root == value and result.untyped_storage().nbytes() != spec.nbytes:
             self.note(
-                f"{where}: declared {spec.nbytes} bytes, its storage has {result.untyped_storage().nbytes()}"
+                f"{where}: declared {spec.nbytes} bytes, its storage has "
+                f"{result.untyped_storage().nbytes()}"
             )
         storage = self._tracker.identity(result)
         expected = self._expected_storage(at, value)
@@ -221,7 +226,7 @@ class _Auditor:
         self._storage_of[value] = storage
 
     def _expected_storage(self, at: int, value: int) -> int | None:
-        """The storage in which a value should live; None where that is a new one."""
+        """Return the storage in which a value should live; None where that is a new one."""
         _, reads, _, _ = self._program.instructions[self._order[at]]
         if at in self._overwrites:
             return self._storage_of[reads[self._overwrites[at]]]
@@ -245,7 +250,10 @@ def _actual_layout(tensor: torch.Tensor) -> str:
 
 
 def _layout_fits(spec: Spec, actual: str, whole_view: bool) -> bool:
-    """Whether a layout is the declared one, or a simpler one because a dimension is 1 or a slice takes all that there is."""
+    """Return whether a layout is the declared one, or a simpler one.
+
+    It may be simpler because a dimension is 1 or a slice takes all that there is.
+    """
     if actual == spec.layout:
         return True
     degenerate = 1 in spec.shape or len(spec.shape) < 2 or whole_view

@@ -664,7 +664,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[TapemeasureError], str]] = {
     "wrt beside a program": (
         lambda: profile(linearize([A.sum()]), [A]),
         GraphError,
-        "wrt was given beside a Program",
+        "wrt was given with a Program",
     ),
     "nothing to run": (
         lambda: forward_algorithm(ComputationNode(A)),

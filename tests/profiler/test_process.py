@@ -25,14 +25,13 @@ import pytest
 import torch
 
 from autodiff.errors import TapemeasureError
-from profiler import process
-from profiler.available import available_bytes, cgroup_rooms
-from profiler.process import (
+from profiler import process, resident
+from profiler.available import available_bytes, cgroup_left_bytes
+from profiler.process import ChildOutcome, run_in_child
+from profiler.resident import (
     LEAST_MEASURABLE_BYTES,
-    ChildOutcome,
     measure_process_memory,
     process_memory_reason,
-    run_in_child,
 )
 from tests.support.paths import ROOT
 
@@ -153,12 +152,12 @@ def a_lock() -> Any:
 
 
 def without_reset(mib: int) -> Any:
-    return process._measure_step(after_a_larger_past, (mib,), reset=False)
+    return resident._measure_step(after_a_larger_past, (mib,), reset=False)
 
 
 def without_clear_refs(absent: str) -> Any:
-    process._CLEAR_REFS = Path(absent)
-    return process._measure_step(counting, ())
+    resident._CLEAR_REFS = Path(absent)
+    return resident._measure_step(counting, ())
 
 
 # What the tests ask of the outcomes.
@@ -291,7 +290,7 @@ def test_reasons_why_memory_is_not_measured(
     assert LEAST_MEASURABLE_BYTES == 2 * MIB
     assert process_memory_reason(2 * MIB) is None
     assert "2097151 bytes is below 2097152" in str(process_memory_reason(2 * MIB - 1))
-    monkeypatch.setattr(process, "_CLEAR_REFS", tmp_path / "absent")
+    monkeypatch.setattr(resident, "_CLEAR_REFS", tmp_path / "absent")
     assert "absent cannot be written" in str(process_memory_reason(2 * MIB))
 
 
@@ -466,7 +465,7 @@ def test_what_cannot_be_asked_is_an_error(
 def test_spawned_children_do_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no server, children are spawned, their values come back, and memory is said to be unknown."""
     monkeypatch.setattr(process, "_context", multiprocessing.get_context("spawn"))
-    monkeypatch.setattr(process, "_METHOD", "spawn")
+    monkeypatch.setattr(resident, "METHOD", "spawn")
     assert run_in_child(operator.mul, 6, 7).value == 42
     assert "is measured on Linux" in str(process_memory_reason(2 * MIB))
 
@@ -555,9 +554,9 @@ def test_limits_of_control_groups_are_respected(tmp_path: Path) -> None:
     limited(tmp_path / "jobs", second, "1000", 600, "inactive_file 50")
     limited(tmp_path / "jobs" / "one", second, "max", 300, "inactive_file 0")
     limited(tmp_path / "jobs" / "one" / "step", second, "500", 200, "inactive_file 0")
-    assert cgroup_rooms("0::/jobs/one/step\n", tmp_path) == [450, 300]
-    assert cgroup_rooms("0::/other\n", tmp_path) == []
-    assert cgroup_rooms("", tmp_path) == []
+    assert cgroup_left_bytes("0::/jobs/one/step\n", tmp_path) == [450, 300]
+    assert cgroup_left_bytes("0::/other\n", tmp_path) == []
+    assert cgroup_left_bytes("", tmp_path) == []
 
 
 def test_limits_of_the_older_control_groups_are_respected(tmp_path: Path) -> None:
@@ -569,4 +568,4 @@ def test_limits_of_the_older_control_groups_are_respected(tmp_path: Path) -> Non
         700,
         "total_inactive_file 30",
     )
-    assert cgroup_rooms("9:cpu,cpuacct:/x\n4:memory:/docker/abc\n0::/\n", tmp_path) == [130]
+    assert cgroup_left_bytes("9:cpu,cpuacct:/x\n4:memory:/docker/abc\n0::/\n", tmp_path) == [130]

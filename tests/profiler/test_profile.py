@@ -171,7 +171,7 @@ def test_a_program_stands_for_its_loss() -> None:
     assert numbers(profile(program)) == numbers(
         profile(network.loss, network.weights, planner=StoreAll())
     )
-    with pytest.raises(GraphError, match="wrt was given beside a Program"):
+    with pytest.raises(GraphError, match="wrt was given with a Program"):
         profile(program, network.weights)
 
 

@@ -120,6 +120,7 @@ def leaf(name: str, *shape: Any, dtype: torch.dtype = torch.float32) -> Leaf:
 
 OF_MATRICES: dict[str, Callable[[], ComputationNode]] = {
     "AddBias": lambda: ops.AddBias(leaf("z", R, K), leaf("bias", R)),
+    "Cast": lambda: ops.Cast(leaf("a", N), torch.float64),
     "Columns": lambda: ops.Columns(leaf("a", R, K), 0, S),
     "ExpandAxis": lambda: ops.ExpandAxis(leaf("a", R), 1, K),
     "Fill": lambda: ops.Fill(Spec((R, K), torch.float32), 1.0),

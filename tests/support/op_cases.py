@@ -82,6 +82,10 @@ CASES: dict[str, Build] = {
         f"Pow {power}": lambda new, m, k, p, power=power: ops.Pow(new.positive(m, k), power)
         for power in (-1.5, 0, 0.5, 1, 2.0, 3)
     },
+    "Cast": lambda new, m, k, p: ops.Cast(new.any(m, k), torch.float64),
+    "Cast of a transpose": lambda new, m, k, p: ops.Cast(
+        ops.Transpose(new.any(k, m)), torch.float64
+    ),
     "Exp": lambda new, m, k, p: ops.Exp(new.any(m, k)),
     "Log": lambda new, m, k, p: ops.Log(new.positive(m, k)),
     "Tanh": lambda new, m, k, p: ops.Tanh(new.any(m, k)),
