@@ -1,4 +1,4 @@
-"""PyTorch's own ops: what each costs, in the convention of `autodiff.cost`, derived from its formula."""
+"""The costs of PyTorch's own ops, in the convention of `autodiff.cost`."""
 
 import lazy_loader
 

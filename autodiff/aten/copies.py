@@ -1,7 +1,7 @@
 """PyTorch's ops that count nothing: they move, make or draw elements, or only look at a tensor.
 
-Choosing by position or by index is a copy. Drawing random numbers is no operation on values (comparing a draw with p is: see
-`bernoulli`). Conversions of dtype are copies.
+Selecting by position or by index is a copy. Drawing random numbers is no operation on values
+(comparing a draw with p is one: see `bernoulli`). Conversions of dtype are copies.
 """
 
 from __future__ import annotations

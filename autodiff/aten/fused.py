@@ -1,7 +1,7 @@
-"""What PyTorch's whole layers in one op cost: the LSTM of oneDNN on the CPU, and the encoder layer and attention that inference takes.
+"""The costs of PyTorch ops that compute a whole layer: oneDNN's LSTM, attention and encoder layers.
 
-Each is counted as the formula of its parts, matrix products among them, so it costs what the same layer costs op by op. What such an op
-holds inside is not seen.
+Each is counted as the formula of its parts, matrix products included, so it costs what the same
+layer costs op by op. What such an op holds inside is not seen.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from autodiff.cost import FREE, Cost
 
 
 def _lstm(call: Call) -> Cost:
-    """Of each of T·B cells of H: i, f, o = σ(·), g = tanh(·) of xWᵀ + b + hUᵀ + b′; c = f·c + i·g; h = o·tanh(c)."""
+    """Return the cost of an LSTM layer over T·B cells of H elements.
+
+    i, f, o = σ(·), g = tanh(·) of xWᵀ + b + hUᵀ + b′; c = f·c + i·g; h = o·tanh(c).
+    """
     x, w, u = call.args[:3]
     cells, biased = numel(x[:-1]), call.args[12]
     gates: int = cells * w[0]
@@ -25,11 +28,12 @@ def _lstm(call: Call) -> Cost:
 
 
 def _lstm_backward(call: Call) -> Cost:
-    """For each of forward's two products two more, and what joins them; tanh(c) is kept from forward.
+    """Return two products for each of forward's two, and what joins them; tanh(c) is kept.
 
-    dh and dc are summed from the output and the next step: 2 additions; do = dh·t, dc + dh·o(1 − t²), di = dc·g, dg = dc·i, df = dc·c′ and
-    dc·f to the step before: 6 multiplications; the gradients of five functions: 2 multiplications and an addition each. Then with
-    the gradients of the gates: dx, dh, dW, dU, and each bias's sum.
+    dh and dc are summed from the output and the next step: 2 additions; do = dh·t, dc + dh·o(1 −
+    t²), di = dc·g, dg = dc·i, df = dc·c′ and dc·f to the step before: 6 multiplications; the
+    gradients of five functions: 2 multiplications and an addition each. Then with the gradients of
+    the gates: dx, dh, dW, dU, and each bias's sum.
     """
     x, w, u = call.args[:3]
     cells, biased = numel(x[:-1]), call.args[17]
@@ -45,12 +49,15 @@ def _lstm_backward(call: Call) -> Cost:
 
 
 def _projected(cells: int, inner: int) -> Cost:
-    """A product and its bias."""
+    """Return the cost of a product and its bias."""
     return product(cells, inner) + Cost(additions=cells)
 
 
 def _attention_layer(query: tuple[int, ...], keys: int, heads: int, masked: bool) -> Cost:
-    """Q, K, V = x·Wᵀ + b; q·s; softmax(QKᵀ + mask)V; out·Wᵀ + b. A mask selects each score or adds to it."""
+    """Return the cost of Q, K, V = x·Wᵀ + b; q·s; softmax(QKᵀ + mask)V; out·Wᵀ + b.
+
+    A mask selects each score or adds to it.
+    """
     batch, rows, width = query
     scores = batch * heads * rows * keys
     projections = _projected(batch * rows * width, width) + _projected(
@@ -66,7 +73,7 @@ def _attention_layer(query: tuple[int, ...], keys: int, heads: int, masked: bool
 
 
 def _multi_head_attention(call: Call) -> Cost:
-    """The attention; where weights are wanted, their mean over the heads."""
+    """Return the cost of attention, and of the mean of its weights over the heads if wanted."""
     query, key, heads = call.args[0], call.args[1], call.args[4]
     cost = _attention_layer(query, key[1], heads, call.arg(9) is not None)
     if call.arg(10, True) and call.arg(11, True):
@@ -76,7 +83,11 @@ def _multi_head_attention(call: Call) -> Cost:
 
 
 def _encoder_layer(call: Call) -> Cost:
-    """Attention and two products with an activation between them, each with a residual and a layer norm."""
+    """Return the cost of an encoder layer.
+
+    It is attention and two products with an activation between them, each with a residual and a
+    layer norm.
+    """
     x, heads, gelu, hidden = call.args[0], call.args[2], call.args[7], call.args[14][0]
     cells, n = numel(x[:-1]), numel(x)
     middle: int = cells * hidden

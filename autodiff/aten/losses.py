@@ -1,6 +1,7 @@
-"""What PyTorch's losses and their gradients cost. N elements; a reduction adds N − 1 additions, a mean one division more.
+"""The costs of PyTorch's losses and their gradients.
 
-Cross-entropy is log-softmax, which is among the reductions, and the negative log-likelihood here.
+Of N elements a reduction takes N − 1 additions, a mean one division more. Cross-entropy is
+log-softmax, which is among the reductions, and the negative log-likelihood here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ def _elementwise_loss(one: Cost, position: int) -> Rule:
 
 
 def _elementwise_gradient(one: Cost, position: int) -> Rule:
-    """`one` for each element of the input, and where the loss was a mean one division of the constant that the elements share."""
+    """Return a rule: `one` for each element of the input.
+
+    Where the loss was a mean, one division more of the constant that the elements share.
+    """
 
     def rule(call: Call) -> Cost:
         return one * call.size + Cost(multiplications=int(call.arg(position, MEAN) == MEAN))
@@ -30,7 +34,10 @@ def _elementwise_gradient(one: Cost, position: int) -> Rule:
 
 
 def _negative_log_likelihood(call: Call) -> Cost:
-    """−p[class] of each of n targets, times the class's weight; summed before the sign is changed; a mean divides by the sum of weights."""
+    """Return the cost of −p[class] for each of n targets, times the class's weight.
+
+    The sum is taken before the sign is changed; a mean divides by the sum of weights.
+    """
     n = numel(call.args[1])
     weighted, mode = call.arg(2) is not None, call.arg(3, MEAN)
     cost = (
@@ -52,7 +59,10 @@ def _negative_log_likelihood_backward(call: Call) -> Cost:
 
 
 def _logits(call: Call) -> Cost:
-    """(1 − y)x − log σ(x), log σ(x) = min(x, 0) − log1p(e^(−|x|)); a weight of the positive: (1 + (w − 1)y)·log σ(x)."""
+    """Return the cost of (1 − y)x − log σ(x), log σ(x) = min(x, 0) − log1p(e^(−|x|)).
+
+    A weight w of the positive class gives (1 + (w − 1)y)·log σ(x).
+    """
     n = call.given
     weight, positive = call.arg(2), call.arg(3)
     cost = (

@@ -1,7 +1,8 @@
-"""What PyTorch's normalisations cost: layer, batch, group and root-mean-square, forward and backward.
+"""The costs of PyTorch's normalizations: layer, batch, group and RMS norm, forward and backward.
 
-N elements in groups that share a mean and a deviation: R groups. A scale and a shift, where there are any, take N multiplications and N
-additions. The kept mean and 1/deviation are read in backward, the normalised x̂ is made again from them.
+N elements in R groups, each of which shares a mean and a deviation. A scale and a shift, where
+there are any, take N multiplications and N additions. Backward reads the kept mean and 1/deviation
+and computes the normalized x̂ again from them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from autodiff.cost import Cost
 
 
 def _statistics(n: int, groups: int) -> Cost:
-    """x̄ = Σx/k; variance = Σ(x − x̄)²/k; 1/√(variance + ε): N differences, N squares, 2(N − R) + R additions, 2R divisions, R roots."""
+    """Return the cost of x̄ = Σx/k; variance = Σ(x − x̄)²/k; 1/√(variance + ε).
+
+    N differences, N squares, 2(N − R) + R additions, 2R divisions, R roots.
+    """
     return Cost(
         multiplications=n + 2 * groups, additions=n + 2 * (n - groups) + groups, elementary=groups
     )
@@ -29,9 +33,11 @@ def _affine(n: int, weight: object, bias: object) -> Cost:
 def _normalised_backward(
     n: int, groups: int, weight: tuple[int, ...] | None, wanted: tuple[bool, bool, bool]
 ) -> Cost:
-    """x̂ = (x − x̄)r; u = g·w; dx = r(u − Σu/k − x̂·Σ(u·x̂)/k); dw = Σ g·x̂; db = Σ g. What is not wanted is not counted.
+    """Return the cost of the gradients of x̂·w + b, x̂ = (x − x̄)r, as far as they are wanted.
 
-    x̂: N differences, N products. dx: N products u·x̂, 2(N − R) additions, 2R divisions, N products, 2N differences, N products by r.
+    u = g·w; dx = r(u − Σu/k − x̂·Σ(u·x̂)/k); dw = Σ g·x̂; db = Σ g. x̂ takes N differences and N
+    products; dx takes N products u·x̂, 2(N − R) additions, 2R divisions, N products, 2N
+    differences, N products by r.
     """
     scaled = weight is not None
     parameters = numel(weight) if weight is not None else 0
@@ -49,12 +55,15 @@ def _normalised_backward(
 
 
 def layer_norm_cost(n: int, groups: int) -> Cost:
-    """A layer norm of n elements with scale and shift."""
+    """Return the cost of a layer norm of n elements with scale and shift."""
     return _statistics(n, groups) + Cost(multiplications=2 * n, additions=n)
 
 
 def _layer_norm(call: Call) -> Cost:
-    """(x − x̄)r·w + b over the last dimensions: statistics, N products by r, scale and shift (the differences are the statistics')."""
+    """Return the cost of (x − x̄)r·w + b over the last dimensions.
+
+    Statistics, N products by r, scale and shift (the differences are those of the statistics).
+    """
     n = call.given
     groups = n // max(numel(call.args[1]), 1)
     return _statistics(n, groups) + Cost(multiplications=n) + _affine(n, call.arg(2), call.arg(3))
@@ -69,7 +78,11 @@ def _layer_norm_backward(call: Call) -> Cost:
 def _batch_norm_cost(
     call: Call, weight: object, bias: object, training: bool, updates: bool
 ) -> Cost:
-    """Training: statistics by channel, and for each running one (1 − m)·old + m·new, the variance first by k/(k − 1). Else R roots, N differences."""
+    """Return the cost of a batch norm.
+
+    In training: statistics by channel, and for each running one (1 − m)·old + m·new, the variance
+    first times k/(k − 1). Otherwise R roots and N differences.
+    """
     n, channels = call.given, call.args[0][1]
     cost = Cost(multiplications=n) + _affine(n, weight, bias)
     if not training:
@@ -103,7 +116,10 @@ def _batch_norm_no_update(call: Call) -> Cost:
 
 
 def _batch_norm_backward(call: Call) -> Cost:
-    """As every normalisation, with a group for each channel; with running statistics, which are constants, dx = g·w·r."""
+    """Return the cost of a normalization with one group for each channel.
+
+    Running statistics are constants: dx = g·w·r.
+    """
     n, channels = call.given, call.args[0][1]
     weight, training, wanted = call.args[2], call.args[7], call.args[9]
     shift = Cost(additions=n - channels if wanted[2] else 0)
@@ -135,7 +151,10 @@ def _group_norm_backward(call: Call) -> Cost:
 
 
 def _rms_norm(call: Call) -> Cost:
-    """x·w/√(Σx²/k + ε): N squares, N − R additions, R divisions, R additions, R roots, N products, N by w."""
+    """Return the cost of x·w/√(Σx²/k + ε).
+
+    N squares, N − R additions, R divisions, R additions, R roots, N products, N products by w.
+    """
     n = call.given
     groups = n // max(numel(call.args[1]), 1)
     return Cost(multiplications=2 * n + groups, additions=n, elementary=groups) + _affine(
@@ -165,13 +184,16 @@ def _weight_norm(call: Call) -> Cost:
 
 
 def _weight_norm_backward(call: Call) -> Cost:
-    """s = Σ dw·v; dg = s/‖v‖; dv = g/‖v‖·(dw − v·s/‖v‖²)."""
+    """Return the cost of s = Σ dw·v; dg = s/‖v‖; dv = g/‖v‖·(dw − v·s/‖v‖²)."""
     n, rows = call.given, numel(call.args[2])
     return Cost(multiplications=3 * n + 4 * rows, additions=2 * n - rows)
 
 
 def _shortened(rows: int, width: int, power: Any) -> Cost:
-    """x·m/(‖x‖ + ε) where ‖x‖ > m: the norms, R comparisons, R additions, R divisions, N products."""
+    """Return the cost of x·m/(‖x‖ + ε) where ‖x‖ > m.
+
+    The norms, R comparisons, R additions, R divisions, N products.
+    """
     return norm_cost(rows * width, rows, power) + Cost(
         multiplications=rows + rows * width, additions=rows, comparisons=rows
     )
@@ -184,7 +206,7 @@ def _renorm(call: Call) -> Cost:
 
 
 def _embedding_renorm(call: Call) -> Cost:
-    """The rows that are named, each as often as it is."""
+    """Return the cost of shortening the rows that are named, each as often as it is named."""
     return _shortened(numel(call.args[1]), call.args[0][1], call.args[3])
 
 

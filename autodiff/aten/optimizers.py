@@ -1,7 +1,8 @@
-"""What PyTorch's optimisers cost where one op updates many tensors: the `_foreach_` family and the fused updates.
+"""The costs of PyTorch ops that update many tensors at once: `_foreach_` ops and fused optimizers.
 
-A `_foreach_` op costs what its op costs on each tensor of its lists. In the fused updates g is a gradient, p a parameter of N elements; the
-step's own numbers (bias corrections, the learning rate) are numbers of Python and not counted.
+A `_foreach_` op costs what its op costs on each tensor of its lists. In the fused updates g is a
+gradient, p a parameter of N elements; the step's own numbers (bias corrections, the learning rate)
+are numbers of Python and not counted.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ def _given(call: Call, name: str, default: Any = 0) -> Any:
 
 
 def _prepared(call: Call, coupled: bool) -> Cost:
-    """−g where it is maximised; weight decay as g + λp, or as p(1 − ηλ) where it is decoupled. For one element."""
+    """Return, for one element, the cost of −g if maximizing, and of weight decay.
+
+    Weight decay is g + λp, or p(1 − ηλ) where it is decoupled.
+    """
     decayed = _given(call, "weight_decay") != 0
     return Cost(
         multiplications=int(decayed),
@@ -31,7 +35,10 @@ def _prepared(call: Call, coupled: bool) -> Cost:
 
 
 def _adam(coupled: bool) -> Rule:
-    """m + (1 − β₁)(g − m); β₂v + (1 − β₂)g·g; p − c·m/(√v/c′ + ε); with amsgrad the greatest v so far."""
+    """Return the rule of Adam's update.
+
+    m + (1 − β₁)(g − m); β₂v + (1 − β₂)g·g; p − c·m/(√v/c′ + ε); with amsgrad the greatest v so far.
+    """
 
     def rule(call: Call) -> Cost:
         one = Cost(
@@ -46,7 +53,10 @@ def _adam(coupled: bool) -> Rule:
 
 
 def _sgd(call: Call) -> Cost:
-    """u = μu + (1 − τ)g (a copy of g in the first step); p − ηu, or p − η(g + μu) by Nesterov."""
+    """Return the cost of u = μu + (1 − τ)g (a copy of g in the first step); p − ηu.
+
+    Nesterov's rule is p − η(g + μu).
+    """
     one = Cost(multiplications=1, additions=1) + _prepared(call, coupled=True)
     if _given(call, "momentum") != 0:
         one += (
@@ -57,7 +67,7 @@ def _sgd(call: Call) -> Cost:
 
 
 def _adagrad(call: Call) -> Cost:
-    """s + g·g; p − c·g/(√s + ε)."""
+    """Return the cost of s + g·g; p − c·g/(√s + ε)."""
     return (
         Cost(multiplications=3, additions=3, elementary=1) + _prepared(call, coupled=True)
     ) * _elements(call.args[0])
@@ -75,13 +85,14 @@ OPTIMIZERS: dict[str, Rule] = {
     "_fused_sgd": _sgd,
     "_fused_adagrad": _adagrad,
     "_amp_foreach_non_finite_check_and_unscale": _unscale,
-    # Of the one scale: the mark compared with 0, the count, one more, with its interval, the grown scale with ∞.
+    # Of the one scale: the mark compared with 0; the count, plus one, with its interval; the grown
+    # scale with ∞.
     "_amp_update_scale": lambda call: Cost(multiplications=1, additions=1, comparisons=3),
 }
 
 
 def for_each(call: Call, cost_of_one: Callable[[Call], Cost | None]) -> Cost | None:
-    """What a `_foreach_` call costs: `cost_of_one` of each tensor's own call, None where that is None for any."""
+    """Return the sum of `cost_of_one` over a `_foreach_` call's tensors; None if any is None."""
     total = FREE
     for i, shape in enumerate(call.args[0]):
         results = call.results[i : i + 1] if call.results else (shape,)
@@ -95,6 +106,10 @@ def for_each(call: Call, cost_of_one: Callable[[Call], Cost | None]) -> Cost | N
 
 
 def _element(argument: Any, i: int, tensors: int) -> Any:
-    """Tensor i's own part of an argument: of a list as long as there are tensors its element, else the argument."""
+    """Return tensor i's own part of an argument.
+
+    That is element i of a list that is as long as there are tensors; anything else belongs to every
+    tensor.
+    """
     is_list = isinstance(argument, (list, tuple)) and type(argument).__name__ != "Size"
     return argument[i] if is_list and len(argument) == tensors else argument

@@ -1,7 +1,8 @@
-"""What PyTorch's elementwise ops cost: arithmetic, elementary functions, comparisons, activations and their gradients.
+"""The costs of PyTorch's elementwise ops: arithmetic, functions, comparisons, activations.
 
-Each row says its formula where the name does not. N is the number of elements of the result. Where a formula has branches that the
-data choose, the costlier is counted. A complex number counts as one scalar.
+Each row says its formula where the name does not. N is the number of elements of the result. Where
+a formula has branches that the data choose, the costlier is counted. A complex number counts as one
+scalar.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from autodiff.cost import Cost
 
 
 def _scaled_sum(call: Call) -> Cost:
-    """a ± α·b: N additions, and N multiplications unless α is 1."""
+    """Return the cost of a ± α·b: N additions, and N multiplications unless α is 1."""
     alpha = call.kwargs.get("alpha", 1)
     return Cost(multiplications=call.size if alpha != 1 else 0, additions=call.size)
 
 
 def _quotient(call: Call) -> Cost:
-    """a / b; rounding chooses one of two neighbours, N comparisons."""
+    """Return the cost of a / b; rounding selects one of two neighbors, N comparisons."""
     return Cost(
         multiplications=call.size, comparisons=call.size if call.kwargs.get("rounding_mode") else 0
     )
@@ -30,7 +31,7 @@ def _clamp(call: Call) -> Cost:
 
 
 def _scaled_product(call: Call) -> Cost:
-    """a + v·b·c or a + v·b/c: N additions, 2N multiplications, N where v is 1."""
+    """Return the cost of a + v·b·c or a + v·b/c: N additions, 2N multiplications (N if v is 1)."""
     value = call.kwargs.get("value", call.arg(3, 1))
     return Cost(multiplications=call.size * (1 if value == 1 else 2), additions=call.size)
 
@@ -45,7 +46,10 @@ def _gelu(call: Call) -> Cost:
 
 
 def _gelu_backward(call: Call) -> Cost:
-    """g(Φ(x) + xφ(x)); by tanh, with t the tanh: g(½(1 + t) + ½x(1 − t²)·√(2/π)(1 + 3·0.044715x²)), x² used twice."""
+    """Return the cost of g(Φ(x) + xφ(x)).
+
+    By tanh, with t the tanh: g(½(1 + t) + ½x(1 − t²)·√(2/π)(1 + 3·0.044715x²)), x² used twice.
+    """
     return (
         Cost(12, 5, 0, 1) if call.kwargs.get("approximate") == "tanh" else Cost(7, 2, 0, 2)
     ) * call.size
@@ -57,7 +61,10 @@ def _elu_backward(call: Call) -> Cost:
 
 
 def _outer(call: Call) -> Cost:
-    """β·c + α·a⊗b: N products, N additions unless β is 0, and multiplications by α and β where they are not 1."""
+    """Return the cost of β·c + α·a⊗b.
+
+    N products, N additions unless β is 0, and multiplications by α and β where they are not 1.
+    """
     alpha, beta = call.kwargs.get("alpha", 1), call.kwargs.get("beta", 1)
     scale = (call.size if alpha != 1 else 0) + (call.given if beta not in (0, 1) else 0)
     return Cost(multiplications=call.size + scale, additions=call.size if beta != 0 else 0)

@@ -1,6 +1,7 @@
-"""What PyTorch's pooling and resampling cost. A window counts in full where it reaches over the edge.
+"""The costs of PyTorch's pooling and resampling.
 
-M is the number of elements of the result, k of a window.
+A window counts in full where it reaches over the edge. M is the number of elements of the result, k
+of a window.
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ from autodiff.cost import Cost
 
 
 def _window(kernel: Any, rank: int) -> int:
-    """The elements of a window; one number stands for every dimension."""
+    """Return the elements of a window; one number stands for every dimension."""
     sizes = [kernel] if isinstance(kernel, int) else list(kernel)
     return int(math.prod(sizes if len(sizes) == rank else sizes * rank))
 
 
 def _greatest(rank: int) -> Rule:
-    """k − 1 comparisons for each result."""
+    """Return the rule of k − 1 comparisons for each result."""
     return lambda call: Cost(comparisons=call.size * (_window(call.args[1], rank) - 1))
 
 
 def _average(rank: int) -> Rule:
-    """k − 1 additions and a division for each result."""
+    """Return the rule of k − 1 additions and a division for each result."""
     return lambda call: Cost(
         multiplications=call.size, additions=call.size * (_window(call.args[1], rank) - 1)
     )
@@ -38,7 +39,10 @@ def _average_backward(rank: int) -> Rule:
 
 
 def _adaptive_window_elements(given: tuple[int, ...], left: tuple[int, ...], rank: int) -> int:
-    """The elements of all windows together: window i of o over n elements reaches from ⌊in/o⌋ to ⌈(i + 1)n/o⌉."""
+    """Return the elements of all windows together.
+
+    Window i of o over n elements reaches from ⌊in/o⌋ to ⌈(i + 1)n/o⌉.
+    """
     total = numel(given[:-rank])
     for n, out in zip(given[-rank:], left[-rank:], strict=True):
         total *= sum(-(-(i + 1) * n // out) - i * n // out for i in range(out))
@@ -46,7 +50,7 @@ def _adaptive_window_elements(given: tuple[int, ...], left: tuple[int, ...], ran
 
 
 def _adaptive_average(rank: int) -> Rule:
-    """A window's sum, and a division for each result."""
+    """Return the rule of a window's sum and a division for each result."""
     return lambda call: Cost(
         multiplications=call.size,
         additions=_adaptive_window_elements(call.args[0], call.results[0], rank) - call.size,
@@ -95,7 +99,8 @@ POOLING: dict[str, Rule] = {
     **{f"_adaptive_avg_pool{rank}d_backward": _adaptive_average_backward(rank) for rank in (2, 3)},
     **{f"adaptive_max_pool{rank}d": _adaptive_greatest(rank) for rank in (2, 3)},
     **{f"{name}_backward": each_given(add=1) for name in _NEAREST},
-    # Along each dimension a·w + b·w′, two neighbours weighted; four in the cubic one. Weights are not counted.
+    # Along each dimension a·w + b·w′, two neighbors weighted; four in the cubic one. Weights are
+    # not counted.
     "upsample_linear1d": each(mul=2, add=1),
     "upsample_bilinear2d": each(mul=6, add=3),
     "upsample_trilinear3d": each(mul=14, add=7),

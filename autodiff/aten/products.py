@@ -1,8 +1,10 @@
-"""What PyTorch's matrix products, convolutions and attention cost, and their `matmul_flops`.
+"""The costs of PyTorch's matrix products, convolutions and attention, and their `matmul_flops`.
 
-A product of m×k by k×p is mkp multiplications, m(k − 1)p additions, 2mkp matmul flops. A convolution is the product of its unfolded
-input by its filters: padding counts like any element. Attention is counted in full where it is causal, and in its backward pass with the
-scores that it computes again, as PyTorch's FlopCounterMode counts; the dot product of two vectors is no matrix product.
+A product of m×k by k×p is mkp multiplications, m(k − 1)p additions, 2mkp matmul flops. A
+convolution is the product of its unfolded input by its filters: padding counts like any element.
+Attention is counted in full where it is causal, and in its backward pass with the scores that it
+computes again, as PyTorch's FlopCounterMode counts; the dot product of two vectors is no matrix
+product.
 """
 
 from __future__ import annotations
@@ -32,7 +34,10 @@ def _dot(call: Call) -> Cost:
 
 
 def _added(call: Call) -> Cost:
-    """β·c + α·ab: N additions unless β is 0, and multiplications by α and β where they are not 1."""
+    """Return the cost of β·c + α·ab.
+
+    N additions unless β is 0, and multiplications by α and β where they are not 1.
+    """
     cost = product(call.size, call.args[1][-1])
     alpha, beta = call.kwargs.get("alpha", 1), call.kwargs.get("beta", 1)
     scale = (call.size if alpha != 1 else 0) + (call.given if beta not in (0, 1) else 0)
@@ -59,12 +64,16 @@ def _linear(call: Call) -> Cost:
 def _products_of_convolution(
     x: tuple[int, ...], weight: tuple[int, ...], out: tuple[int, ...], transposed: bool
 ) -> int:
-    """Each point of the output (of the input, where transposed) goes with every element of the filters, in every example."""
+    """Return how many products of two elements a convolution takes.
+
+    Each point of the output (of the input, where transposed) meets every element of the filters, in
+    every example.
+    """
     return x[0] * numel((x if transposed else out)[2:]) * numel(weight)
 
 
 def _convolution(call: Call) -> Cost:
-    """P products in sums that make the N elements of the result: P − N additions, and N for a bias."""
+    """Return P products in sums that make N elements: P − N additions, and N for a bias."""
     x, weight, bias = call.args[:3]
     products = _products_of_convolution(x, weight, call.results[0], call.arg(6, False))
     additions = max(products - call.size, 0) + (call.size if bias is not None else 0)
@@ -72,7 +81,10 @@ def _convolution(call: Call) -> Cost:
 
 
 def _convolution_backward(call: Call) -> Cost:
-    """The same P products for the gradient of the input and again for that of the filters; a bias's sums over all but the channels."""
+    """Return the same P products for the gradient of the input and again for that of the filters.
+
+    The gradient of a bias sums over all but the channels.
+    """
     out, x, weight = call.args[:3]
     transposed, wanted = call.args[7], call.args[10]
     products = _products_of_convolution(x, weight, out, transposed)
@@ -88,7 +100,10 @@ def _convolution_backward(call: Call) -> Cost:
 
 
 def _trilinear(call: Call) -> Cost:
-    """Σ x·y·z over some dimensions, each argument first expanded along its own: two products for each of the N terms, N − R additions."""
+    """Return the cost of Σ x·y·z over some dimensions, each argument first expanded along its own.
+
+    Two products for each of the N terms, N − R additions.
+    """
     shapes = []
     for shape, expanded in zip(call.args[:3], call.args[3:6], strict=True):
         sizes = list(shape)
@@ -102,7 +117,10 @@ def _trilinear(call: Call) -> Cost:
 def attention_cost(
     q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], masked: bool, dropout: float
 ) -> Cost:
-    """softmax(s·QKᵀ + mask)V, the scores scaled one by one, and the logarithm of each row's sum kept for backward."""
+    """Return the cost of softmax(s·QKᵀ + mask)V.
+
+    The scores are scaled one by one, and the logarithm of each row's sum is kept for backward.
+    """
     rows, inner, keys, width = numel(q[:-1]), q[-1], k[-2], v[-1]
     scores = rows * keys
     cost = (
@@ -117,10 +135,11 @@ def attention_cost(
 def attention_backward_cost(
     q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], masked: bool, dropout: float
 ) -> Cost:
-    """Five products and what joins them.
+    """Return the cost of attention's five products in backward and of what joins them.
 
-    S = s·QKᵀ + mask again; P = e^(S − kept); dV = Pᵀ·dO; dP = dO·Vᵀ; δ = Σ dO·O a row; dS = s·P(dP − δ); dQ = dS·K; dK = dSᵀ·Q. Where
-    heads of queries share keys and values, their gradients are summed.
+    S = s·QKᵀ + mask again; P = e^(S − kept); dV = Pᵀ·dO; dP = dO·Vᵀ; δ = Σ dO·O by rows; dS =
+    s·P(dP − δ); dQ = dS·K; dK = dSᵀ·Q. Where heads of queries share keys and values, their
+    gradients are summed.
     """
     rows, inner, keys, width = numel(q[:-1]), q[-1], k[-2], v[-1]
     queries, scores, out = q[-2], rows * keys, rows * width

@@ -1,7 +1,7 @@
-"""What PyTorch's reductions, softmaxes, scans and scattered sums cost.
+"""The costs of PyTorch's reductions, softmaxes, scans and scattered sums.
 
-N elements are brought down to R; a row is what becomes one of the R. Selecting by position or index is a copy and is not here; what is
-added where it lands is one addition each.
+N elements are brought down to R; a row is what becomes one of the R. Selecting by position or index
+is a copy and is not here; what is added where it lands is one addition each.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def _sum(call: Call) -> Cost:
 
 
 def _mean(call: Call) -> Cost:
-    """The sum, and R divisions."""
+    """Return the cost of the sum, and R divisions."""
     return Cost(multiplications=call.size, additions=reduced(call)[2])
 
 
@@ -34,7 +34,7 @@ def _extreme(call: Call) -> Cost:
 
 
 def _both_extremes(call: Call) -> Cost:
-    """The least and the greatest: 2(N − R) comparisons."""
+    """Return the cost of the least and the greatest: 2(N − R) comparisons."""
     return Cost(comparisons=2 * reduced(call)[2])
 
 
@@ -44,18 +44,25 @@ def _count_nonzero(call: Call) -> Cost:
 
 
 def _variance(call: Call) -> Cost:
-    """Σ(x − x̄)²/(k − c): the mean (N − R additions, R divisions), N differences, N squares, N − R additions, R divisions."""
+    """Return the cost of Σ(x − x̄)²/(k − c).
+
+    The mean (N − R additions, R divisions), N differences, N squares, N − R additions, R divisions.
+    """
     given, left, pairs = reduced(call)
     return Cost(multiplications=given + 2 * left, additions=2 * pairs + given)
 
 
 def _deviation(call: Call) -> Cost:
-    """The root of the variance: R elementary more."""
+    """Return the cost of the root of the variance: R elementary more."""
     return _variance(call) + Cost(elementary=call.size)
 
 
 def norm_cost(given: int, left: int, power: Any) -> Cost:
-    """(Σ|x|^p)^(1/p). p = 2: N squares, a sum, R roots; 1: N absolutes, a sum; ∞: N absolutes, N − R comparisons; 0: N comparisons, a sum."""
+    """Return the cost of (Σ|x|^p)^(1/p).
+
+    p = 2: N squares, a sum, R roots; 1: N absolutes, a sum; ∞: N absolutes, N − R comparisons; 0: N
+    comparisons, a sum.
+    """
     pairs = max(given - left, 0)
     power = 2 if power is None or not isinstance(power, (int, float)) else power
     if power == 2:
@@ -72,7 +79,7 @@ def _norm(call: Call) -> Cost:
 
 
 def _logsumexp(call: Call) -> Cost:
-    """m + log Σe^(x − m), m the greatest of a row."""
+    """Return the cost of m + log Σe^(x − m), m the greatest of a row."""
     given, left, pairs = reduced(call)
     return Cost(additions=given + pairs + left, comparisons=pairs, elementary=given + left)
 
@@ -97,12 +104,15 @@ def _scan_extreme(call: Call) -> Cost:
 
 
 def _scan_logsumexp(call: Call) -> Cost:
-    """Every partial result of a row from the one before, as log(e^a + e^b) = m + log1p(e^(−|a − b|))."""
+    """Return the cost of log(e^a + e^b) = m + log1p(e^(−|a − b|)) for each partial result."""
     return Cost(additions=3, comparisons=2, elementary=2) * (call.given - _rows(call, call.arg(1)))
 
 
 def softmax_cost(n: int, rows: int) -> Cost:
-    """e^(x − m)/Σe^(x − m): N − R comparisons for m, N differences, N exponentials, N − R additions, N divisions."""
+    """Return the cost of e^(x − m)/Σe^(x − m).
+
+    N − R comparisons for m, N differences, N exponentials, N − R additions, N divisions.
+    """
     return Cost(multiplications=n, additions=2 * n - rows, comparisons=n - rows, elementary=n)
 
 
@@ -111,13 +121,19 @@ def _softmax(call: Call) -> Cost:
 
 
 def _safe_softmax(call: Call) -> Cost:
-    """Softmax, and zeros in rows that are −∞ throughout: N comparisons, N − R to join them, N selections."""
+    """Return the cost of softmax with zeros in rows that are −∞ throughout.
+
+    N comparisons more, N − R to join them, N selections.
+    """
     n, rows = call.given, _rows(call, call.arg(1))
     return softmax_cost(n, rows) + Cost(comparisons=3 * n - rows)
 
 
 def _log_softmax(call: Call) -> Cost:
-    """x − m − log Σe^(x − m): N − R comparisons, N differences, N exponentials, N − R additions, R logarithms, N differences."""
+    """Return the cost of x − m − log Σe^(x − m).
+
+    N − R comparisons, N differences, N exponentials, N − R additions, R logarithms, N differences.
+    """
     n, rows = call.given, _rows(call, call.arg(1))
     return Cost(additions=3 * n - rows, comparisons=n - rows, elementary=n + rows)
 
@@ -129,13 +145,16 @@ def _softmax_backward(call: Call) -> Cost:
 
 
 def _log_softmax_backward(call: Call) -> Cost:
-    """g − e^p·Σg: N − R additions, N exponentials, N products, N differences."""
+    """Return the cost of g − e^p·Σg: N − R additions, N exponentials, N products, N differences."""
     n, rows = call.given, _rows(call, call.arg(2))
     return Cost(multiplications=n, additions=2 * n - rows, elementary=n)
 
 
 def _added_source(position: int) -> Rule:
-    """Each element of the argument at a position is added where it lands; `alpha` other than 1 multiplies it first."""
+    """Return the rule of adding each element of the argument at a position where it lands.
+
+    An `alpha` other than 1 multiplies it first.
+    """
 
     def rule(call: Call) -> Cost:
         n = numel(call.args[position])
@@ -145,12 +164,15 @@ def _added_source(position: int) -> Rule:
 
 
 def _index_put(call: Call) -> Cost:
-    """A copy, or, where it accumulates, one addition for each element of the values."""
+    """Return nothing for a copy; one addition for each element of the values if it accumulates."""
     return Cost(additions=numel(call.args[2])) if call.arg(3, False) else FREE
 
 
 def _bag(call: Call) -> Cost:
-    """Rows that are named, brought down to one a bag: a sum, a mean (a division more for each result), the greatest; or a sum with weights."""
+    """Return the cost of reducing the rows that are named to one for each bag.
+
+    A sum, with weights perhaps; a mean (a division more for each result); or the greatest.
+    """
     n, mode = numel(call.args[1]) * call.args[0][1], call.arg(4, 0)
     pairs = max(n - call.size, 0)
     if mode == 2:
@@ -162,7 +184,10 @@ def _bag(call: Call) -> Cost:
 
 
 def _bag_backward(call: Call) -> Cost:
-    """The gradient of a bag added to each of its rows (of the greatest: where that was), divided for a mean, times the weights."""
+    """Return the cost of adding the gradient of a bag to each of its rows.
+
+    For the greatest it is added where that was; a mean divides, weights multiply.
+    """
     n, mode = numel(call.args[1]) * call.args[0][1], call.args[8]
     if mode == 2:
         return Cost(additions=call.given)
@@ -173,7 +198,10 @@ def _bag_backward(call: Call) -> Cost:
 
 
 def _scatter_reduce(call: Call) -> Cost:
-    """One addition, multiplication or comparison for each element of the source; a mean divides each element of the result."""
+    """Return one operation of the reduction's kind for each element of the source.
+
+    A mean divides each element of the result.
+    """
     n, how = numel(call.args[3]), call.arg(4)
     if how in ("amax", "amin"):
         return Cost(comparisons=n)

@@ -1,12 +1,13 @@
-"""The table of PyTorch's own ops: for each what it costs, in the convention of `autodiff.cost`, derived from its formula.
+"""The table of PyTorch's own ops: what each costs, derived from its formula.
 
-`cost_of(name, call)` answers with a `Cost`, or with None where the table has no row: who counts must then say so, for silence would be
-a zero. Names are those of the dispatcher without the sign of writing in place: `add`, `_softmax`, `convolution_backward`. Views cost
-nothing; `is_view` tells them by their schema. The families:
+`cost_of(name, call)` returns a `Cost` in the convention of `autodiff.cost`, or None where the table
+has no row, so that nothing is taken for free in silence. Names are those of the dispatcher without
+the suffix for writing in place: `add`, `_softmax`, `convolution_backward`. Views cost nothing;
+`is_view` recognizes them by their schema. The families:
 
     pointwise       arithmetic, elementary functions, comparisons, activations and their gradients
     reductions      sums, extremes, norms, softmax, scans, scattered sums
-    products        matrix products, convolutions, attention: these alone have `matmul_flops`
+    products        matrix products, convolutions, attention: only these have `matmul_flops`
     normalization   layer, batch, group and root-mean-square norms
     losses          squared, absolute, entropy
     pooling         windows and resampling
@@ -14,8 +15,9 @@ nothing; `is_view` tells them by their schema. The families:
     fused           whole layers in one op: LSTM, attention and encoder layer of inference
     copies          what moves, makes or draws elements and counts nothing
 
-Bound: kernels' own ways (blocking, fusing, Winograd) are not the formula's and not counted; sorting and whatever else depends on the
-data is not in the table. A sparse argument counts as the dense one of its shape.
+Bound: what kernels do differently from the formula (blocking, fusing, Winograd) is not counted;
+sorting, and whatever else depends on the data, is not in the table. A sparse argument counts as the
+dense one of its shape.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ TABLE: dict[str, Rule] = {
 
 
 def family_name(schema_name: str) -> str:
-    """The name of a row: of `aten::add_` it is `add`; an op of another library keeps its whole name."""
+    """Return a row's name: `add` for `aten::add_`; the full name of any other library's op."""
     library, _, name = schema_name.rpartition("::")
     if library not in ("aten", ""):
         return schema_name
@@ -61,7 +63,7 @@ def family_name(schema_name: str) -> str:
 
 
 def cost_of(name: str, call: Call) -> Cost | None:
-    """What a call costs; None where the table has no row for the op of that name (see `family_name`)."""
+    """Return what a call costs; None where the table has no row of that name (`family_name`)."""
     rule = TABLE.get(name)
     if rule is not None:
         return rule(call)
@@ -72,7 +74,7 @@ def cost_of(name: str, call: Call) -> Cost | None:
 
 
 def is_view(func: Any) -> bool:
-    """Whether all that an op returns lives in its inputs' memory unchanged, as its schema says: such an op costs nothing."""
+    """Return whether all that an op returns lives unchanged in its inputs' memory."""
     returns = func._schema.returns
     return bool(returns) and all(
         one.alias_info is not None and not one.alias_info.is_write for one in returns
