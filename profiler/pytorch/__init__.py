@@ -1,4 +1,4 @@
-"""The same measurement of plain PyTorch: any training step, as it runs."""
+"""The measurement of plain PyTorch: any training step, as it runs."""
 
 import lazy_loader
 

@@ -1,16 +1,19 @@
-"""What the notes of a PyTorch step mean: the phase of each call, operations by phase, the role of each buffer, the ledger.
+"""The meaning of a PyTorch step's notes: phases of calls, operations, roles of buffers, the ledger.
 
-Phases. In the backward engine a call is of the backward phase, or of recompute where autograd is on there without being asked for (that is
-what `torch.utils.checkpoint` does). Outside it, a call is forward, unless autograd is off and it reads what a backward pass made, as
-clipping and updating by hand do: that is backward; updates by `torch.optim` are a phase of their own.
+Phases. In the backward engine a call is of the backward phase, or of recompute where autograd is on
+there without being asked for (that is what `torch.utils.checkpoint` does). Outside it, a call is
+forward, unless autograd is off and it reads what a backward pass made, as clipping and updating by
+hand do: that is backward; updates by `torch.optim` are a phase of their own.
 
-Roles. A buffer that is ever a parameter's gradient, an optimiser's state, a parameter has that role from birth. Else what forward and
-recompute make are activations; what backward makes is a gradient, or a temporary where it lives and dies within one autograd node,
-or where it is a share that is added to a parameter's gradient. What the optimiser makes for itself is a temporary.
+Roles. A buffer that is ever a parameter's gradient, an optimizer's state or a parameter has that
+role from birth. Otherwise what forward and recompute make are activations; what backward makes is a
+gradient, or a temporary where it lives and dies within one autograd node, or where it is a share
+that is added to a parameter's gradient. What the optimizer makes for itself is a temporary.
 """
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from functools import lru_cache
 from typing import Any
 
@@ -39,6 +42,7 @@ from profiler.pytorch.notes import (
     NO_NODE,
     OPTIMIZER,
     ROLES,
+    Noted,
     Notes,
 )
 
@@ -56,163 +60,134 @@ _CODE_OF_PHASE = {
 
 _ADDITIONS = {id(op) for op in (torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor)}
 
-Counts = tuple[int, int, int, int, int]
-"""Multiplications, additions, comparisons, elementary functions, matmul flops."""
-
 
 def phases_of(notes: Notes) -> list[str]:
-    """The phase of each call."""
-    places = [call[4] for call in notes.calls]
+    """Return the phase of each call."""
+    places = [call.where for call in notes.calls]
     phases = [_PHASE_OF_PLACE[place] for place in places]
     if IN_BACKWARD not in places:
         return phases
     if IN_UNTAPED in places[places.index(IN_BACKWARD) :]:
-        _follow_gradients(notes, places, phases)
+        _follow_gradients(notes, phases)
     for seed in notes.seeds:
         born = notes.born[seed]
-        if born != BEFORE and notes.calls[born][0]._schema.name == "aten::ones_like":
+        if born != BEFORE and notes.calls[born].func._schema.name == "aten::ones_like":
             phases[born] = BACKWARD
     return phases
 
 
-def _follow_gradients(notes: Notes, places: list[int], phases: list[str]) -> None:
-    """Call backward what runs outside the engine, untaped, on what backward made, and what is made of that."""
-    births = births_by_step(notes)
+def _follow_gradients(notes: Notes, phases: list[str]) -> None:
+    """Call backward what runs untaped, outside the engine, on what backward made or derived."""
     derived = {buffer for buffer, role in notes.given.items() if role == PARAMETER_GRADIENT}
-    for step, place in enumerate(places):
-        if place == IN_UNTAPED and not derived.isdisjoint(notes.calls[step][7]):
+    for step, call in enumerate(notes.calls):
+        if call.where == IN_UNTAPED and not derived.isdisjoint(call.reads):
             phases[step] = BACKWARD
         if phases[step] == BACKWARD:
-            derived.update(births.get(step, ()))
+            derived.update(notes.births.get(step, ()))
 
 
-def births_by_step(notes: Notes) -> dict[int, list[int]]:
-    """The buffers that each step brings to life."""
-    births: dict[int, list[int]] = {}
-    for buffer, step in enumerate(notes.born):
-        if step != BEFORE:
-            births.setdefault(step, []).append(buffer)
-    return births
+def cost_of_call(call: Noted) -> Cost | None:
+    """Return what a call costs, from the table of aten's ops; None where that lacks the op."""
+    return _cost(call.func, call.args, call.kwargs, call.results)
 
 
 @lru_cache(maxsize=1 << 16)
-def counts_of(
+def _cost(
     func: Any, args: tuple[Any, ...], kwargs: tuple[tuple[str, Any], ...], results: tuple[Any, ...]
-) -> Counts | None:
-    """What a call costs, from the table of aten's ops; None where that lacks the op."""
+) -> Cost | None:
     schema = getattr(func, "_schema", None)
-    cost = (
-        None
-        if schema is None
-        else cost_of(family_name(schema.name), Call(args, dict(kwargs), results))
-    )
-    return (
-        None
-        if cost is None
-        else (
-            cost.multiplications,
-            cost.additions,
-            cost.comparisons,
-            cost.elementary,
-            cost.matmul_flops,
-        )
-    )
+    if schema is None:
+        return None
+    return cost_of(family_name(schema.name), Call(args, dict(kwargs), results))
 
 
 def operations_of(notes: Notes, phases: list[str]) -> tuple[dict[str, Cost], dict[str, int]]:
-    """Operations by phase, and the ops that the table lacks with their numbers of calls. Equal calls are counted together."""
-    alike: dict[Any, list[Any]] = {}
+    """Return operations by phase, and the calls of each op that the table lacks."""
+    equal: dict[Any, list[Any]] = {}
     for call, phase in zip(notes.calls, phases, strict=True):
-        func, args, kwargs, results = call[:4]
-        entry = alike.get(key := (id(func), args, kwargs, results, phase))
+        entry = equal.get(key := (id(call.func), call.args, call.kwargs, call.results, phase))
         if entry is None:
-            alike[key] = [call, phase, 1]
+            equal[key] = [call, phase, 1]
         else:
             entry[2] += 1
     totals = {phase: [0, 0, 0, 0, 0] for phase in PHASES}
     uncounted: dict[str, int] = {}
-    for call, phase, times in alike.values():
-        counts = counts_of(*call[:4])
-        if counts is None:
-            uncounted[str(call[0])] = uncounted.get(str(call[0]), 0) + times
-            counts = (0, 0, 0, 0, 0)
+    for call, phase, times in equal.values():
         total = totals.setdefault(phase, [0, 0, 0, 0, 0])
-        for kind, count in enumerate(counts):
+        cost = cost_of_call(call)
+        if cost is None:
+            uncounted[str(call.func)] = uncounted.get(str(call.func), 0) + times
+            continue
+        for kind, count in enumerate(astuple(cost)):
             total[kind] += count * times
     return {phase: Cost(*total) for phase, total in totals.items()}, uncounted
 
 
-def lifetimes_of(notes: Notes) -> list[int]:
-    """The last step at which each buffer lives; the number of steps for those that outlive them."""
-    dies = [len(notes.calls)] * len(notes.sizes)
-    for buffer, step in notes.deaths:
-        dies[buffer] = step
-    return dies
-
-
-def roles_of(notes: Notes, phases: list[str], dies: list[int]) -> list[int]:
-    """The role of each buffer, as an index into ROLES."""
-    calls, steps, given = notes.calls, len(notes.calls), notes.given
-    gradient, parameter_gradient, temporary = (
-        _CODE[GRADIENT],
-        _CODE[PARAMETER_GRADIENT],
-        _CODE[TEMPORARY],
-    )
-    said = {buffer: _CODE[role] for buffer, role in notes.marks}
-    said.update((seed, gradient) for seed in notes.seeds if seed not in said)
-    said.update((buffer, _CODE[role]) for buffer, role in given.items())
+def roles_of(notes: Notes, phases: list[str]) -> list[int]:
+    """Return the role of each buffer, as an index into ROLES."""
+    gradient = _CODE[GRADIENT]
+    known = {buffer: _CODE[role] for buffer, role in notes.marks}
+    known.update((seed, gradient) for seed in notes.seeds if seed not in known)
+    known.update((buffer, _CODE[role]) for buffer, role in notes.given.items())
     roles = []
-    for buffer, (born, end) in enumerate(zip(notes.born, dies, strict=True)):
-        role = said.get(buffer)
+    for buffer, (born, dies) in enumerate(zip(notes.born, notes.dies, strict=True)):
+        role = known.get(buffer)
         if role is None:
-            role = _CODE_OF_PHASE[phases[born]] if 0 <= born < steps else _CODE[ACTIVATION]
-            # What does not outlive its node, or is made of gradients outside the engine, is nobody's gradient.
-            if role == gradient and (
-                calls[born][4] != IN_BACKWARD
-                or (end < steps and _of_one_node(calls[born], calls[end]))
-            ):
-                role = temporary
+            is_own = 0 <= born < len(phases)
+            role = _CODE_OF_PHASE[phases[born]] if is_own else _CODE[ACTIVATION]
+            if role == gradient and _is_temporary(notes, born, dies):
+                role = _CODE[TEMPORARY]
         roles.append(role)
-    additions = [
-        step
-        for step, call in enumerate(calls)
-        if call[4] == IN_BACKWARD and id(call[0]) in _ADDITIONS
-    ]
-    births = births_by_step(notes) if additions else {}
-    for step in additions:
-        shares = calls[step][7]
-        if any(roles[buffer] == parameter_gradient for buffer in (*births.get(step, ()), *shares)):
-            for share in shares:
-                if roles[share] == gradient:
-                    roles[share] = temporary
+    _call_shares_temporary(notes, roles)
     return roles
 
 
-def _of_one_node(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    """Whether two backward calls belong to one node; nodes that accumulate have one number together, and none is no node."""
+def _is_temporary(notes: Notes, born: int, dies: int) -> bool:
+    """Return whether a buffer of backward dies in its node, or was made outside the engine."""
+    if notes.calls[born].where != IN_BACKWARD:
+        return True
+    return dies < len(notes.calls) and _of_one_node(notes.calls[born], notes.calls[dies])
+
+
+def _of_one_node(one: Noted, other: Noted) -> bool:
+    """Return whether two backward calls are of one node.
+
+    Nodes that accumulate gradients have one number together, and NO_NODE is not a node.
+    """
     return (
-        one[4] == other[4] == IN_BACKWARD
-        and one[5] == other[5]
-        and one[5] not in (NO_NODE, ACCUMULATE)
+        one.where == other.where == IN_BACKWARD
+        and one.sequence == other.sequence
+        and one.sequence not in (NO_NODE, ACCUMULATE)
     )
 
 
+def _call_shares_temporary(notes: Notes, roles: list[int]) -> None:
+    """Give the gradients that are added to a parameter's gradient the role of temporaries."""
+    parameter_gradient = _CODE[PARAMETER_GRADIENT]
+    for step, call in enumerate(notes.calls):
+        if call.where != IN_BACKWARD or id(call.func) not in _ADDITIONS:
+            continue
+        touched = (*notes.births.get(step, ()), *call.reads)
+        if any(roles[buffer] == parameter_gradient for buffer in touched):
+            for share in call.reads:
+                if roles[share] == _CODE[GRADIENT]:
+                    roles[share] = _CODE[TEMPORARY]
+
+
 def ledger_of_notes(notes: Notes, phases: list[str], names: Names) -> Ledger:
-    """The ledger of the buffers that the step brought to life; those that existed before it are left out."""
-    steps, dies = len(phases), lifetimes_of(notes)
-    roles = roles_of(notes, phases, dies)
-    own = [i for i, step in enumerate(notes.born) if 0 <= step < steps]
-    nbytes, born, end, role = np.array(
-        [[column[i] for i in own] for column in (notes.sizes, notes.born, dies, roles)],
+    """Return the ledger of the buffers that the step brought to life."""
+    roles = roles_of(notes, phases)
+    nbytes, born, dies, role = np.array(
+        [[column[i] for i in notes.own] for column in (notes.sizes, notes.born, notes.dies, roles)],
         dtype=np.int64,
     )
     return Ledger(
         nbytes=nbytes,
         born=born,
-        dies=end,
+        dies=dies,
         role=role,
         phases=tuple(phases),
-        clocks=np.array([notes.start, *(call[8] for call in notes.calls)], dtype=np.int64),
+        clocks=np.array([notes.start, *(call.done for call in notes.calls)], dtype=np.int64),
         names=names,
         roles=ROLES,
     )

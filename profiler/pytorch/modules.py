@@ -1,7 +1,8 @@
-"""One row a module: calls, parameters, operations by phase, bytes that its calls bring to life and those that are alive at the peak.
+"""One row for each module: calls, parameters, operations by phase, and bytes.
 
-A row has what ran in the module and in those below it, so the first row, the model, has all but what ran outside (the loss, say, or the
-optimiser), which the last row has.
+The bytes are those that the module's calls bring to life, and those that are alive at the peak. A
+row has what ran in the module and in those below it, so the first row, the model, has all but what
+ran outside (the loss, say, or the optimizer), which the last row has.
 """
 
 from __future__ import annotations
@@ -12,75 +13,82 @@ from typing import Any
 import pandas as pd
 import torch
 
+from autodiff.instructions import ACTIVATION, PHASES
 from profiler.ledger import Ledger
-from profiler.pytorch.interpret import counts_of
-from profiler.pytorch.names import NOWHERE, StepNames
-from profiler.pytorch.notes import ROLES, Notes
+from profiler.pytorch.interpret import cost_of_call
+from profiler.pytorch.names import StepNames
+from profiler.pytorch.notes import NO_MODULE, ROLES, NamedModule, Notes
 
-OUTSIDE = "(outside)"
+OUTSIDE = NamedModule("(outside)", "")
+"""The row of what ran in no module."""
+
+_BYTES = ("allocated_bytes", "peak_bytes", "peak_activation_bytes")
 
 
 def module_rows(
     notes: Notes, phases: list[str], ledger: Ledger, names: StepNames, parameters: dict[str, int]
 ) -> pd.DataFrame:
-    """The table; without a model one row, `(outside)`, has everything. `parameters` has the bytes of each module's parameters."""
-    own = [names.module_number(step) for step in range(len(notes.calls))]
-    calls, recomputed = (
-        Counter(module for module, again in notes.entered if not again),
-        Counter(module for module, again in notes.entered if again),
-    )
-    phase_names = list(dict.fromkeys(["forward", "recompute", "backward", *phases]))
-    numbers = [*range(len(notes.modules)), NOWHERE]
-    work: dict[int, dict[str, int]] = {
-        number: dict.fromkeys([*phase_names, "matmul_flops"], 0) for number in numbers
-    }
-    for step, number in enumerate(own):
-        counts = counts_of(*notes.calls[step][:4])
-        if counts is not None:
-            work[number][phases[step]] += sum(counts[:4])
-            work[number]["matmul_flops"] += counts[4]
-    held: dict[int, dict[str, int]] = {
-        number: {"born": 0, "peak": 0, "activations": 0} for number in numbers
-    }
-    at, activation = ledger.peak_step, ROLES.index("activation")
-    for nbytes, born, dies, role in zip(
-        *(array.tolist() for array in (ledger.nbytes, ledger.born, ledger.dies, ledger.role)),
-        strict=True,
-    ):
-        number = own[born]
-        held[number]["born"] += nbytes
-        if born <= at <= dies:
-            held[number]["peak"] += nbytes
-            held[number]["activations"] += nbytes if role == activation else 0
+    """Return the table; without a model one row, `(outside)`, has everything.
+
+    `parameters` has the bytes of each module's parameters.
+    """
+    module_of = [names.module_number(step) for step in range(len(notes.calls))]
+    phase_names = list(dict.fromkeys([*PHASES, *phases]))
+    columns = [*(f"ops_{phase}" for phase in phase_names), "matmul_flops", *_BYTES]
+    sums = {number: dict.fromkeys(columns, 0) for number in (*range(len(notes.modules)), NO_MODULE)}
+    _add_operations(sums, notes, phases, module_of)
+    _add_bytes(sums, ledger, module_of)
+    calls = Counter(call.module for call in notes.entered if not call.recomputed)
+    recomputed = Counter(call.module for call in notes.entered if call.recomputed)
     rows = []
-    for number in numbers:
-        name, kind = notes.modules[number] if number != NOWHERE else (OUTSIDE, "")
-        if number == NOWHERE:
-            below = [NOWHERE]
-        else:
-            below = [
-                i
-                for i, (other, _) in enumerate(notes.modules)
-                if not name or other == name or other.startswith(name + ".")
-            ]
+    for number in sums:
+        below = _below(notes, number)
+        name, kind = notes.modules[number] if number != NO_MODULE else OUTSIDE
         row: dict[str, Any] = {
             "module": name,
             "class": kind,
             "calls": calls[number],
             "recomputed": recomputed[number],
+            "parameter_bytes": parameters.get(name, 0) if number != NO_MODULE else 0,
         }
-        row["parameter_bytes"] = parameters.get(name, 0) if number != NOWHERE else 0
-        row |= {f"ops_{phase}": sum(work[i][phase] for i in below) for phase in phase_names}
-        row["matmul_flops"] = sum(work[i]["matmul_flops"] for i in below)
-        row["allocated_bytes"] = sum(held[i]["born"] for i in below)
-        row["peak_bytes"] = sum(held[i]["peak"] for i in below)
-        row["peak_activation_bytes"] = sum(held[i]["activations"] for i in below)
-        rows.append(row)
+        rows.append(row | {column: sum(sums[i][column] for i in below) for column in columns})
     return pd.DataFrame(rows)
 
 
+def _add_operations(
+    sums: dict[int, dict[str, int]], notes: Notes, phases: list[str], module_of: list[int]
+) -> None:
+    for call, phase, number in zip(notes.calls, phases, module_of, strict=True):
+        if (cost := cost_of_call(call)) is not None:
+            sums[number][f"ops_{phase}"] += cost.total
+            sums[number]["matmul_flops"] += cost.matmul_flops
+
+
+def _add_bytes(sums: dict[int, dict[str, int]], ledger: Ledger, module_of: list[int]) -> None:
+    at, activation = ledger.peak_step, ROLES.index(ACTIVATION)
+    arrays = (ledger.nbytes, ledger.born, ledger.dies, ledger.role)
+    for nbytes, born, dies, role in zip(*(array.tolist() for array in arrays), strict=True):
+        held = sums[module_of[born]]
+        held["allocated_bytes"] += nbytes
+        if born <= at <= dies:
+            held["peak_bytes"] += nbytes
+            held["peak_activation_bytes"] += nbytes if role == activation else 0
+
+
+def _below(notes: Notes, number: int) -> list[int]:
+    """Return the numbers of a module and of those in it."""
+    if number == NO_MODULE:
+        return [NO_MODULE]
+    name = notes.modules[number].name
+    return [
+        i
+        for i, other in enumerate(notes.modules)
+        if not name or other.name == name or other.name.startswith(name + ".")
+    ]
+
+
 def parameter_bytes_by_module(model: torch.nn.Module | None) -> dict[str, int]:
-    """The bytes of the parameters of each module and those below it, each storage once."""
+    """Return the bytes of the parameters of each module and those below it, each storage once."""
     if model is None:
         return {}
     found: dict[str, int] = {}

@@ -1,11 +1,13 @@
-"""The dispatch mode that notes a step as PyTorch runs it: every op, every storage's birth and death. As lean as Python allows.
+"""The dispatch mode that notes a step as PyTorch runs it: each op, each storage's birth and death.
 
-Each op that autograd has taken apart passes through `__torch_dispatch__`. Storages are watched by weak references whose callbacks note their
-deaths, so live bytes follow the real object lifetimes. Nothing is interpreted here: shapes stand for tensors, numbers for storages.
+Each op that autograd has taken apart passes through `__torch_dispatch__`. Storages are watched by
+weak references whose callbacks note their deaths, so live bytes follow the real object lifetimes.
+Nothing is interpreted here: shapes stand for tensors, numbers for storages.
 
-Bound: what a kernel allocates and frees inside itself is not seen, nor a storage resized without an op. Names beginning with an
-underscore that are read here: the storage's address, the sequence number and the current node of autograd, the stack of saved-tensor
-hooks. Each is there in every PyTorch that this project allows.
+Bound: what a kernel allocates and frees inside itself is not seen, nor a storage resized without an
+op. Names beginning with an underscore that are read here: the storage's address, the sequence
+number and the current node of autograd, the stack of saved-tensor hooks. Each is there in every
+PyTorch that this project allows.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from autodiff.aten.table import is_view
 from autodiff.instructions import INPUT, PARAMETER, PARAMETER_GRADIENT
+from profiler.pytorch.kinds import COMPOSITE, DETACH, IN_PLACE, LIFT, RESIZING, meet, met_before
 from profiler.pytorch.notes import (
     ACCUMULATE,
     BEFORE,
@@ -28,17 +30,11 @@ from profiler.pytorch.notes import (
     IN_OPTIMIZER,
     IN_RECOMPUTE,
     IN_UNTAPED,
+    NO_MODULE,
     NO_NODE,
     Notes,
 )
 from profiler.pytorch.storages import parts_of, storage_of
-
-_SILENT, _DETACH, _COMPOSITE, _PLAIN, _IN_PLACE, _LIFT, _RESIZING = range(7)
-
-_met: dict[int, tuple[int, Any, Any]] = {}
-"""How each op is to be noted, as its schema says, and how to call it, by the op's identity; the op too, so that no identity is given twice."""
-
-_met_before = _met.get
 
 _TENSORS: set[type] = {torch.Tensor, torch.nn.Parameter}
 _OTHERS: set[type] = {
@@ -53,7 +49,7 @@ _OTHERS: set[type] = {
     torch.layout,
     torch.memory_format,
 }
-"""Types of arguments met so far: which are tensors, which neither tensors nor lists."""
+"""Types of arguments met so far: which are tensors, which are neither tensors nor lists."""
 
 _STRIDED = torch.strided
 
@@ -65,7 +61,7 @@ _now = perf_counter_ns
 
 
 class _Watch(weakref.ref[torch.UntypedStorage]):
-    """A weak reference to a storage that knows the storage's address and number."""
+    """A weak reference to a storage, with the storage's address and number."""
 
     __slots__ = ("buffer", "key")
     buffer: int
@@ -73,20 +69,25 @@ class _Watch(weakref.ref[torch.UntypedStorage]):
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes everything that runs while it is entered; `notes` is complete after `finish()`. `alive` has the living storages by address."""
+    """Notes everything that runs while it is entered; `notes` is complete after `finish()`.
+
+    `alive` has the living storages by address. `bare` says that the step has no model, so that
+    leaves that require gradients are parameters.
+    """
 
     supports_higher_order_operators = True
 
     def __init__(self, bare: bool) -> None:
+        """Start with empty notes."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.notes = notes = Notes()
         self.alive: dict[int, _Watch] = {}
         self.in_engine = self.create_graph = self._recomputes = False
         self.in_optimizer = 0
-        self.module = -1
+        self.module = NO_MODULE
         self._bare = bare
-        self._calls, self._sizes, self._births = notes.calls, notes.sizes, notes.born
-        alive, calls, died = self.alive, notes.calls, notes.deaths.append
+        self._calls, self._sizes, self._births = notes.raw, notes.sizes, notes.born
+        alive, calls, died = self.alive, notes.raw, notes.deaths.append
 
         def on_death(watch: _Watch) -> None:
             del alive[watch.key]
@@ -96,7 +97,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        # The wrapper that this asks for costs a quarter of a small step; compiled functions fall back to eager under a mode anyway.
+        # The wrapper that this asks for costs a quarter of a small step.
         return False
 
     def finish(self) -> Notes:
@@ -111,13 +112,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        kind, run, _ = _met_before(id(func)) or _meet(func)
-        if kind <= _COMPOSITE:
-            if kind == _DETACH and self.in_engine:
+        """Run an op and note it."""
+        kind, run, _ = met_before(id(func)) or meet(func)
+        if kind <= COMPOSITE:
+            if kind == DETACH and self.in_engine:
                 node = _current_node()
                 if node is not None and node._sequence_nr() == ACCUMULATE:
                     self.gradient_of(node.variable, args[0])
-            elif kind == _COMPOSITE:
+            elif kind == COMPOSITE:
                 with self:
                     return func.decompose(*args, **(kwargs or {}))
             return run(*args, **kwargs) if kwargs else run(*args)
@@ -145,7 +147,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
         if type(out) in _TENSORS and out.layout is _STRIDED:
             results: tuple[Any, ...] = (out.shape,)
-            if kind != _IN_PLACE:
+            if kind != IN_PLACE:
                 storage = out.untyped_storage()
                 if (key := storage._cdata) not in alive:
                     alive[key] = watch = _Watch(storage, self._on_death)
@@ -170,7 +172,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             where = (
                 IN_FORWARD if _grad_enabled() else IN_OPTIMIZER if self.in_optimizer else IN_UNTAPED
             )
-        if kind >= _LIFT:
+        if kind >= LIFT:
             self._unusual(kind, args, kwargs, out)
         self._calls.append(
             (func, tuple(shapes), named, results, where, sequence, self.module, reads, _now())
@@ -178,6 +180,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def _born(self, storage: torch.UntypedStorage, step: int) -> int:
+        """Watch a new storage and return its number."""
         watch = _Watch(storage, self._on_death)
         watch.key = storage._cdata
         watch.buffer = buffer = len(self._sizes)
@@ -187,14 +190,16 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return buffer
 
     def watch_of(self, tensor: Any) -> _Watch | None:
-        """The watch of a tensor's storage, where that is known."""
+        """Return the watch of a tensor's storage, where that is watched."""
         storage = storage_of(tensor)
         return None if storage is None else self.alive.get(storage._cdata)
 
     def see(self, tensor: torch.Tensor, role: str | None = None, label: str = "") -> int:
-        """The number of a tensor's buffer, which, where it is new, existed before the step; −1 for a tensor without a storage of its own.
+        """Return the number of a tensor's buffer, or −1 for a tensor without a storage of its own.
 
-        Without a role, parameters are told by their class, or, for bare tensors, by being leaves that require gradients.
+        A buffer that was not seen before existed before the step. If no role is given, parameters
+        are recognized by their class or, in a step without a model, as leaves that require
+        gradients.
         """
         watch = self.watch_of(tensor)
         if watch is not None:
@@ -212,13 +217,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return buffer
 
     def mark(self, tensor: Any, role: str) -> None:
-        """Say what a tensor's buffer is, where it is one that lives."""
+        """Note the role of a tensor's buffer, if it is alive."""
         for part in parts_of(tensor):
             if (watch := self.watch_of(part)) is not None:
                 self.notes.marks.append((watch.buffer, role))
 
     def gradient_of(self, leaf: torch.Tensor, gradient: Any) -> None:
-        """Say that a tensor is the gradient of a leaf, which matters where that is a parameter."""
+        """Note that a tensor is the gradient of a leaf, if that is a parameter."""
         watch = self.watch_of(leaf)
         role = self.notes.given.get(watch.buffer) if watch is not None else None
         if role != PARAMETER:
@@ -227,7 +232,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if watch is not None and role is not None:
                 self.notes.given[watch.buffer] = PARAMETER
             else:
-                self.mark(leaf, PARAMETER)  # it was made within the step
+                self.mark(leaf, PARAMETER)  # made within the step
         self.mark(gradient, PARAMETER_GRADIENT)
 
     def _role_of_given(self, tensor: torch.Tensor) -> str:
@@ -239,7 +244,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return INPUT
 
     def _nested(self, argument: Any, reads: list[int]) -> Any:
-        """An argument of a type not met yet, or a list: noted like the others."""
+        """Return what is noted of an argument of a type not met yet, or of a list."""
         if isinstance(argument, torch.Tensor):
             if storage_of(argument) is not None:
                 _TENSORS.add(type(argument))
@@ -252,7 +257,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return argument
 
     def _results(self, out: Any) -> tuple[Any, ...]:
-        """The shapes of several results, whose new storages are born; nothing of results that are no tensors."""
+        """Return the shapes of results, and note the birth of their new storages."""
         if isinstance(out, torch.Tensor):
             for part in parts_of(out):
                 if (storage := storage_of(part)) is not None and self.watch_of(part) is None:
@@ -265,31 +270,32 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _unusual(
         self, kind: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any
     ) -> None:
-        """A literal becomes a tensor: born now, not given. A storage that an op may have resized: the old one dies, another is born.
+        """Note that a literal is born in the step, and that a resized storage is a new one.
 
-        Under a fake mode the result of a literal is another tensor than the literal, which is a number's hull and no buffer of the step.
+        Under a fake mode the result of a literal is another tensor than the literal, which only
+        carries a number and is not a buffer of the step.
         """
         latest = len(self._sizes) - 1
         for tensor in (out, *args, *(kwargs or {}).values()):
             watch, storage = self.watch_of(tensor), storage_of(tensor)
             if watch is None or storage is None:
                 continue
-            if kind == _LIFT and watch.buffer == latest:
+            if kind == LIFT and watch.buffer == latest:
                 self.notes.given.pop(watch.buffer, None)
                 self._births[watch.buffer] = len(self._calls)
             elif (
-                kind == _LIFT
+                kind == LIFT
                 and watch.buffer == latest - 1
                 and self._births[latest] == len(self._calls)
             ):
                 self.notes.given.pop(watch.buffer, None)
-            elif kind == _RESIZING and storage.nbytes() != self._sizes[watch.buffer]:
+            elif kind == RESIZING and storage.nbytes() != self._sizes[watch.buffer]:
                 self._on_death(watch)
                 self._born(storage, len(self._calls))
 
 
 def _checkpointing() -> bool:
-    """Whether a checkpoint's own hooks stand ready for what is saved, as they do while it computes again."""
+    """Return whether a checkpoint's hooks are active, as they are while it computes again."""
     hooks = _saving_hooks(False)
     return hooks is not None and hooks[0].__module__ == "torch.utils.checkpoint"
 
@@ -297,34 +303,3 @@ def _checkpointing() -> bool:
 def _base(tensor: torch.Tensor) -> torch.Tensor:
     base = tensor._base
     return tensor if base is None else base
-
-
-def _meet(func: Any) -> tuple[int, Any, Any]:
-    """How an op is noted, and how it is called with the fewest frames; remembered."""
-    kind = _PLAIN
-    if isinstance(func, torch._ops.OpOverload):
-        name = func._schema.name
-        returns = func._schema.returns
-        if name.startswith(
-            ("prim::", "profiler::")
-        ):  # questions to a tensor, marks for another profiler
-            kind = _SILENT
-        elif name == "aten::lift_fresh":
-            kind = _LIFT
-        elif name in ("aten::detach", "aten::detach_"):
-            kind = _DETACH
-        elif torch._C._dispatch_has_kernel_for_dispatch_key(
-            func._name, "CompositeImplicitAutograd"
-        ):
-            kind = _COMPOSITE
-        elif name in ("aten::resize_", "aten::resize_as_", "aten::set_") or any(
-            argument.is_out for argument in func._schema.arguments
-        ):
-            kind = _RESIZING
-        elif is_view(func):
-            kind = _SILENT
-        elif returns and all(one.alias_info is not None for one in returns):
-            kind = _IN_PLACE
-    run = func._op if type(func) is torch._ops.OpOverload else func
-    _met[id(func)] = kind, run, func
-    return _met[id(func)]

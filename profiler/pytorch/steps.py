@@ -1,8 +1,9 @@
-"""The same measurement of plain PyTorch: any training step, as it runs.
+"""The measurement of plain PyTorch: any training step, as it runs.
 
-`profile_step(step, *args, model=model)` runs `step(*args)` once under a dispatch mode and gives the `Profile` that the engine's own graphs
-have. It works on real, meta and fake tensors; on the latter two nothing is allocated. What existed before the step (parameters,
-inputs, buffers, an optimiser's state) is reported beside the live bytes, not in them.
+`profile_step(step, *args, model=model)` runs `step(*args)` once under a dispatch mode and returns
+the `Profile` that the engine's own graphs have. It works on real, meta and fake tensors; on the
+latter two nothing is allocated. What existed before the step (parameters, inputs, buffers, an
+optimizer's state) is reported by role and is not in the live bytes.
 
 Bound: `wall_ns` contains the cost of measuring. See `recorder` for what cannot be seen.
 """
@@ -29,15 +30,17 @@ from profiler.pytorch.recorder import Recorder
 def profile_step(
     step: Callable[..., Any], *args: Any, model: torch.nn.Module | None = None
 ) -> Profile:
-    """Run `step(*args)` once and measure it: forward, and backward and the optimiser's update if it does those.
+    """Run `step(*args)` once and measure it: forward, backward and the optimizer's update.
 
-    `model` names modules, parameters and buffers, and adds the rows of `Profile.by_module()`; without it, leaves that require gradients
-    count as parameters. What the step returns is in `Profile.loss` and `Profile.gradients`, detached. Raises GraphError where `step` is not callable or
-    `model` is no module; what the step raises is raised.
+    `model` names modules, parameters and buffers, and adds the rows of `Profile.by_module()`;
+    without it, leaves that require gradients count as parameters. What the step returns is in
+    `Profile.loss` and `Profile.gradients`, detached. Raises GraphError where `step` is not callable
+    or `model` is not a module; what the step raises is raised.
     """
     if not callable(step):
         raise GraphError(
-            f"step is a {type(step).__name__}; expected a callable that runs the step, such as lambda: loss(model(x)).backward()"
+            f"step is a {type(step).__name__}; expected a callable that runs the step, such as "
+            "lambda: loss(model(x)).backward()"
         )
     if model is not None and not isinstance(model, torch.nn.Module):
         raise GraphError(
@@ -50,7 +53,7 @@ def profile_step(
 def record_step(
     step: Callable[..., Any], args: tuple[Any, ...], model: torch.nn.Module | None
 ) -> tuple[Notes, Any]:
-    """Run a step and note what happens; returns the notes and what the step returned."""
+    """Run a step and return the notes of what happened, and what the step returned."""
     recorder = Recorder(bare=model is None)
     with watching.modules(recorder, model):
         for i, leaf in enumerate(pytree.tree_leaves(args)):
@@ -80,8 +83,8 @@ def profile_of_notes(notes: Notes, result: Any, parameters: dict[str, int]) -> P
     wall = dict.fromkeys(ops, 0.0)
     before = notes.start
     for phase, call in zip(phases, notes.calls, strict=True):
-        wall[phase] += call[8] - before
-        before = call[8]
+        wall[phase] += call.done - before
+        before = call.done
     return Profile(
         ops_by_phase=ops,
         ledger=ledger,

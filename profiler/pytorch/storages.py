@@ -1,4 +1,4 @@
-"""Where a tensor's bytes lie: in one storage, or, of a sparse one, in those of the tensors that it is made of."""
+"""Where a tensor's bytes are: in one storage, or in those of the parts of a sparse tensor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PARTS = {
 
 
 def storage_of(tensor: Any) -> torch.UntypedStorage | None:
-    """The storage of a tensor; None for what has none of its own."""
+    """Return the storage of a tensor; None for what has none of its own."""
     if not isinstance(tensor, torch.Tensor):
         return None
     try:
@@ -28,7 +28,10 @@ def storage_of(tensor: Any) -> torch.UntypedStorage | None:
 
 
 def parts_of(tensor: Any) -> list[torch.Tensor]:
-    """The tensors that hold a tensor's bytes: itself, or the indices and values of a sparse one; none of what is no tensor."""
+    """Return the tensors that hold a tensor's bytes; nothing for what is not a tensor.
+
+    That is the tensor itself, or the indices and values of a sparse one.
+    """
     if not isinstance(tensor, torch.Tensor):
         return []
     names = _PARTS.get(tensor.layout)

@@ -1,7 +1,8 @@
-"""What a dispatch mode cannot see by itself: when the backward engine runs and what it hands back, optimisers' updates, modules.
+"""What a dispatch mode cannot see by itself: backward passes, optimizers' updates, modules.
 
-Each is a context manager that tells a recorder and leaves PyTorch as it was. The backward engine is entered through one function of
-`torch.autograd`, which is wrapped while a step is measured; optimisers and modules are watched by PyTorch's own global hooks.
+Each is a context manager that informs a recorder and leaves PyTorch as it was. The backward engine
+is entered through one function of `torch.autograd`, which is wrapped while a step is measured;
+optimizers and modules are watched by PyTorch's own global hooks.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from torch.nn.modules import module as nn_module
 from torch.optim import optimizer as torch_optimizer
 
 from autodiff.instructions import PARAMETER
-from profiler.pytorch.notes import BUFFER, OPTIMIZER_STATE
+from profiler.pytorch.notes import BUFFER, OPTIMIZER_STATE, ModuleCall, NamedModule
 from profiler.pytorch.recorder import Recorder
 
 
 @contextmanager
 def engine(recorder: Recorder) -> Iterator[None]:
-    """Tell the recorder when backward runs, what it starts from, and which of the gradients that it returns are parameters'."""
+    """Inform the recorder of backward passes: their seeds, and the gradients that they return."""
     autograd: Any = torch.autograd
     original = autograd._engine_run_backward
 
@@ -59,7 +60,7 @@ def engine(recorder: Recorder) -> Iterator[None]:
 
 @contextmanager
 def optimizers(recorder: Recorder) -> Iterator[None]:
-    """Tell the recorder when an optimiser updates, and which tensors are its state."""
+    """Inform the recorder of optimizers' updates and of the tensors that are their state."""
 
     def before(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         for group in optimizer.param_groups:
@@ -86,7 +87,7 @@ def optimizers(recorder: Recorder) -> Iterator[None]:
 
 
 def _tensors(state: Any) -> Iterator[torch.Tensor]:
-    """The tensors in an optimiser's state, which nests dicts and lists."""
+    """Yield the tensors in an optimizer's state, which nests dicts and lists."""
     if isinstance(state, torch.Tensor):
         yield state
     elif isinstance(state, (list, tuple)):
@@ -99,14 +100,14 @@ def _tensors(state: Any) -> Iterator[torch.Tensor]:
 
 @contextmanager
 def modules(recorder: Recorder, model: torch.nn.Module | None) -> Iterator[None]:
-    """Tell the recorder which of the model's modules is running; the model's parameters and buffers are known by name before."""
+    """Inform the recorder which module runs, and of the names of parameters and buffers."""
     if model is None:
         yield
         return
     numbers: dict[int, int] = {}
     for name, module in model.named_modules():
         numbers[id(module)] = len(recorder.notes.modules)
-        recorder.notes.modules.append((name, type(module).__name__))
+        recorder.notes.modules.append(NamedModule(name, type(module).__name__))
     for name, parameter in model.named_parameters():
         recorder.see(parameter, PARAMETER, name)
     for name, buffer in model.named_buffers():
@@ -118,11 +119,12 @@ def modules(recorder: Recorder, model: torch.nn.Module | None) -> Iterator[None]
         if number is not None:
             outer.append((number, recorder.module))
             recorder.module = number
-            recorder.notes.entered.append((number, recorder.in_engine))
+            recorder.notes.entered.append(ModuleCall(number, recorder.in_engine))
 
     def leave(module: torch.nn.Module, args: Any, result: Any) -> None:
         number = numbers.get(id(module))
-        # A recomputation may end by an exception that runs past modules without a word: those above are left as well.
+        # A recomputation may end by an exception that leaves modules without calling their hooks:
+        # those above are left as well.
         while number is not None and outer and any(entered == number for entered, _ in outer):
             entered, recorder.module = outer.pop()
             if entered == number:

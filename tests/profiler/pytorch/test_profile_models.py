@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from profiler import profile_step
-from profiler.pytorch.recorder import _meet
+from profiler.pytorch.kinds import kind_of
 
 aten = torch.ops.aten
 
@@ -178,7 +178,7 @@ def test_peaks_of_checkpointing_and_of_an_optimizer_are_mem_trackers() -> None:
 def test_a_buffer_that_is_missed_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """A recorder that misses the births of single results disagrees with MemTracker."""
     model, batch = nn.Sequential(nn.Linear(4, 4), nn.Tanh()), torch.randn(2, 4)
-    monkeypatch.setattr("profiler.pytorch.recorder._IN_PLACE", _meet(aten.tanh.default)[0])
+    monkeypatch.setattr("profiler.pytorch.recorder.IN_PLACE", kind_of(aten.tanh.default))
     ours, theirs = peaks(lambda: model(batch).sum(), model, batch)
     assert ours < theirs
 

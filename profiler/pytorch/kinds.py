@@ -1,0 +1,80 @@
+"""How each op is to be noted, as its schema and its kernels say."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+
+from autodiff.aten.table import is_view
+
+SILENT, DETACH, COMPOSITE, PLAIN, IN_PLACE, LIFT, RESIZING = range(7)
+"""The kinds of ops, in an order that the recorder's comparisons rely on.
+
+SILENT ops are not noted: views, questions to a tensor, marks of other profilers. DETACH is silent
+too, but hands over gradients. COMPOSITE ops have no kernel of their own and are noted as the ops
+that they are made of. IN_PLACE results live in arguments. LIFT makes a tensor of a literal.
+RESIZING ops may give a storage of an argument another size.
+"""
+
+_BACKENDS = ("CPU", "CUDA")
+
+
+class Met(NamedTuple):
+    """An op's kind, the callable that runs it with the fewest frames, and the op itself.
+
+    Holding the op keeps its identity from being given to another.
+    """
+
+    kind: int
+    run: Any
+    func: Any
+
+
+_met: dict[int, Met] = {}
+"""The ops met so far by their identity."""
+
+met_before = _met.get
+
+
+def meet(func: Any) -> Met:
+    """Return how an op is to be noted and called, and remember it."""
+    run = func._op if type(func) is torch._ops.OpOverload else func
+    _met[id(func)] = met = Met(kind_of(func), run, func)
+    return met
+
+
+def kind_of(func: Any) -> int:
+    """Return the kind of an op."""
+    if not isinstance(func, torch._ops.OpOverload):
+        return PLAIN
+    name, returns = func._schema.name, func._schema.returns
+    if name.startswith(("prim::", "profiler::")):
+        return SILENT
+    if name == "aten::lift_fresh":
+        return LIFT
+    if name in ("aten::detach", "aten::detach_"):
+        return DETACH
+    if _is_composite(func):
+        return COMPOSITE
+    if name in ("aten::resize_", "aten::resize_as_", "aten::set_") or any(
+        argument.is_out for argument in func._schema.arguments
+    ):
+        return RESIZING
+    if is_view(func):
+        return SILENT
+    if returns and all(one.alias_info is not None for one in returns):
+        return IN_PLACE
+    return PLAIN
+
+
+def _is_composite(func: Any) -> bool:
+    """Return whether an op runs as other ops on every backend.
+
+    An op may have a composite kernel for some backends and a kernel of its own for others, such as
+    `silu_backward`; that op is not taken apart, because the backend does not either.
+    """
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+    return has_kernel(func._name, "CompositeImplicitAutograd") and not any(
+        has_kernel(func._name, backend) for backend in _BACKENDS
+    )
