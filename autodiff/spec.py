@@ -201,6 +201,13 @@ def same_shape(one: Shape, other: Shape) -> bool:
     return True
 
 
+def at_most_1(numel: Dim) -> Dim:
+    """Return 1 where there is an element, else 0; symbols are positive integers."""
+    if isinstance(numel, int):
+        return min(numel, 1)
+    return np.minimum(numel, 1) if isinstance(numel, np.ndarray) else 1
+
+
 def elementwise(*specs: Spec) -> Spec:
     """Return the spec of an elementwise result.
 
@@ -244,6 +251,13 @@ def no_truth_values(spec: Spec) -> Spec:
     """Return a spec; raise ShapeError where it is of truth values, which have no arithmetic."""
     if spec.dtype is torch.bool:
         raise ShapeError(f"{spec} holds truth values; expected numbers; give it as integers")
+    return spec
+
+
+def a_tensor(spec: Spec) -> Spec:
+    """Return a spec; raise ShapeError where it is of a Python number, which has no buffer."""
+    if is_number(spec.dtype):
+        raise ShapeError("given a Python number; expected a tensor; give torch.tensor(number)")
     return spec
 
 

@@ -8,7 +8,7 @@ import torch
 
 from autodiff.cost import FREE, Cost
 from autodiff.node import ComputationNode
-from autodiff.spec import Spec, elementwise
+from autodiff.spec import Spec, a_tensor, elementwise
 
 
 class Cast(ComputationNode):
@@ -32,7 +32,7 @@ class Cast(ComputationNode):
         return [self.gradient]
 
     def result_spec(self, a: Spec) -> Spec:
-        packed = elementwise(a)
+        packed = elementwise(a_tensor(a))
         return Spec(packed.shape, self.dtype, packed.layout)
 
     def cost(self, a: Spec) -> Cost:

@@ -18,6 +18,7 @@ from autodiff.spec import (
     DENSE,
     Spec,
     at_least_0,
+    at_most_1,
     elementwise,
     floating,
     only_floating,
@@ -45,7 +46,7 @@ class HalfSumOfSquares(ComputationNode):
         return Spec((), floating(only_floating(a).dtype))
 
     def cost(self, a: Spec) -> Cost:
-        return Cost(multiplications=a.numel + 1, additions=at_least_0(a.numel - 1))
+        return Cost(multiplications=a.numel + at_most_1(a.numel), additions=at_least_0(a.numel - 1))
 
     def workspace(self, a: Spec) -> Any:
         packed = a.layout == CONTIGUOUS or (a.layout == DENSE and len(a.shape) == 2)
@@ -63,6 +64,8 @@ class LogSoftmax(ComputationNode):
         return _aten._log_softmax.default(x, 0, False)
 
     def compute(self, x: Any) -> Any:
+        if not x.shape[0]:
+            return x  # columns without rows have no greatest element
         shifted = x - formulas.axis_max(x, 0)
         return shifted - formulas.elementary(
             "log", formulas.axis_sum(formulas.elementary("exp", shifted), 0)
@@ -77,11 +80,11 @@ class LogSoftmax(ComputationNode):
         return Spec(x.shape, only_floating(x).dtype)
 
     def cost(self, x: Spec) -> Cost:
-        _, columns = x.shape
+        rows, columns = x.shape
         return Cost(
             additions=at_least_0(3 * x.numel - columns),
             comparisons=at_least_0(x.numel - columns),
-            elementary=x.numel + columns,
+            elementary=x.numel + columns * at_most_1(rows),
         )
 
 

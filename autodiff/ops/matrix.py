@@ -123,10 +123,14 @@ class Columns(ComputationNode):
             raise ShapeError("expected at least one axis to cut")
         *rows, size = a.shape
         start, stop = self._bounds(size)
-        # Only a slice of more than one row leaves gaps between them, and only where the rows lie
-        # one after the other and it does not take them whole.
-        whole = same_shape((stop - start,), (size,)) or is_one(*rows)
-        layout = STRIDED if a.layout == CONTIGUOUS and not whole else a.layout
+        layout = a.layout
+        if not same_shape((stop - start,), (size,)):
+            # Only a slice of more than one row leaves gaps between them, and only where the rows
+            # lie one after the other.
+            if layout == CONTIGUOUS and not is_one(*rows):
+                layout = STRIDED
+            elif layout == DENSE and len(rows) > 1:
+                layout = TURNED
         return Spec((*rows, stop - start), a.dtype, layout)
 
     def cost(self, a: Spec) -> Cost:

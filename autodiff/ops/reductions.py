@@ -19,6 +19,7 @@ from autodiff.spec import (
     TURNED,
     Shape,
     Spec,
+    a_tensor,
     at_least_0,
     elementwise,
     is_one,
@@ -69,7 +70,7 @@ class Matexpand(ComputationNode):
         if not self.target_shape:
             return a
         layout = CONTIGUOUS if is_one(*self.target_shape) else EXPANDED
-        return Spec(self.target_shape, a.dtype, layout)
+        return Spec(self.target_shape, a_tensor(a).dtype, layout)
 
     def cost(self, a: Spec) -> Cost:
         return FREE
@@ -127,7 +128,7 @@ class ExpandAxis(ComputationNode):
             )
         repeated = EXPANDED_DENSE if a.layout in (DENSE, TURNED, EXPANDED_DENSE) else EXPANDED
         layout = a.layout if is_one(self.size) else repeated
-        return Spec(self._shape(a.shape), a.dtype, layout)
+        return Spec(self._shape(a.shape), a_tensor(a).dtype, layout)
 
     def cost(self, a: Spec) -> Cost:
         return FREE

@@ -203,6 +203,8 @@ class CountingArray(np.ndarray):
     """An array of counting scalars whose products with `@` are noted in `matmul_flops` as well."""
 
     def __matmul__(self, other: Any) -> Any:
+        if not self.size or not np.size(other):
+            return np.zeros((*self.shape[:-1], other.shape[-1]), dtype=object)
         tally = self.flat[0].tally
         before = tally.multiplications
         product = super().__matmul__(other)

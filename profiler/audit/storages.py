@@ -26,7 +26,16 @@ from autodiff.liveness import Lifetimes
 from autodiff.program import Program
 from autodiff.recording import recording_from_specs
 from autodiff.schedule import Schedule
-from autodiff.spec import CONTIGUOUS, DENSE, EXPANDED, STRIDED, TURNED, Spec, spec_of
+from autodiff.spec import (
+    CONTIGUOUS,
+    DENSE,
+    EXPANDED,
+    EXPANDED_DENSE,
+    STRIDED,
+    TURNED,
+    Spec,
+    spec_of,
+)
 from profiler.audit.report import AuditReport
 
 
@@ -240,7 +249,7 @@ class _Auditor:
         )
 
 
-_ORDER = (CONTIGUOUS, DENSE, STRIDED, TURNED, EXPANDED)
+_ORDER = (CONTIGUOUS, DENSE, STRIDED, TURNED, EXPANDED, EXPANDED_DENSE)
 
 
 def _actual_layout(tensor: torch.Tensor) -> str:
@@ -252,9 +261,11 @@ def _actual_layout(tensor: torch.Tensor) -> str:
 def _layout_fits(spec: Spec, actual: str, whole_view: bool) -> bool:
     """Return whether a layout is the declared one, or a simpler one.
 
-    It may be simpler because a dimension is 1 or a slice takes all that there is.
+    It may be simpler because a dimension is 0 or 1, or a slice takes all that there is.
     """
     if actual == spec.layout:
         return True
-    degenerate = 1 in spec.shape or len(spec.shape) < 2 or whole_view
+    if {actual, spec.layout} == {DENSE, TURNED} and len(spec.shape) > 2:
+        return True  # which axis a slice has to cut to leave no gaps is not declared
+    degenerate = min(spec.shape, default=0) < 2 or len(spec.shape) < 2 or whole_view
     return degenerate and _ORDER.index(actual) < _ORDER.index(spec.layout)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -199,6 +201,63 @@ def test_what_cannot_be_profiled_is_told() -> None:
         with pytest.raises(GraphError, match=words) as caught:
             ask()
         assert "\n" not in str(caught.value)
+
+
+def calls_of(function: Callable[[], object]) -> int:
+    """How many functions of Python a function calls."""
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def layers(n: int) -> Profile:
+    """A chain of n layers, predicted."""
+    network = networks.chain(n, 4, 64, values=False)
+    return profile(network.loss, network.weights, execute=False)
+
+
+def readers(n: int) -> Profile:
+    """One leaf that is read n times, and the sums of these reads."""
+    x = Leaf(torch.ones(3), "x")
+    total = x.tanh()
+    for _ in range(n):
+        total = total + x
+    return profile(total.sum(), [x], execute=False)
+
+
+@pytest.mark.parametrize("make", [layers, readers])
+def test_the_text_of_a_deep_graph_takes_linear_time(make: Callable[[int], Profile]) -> None:
+    """Text and the list of what is alive take work in proportion to the steps, not to its square."""
+    str(make(3))  # what is imported at first is not counted
+    once, twice = (calls_of(make(n).__str__) for n in (400, 800))
+    assert twice < 2.2 * once
+    few, many = (calls_of(make(n).alive_at_peak) for n in (400, 800))
+    assert many < 2.2 * few
+    assert len(layers(400).alive_at_peak()) >= 400
+
+
+def test_why_a_buffer_is_alive_is_the_next_step_that_reads_it() -> None:
+    """The reader that is named is the first that computes from a buffer, through a view or not."""
+    x, y = Leaf(torch.ones(2, 2), "x"), Leaf(torch.ones(2, 2), "y")
+    a = Exp(x, name="a")
+    late = (a.T @ y).sum()
+    late.input_nodes[0].name = "late"
+    found = profile(late, [x])
+    names = found.ledger.names
+    buffer = next(i for i in range(9) if names.buffer(i) == "a")
+    assert names.why(buffer, 0) == "because late will read it"
+    steps = [names.step(step) for step in range(len(found.ledger.phases))]
+    assert names.why(buffer, steps.index("late")) == "because late reads it"
+    assert names.why(buffer, steps.index("late") + 1) == "because ∂x will read it"
 
 
 def test_a_spec_alone_makes_a_leaf() -> None:
