@@ -9,6 +9,12 @@ HOME_ENGINE = "autodiff"
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 AUDITS = ("none", "storages", "scalars", "both")
 STORE_ALL = "store_all"
+SOURCE = "source"
+"""The column that says how the numbers of a row came about."""
+
+SOURCES = (MEASURED, PREDICTED) = ("measured", "predicted")
+"""By running the step; from shapes (`execute=false`), without running it."""
+
 STATUSES = (OK, SKIPPED, FAILED, TIMEOUT) = ("ok", "skipped_memory", "failed", "timeout")
 
 CASE = ("network", "activation", "loss", "dtype")

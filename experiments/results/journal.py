@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from experiments.errors import ResultsError
+from experiments.names import MEASURED, SOURCE
 from experiments.results.files import lock
 from experiments.results.rows import COLUMNS, problem_of
 
@@ -58,6 +59,7 @@ def _row_of_line(line: bytes) -> dict[str, Any] | None:
     if not isinstance(given, dict):
         return None
     row = {column: given.get(column) for column in COLUMNS}
+    row[SOURCE] = given.get(SOURCE, MEASURED)  # rows of older versions were all measured
     return None if problem_of(row) else row
 
 

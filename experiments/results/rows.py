@@ -17,7 +17,18 @@ import pandas as pd
 
 from autodiff.instructions import ROLES
 from experiments.errors import ResultsError
-from experiments.names import DTYPES, ENGINES, MODES, NETWORKS, OK, STATUSES
+from experiments.names import (
+    DTYPES,
+    ENGINES,
+    MEASURED,
+    MODES,
+    NETWORKS,
+    OK,
+    PREDICTED,
+    SOURCE,
+    SOURCES,
+    STATUSES,
+)
 from experiments.results.point import Point
 from experiments.theory.case import ACTIVATIONS, LOSSES
 
@@ -25,7 +36,7 @@ log = logging.getLogger("tapemeasure")
 PEAK_ROLES = tuple(f"peak_{role}_bytes" for role in ROLES[2:])
 COLUMNS = (
     "key", "part", "network", "activation", "loss", "dtype", "n", "d", "b", "mode", "wrt", "planner", "snapshots", "segments", "engine",
-    "micro_batches", "status", "reason", "device", "threads",
+    "micro_batches", SOURCE, "status", "reason", "device", "threads",
     "ops", "ops_forward", "ops_recompute", "ops_backward", "multiplications", "additions", "comparisons", "elementary", "matmul_flops",
     "peak_bytes", *PEAK_ROLES, "live_after_bytes", "parameter_bytes", "input_bytes", "predicted_peak_bytes",
     "theory_ops", "theory_peak_bytes",
@@ -34,7 +45,7 @@ COLUMNS = (
     "peak_rss_bytes", "baseline_rss_bytes", "process_reason", "audit", "load_average", "frequency_mhz", "concurrent",
 )  # fmt: skip
 TEXT_COLUMNS = (
-    "key", "part", "network", "activation", "loss", "dtype", "mode", "wrt", "planner", "engine", "status", "reason", "device",
+    "key", "part", "network", "activation", "loss", "dtype", "mode", "wrt", "planner", "engine", SOURCE, "status", "reason", "device",
     "process_reason", "audit",
 )  # fmt: skip
 REAL_COLUMNS = (
@@ -46,11 +57,11 @@ WHOLE_COLUMNS = tuple(
     column for column in COLUMNS if column not in (*TEXT_COLUMNS, *REAL_COLUMNS, "concurrent")
 )
 KNOWN = {
-    "status": STATUSES, "mode": MODES, "network": NETWORKS, "activation": ACTIVATIONS, "loss": LOSSES, "dtype": DTYPES, "engine": ENGINES,
+    "status": STATUSES, "mode": MODES, "network": NETWORKS, "activation": ACTIVATIONS, "loss": LOSSES, "dtype": DTYPES, "engine": ENGINES, SOURCE: SOURCES,
 }  # fmt: skip
 REQUIRED = ("part", "planner", "n", "d", "b", "micro_batches")
-# What every point has that was measured, whichever engine ran it: from `ops` to `input_bytes`.
-MEASURED = COLUMNS[COLUMNS.index("ops") : COLUMNS.index("input_bytes") + 1]
+# What every point has whose status is ok, whichever engine ran it: from `ops` to `input_bytes`.
+COUNTED = COLUMNS[COLUMNS.index("ops") : COLUMNS.index("input_bytes") + 1]
 # What a table of whole numbers, and of real ones, can hold.
 GREATEST_WHOLE = 2**63 - 1
 GREATEST_REAL = sys.float_info.max
@@ -67,6 +78,7 @@ def row_of(point: Point, **measured: Any) -> dict[str, Any]:
             if column in fields and column not in ("audit", "measure_process")
         }
     )
+    row[SOURCE] = MEASURED if point.execute else PREDICTED
     row.update(key=point.key, **measured)
     return row
 
@@ -93,9 +105,9 @@ def problem_of(row: Mapping[str, Any]) -> str | None:
         value = row.get(column)
         if value is not None and not (type(value) in (int, float) and 0 <= value <= GREATEST_REAL):
             return f"{column}={value!r}; expected a number from 0"
-    for column in MEASURED if row["status"] == OK else ():
+    for column in COUNTED if row["status"] == OK else ():
         if row.get(column) is None:
-            return f"{column} is empty; expected a value of a point that was measured"
+            return f"{column} is empty; expected a value where the status is ok"
     value = row.get("concurrent")
     return (
         None
@@ -127,6 +139,7 @@ def frame_of(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
 def typed(frame: pd.DataFrame) -> pd.DataFrame:
     """The same table with each column of its kind, empty where it is empty."""
     frame = frame.reindex(columns=list(COLUMNS))
+    frame[SOURCE] = frame[SOURCE].fillna(MEASURED)
     for column in TEXT_COLUMNS:
         frame[column] = frame[column].astype(object).where(frame[column].notna(), "").astype(str)
     for column in WHOLE_COLUMNS:
@@ -176,7 +189,7 @@ def _row_of_cells(header: list[str], cells: list[str]) -> dict[str, Any] | None:
     """A row from the cells of one line; None where it is not valid."""
     if len(cells) != len(header):
         return None
-    given = dict(zip(header, cells, strict=True))
+    given = {SOURCE: MEASURED, **dict(zip(header, cells, strict=True))}
     row: dict[str, Any] = {column: given.get(column) or None for column in TEXT_COLUMNS}
     try:
         row.update(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
-import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,9 +14,6 @@ import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from autodiff.errors import TapemeasureError
 from experiments.cli.exit import (
@@ -36,7 +31,7 @@ from experiments.grid.config import SweepConfig, sweep_config
 from experiments.grid.points import points_of
 from experiments.measuring.capacity import capacity_of
 from experiments.measuring.point import measure
-from experiments.measuring.shapes import needed_bytes, rows_from_shapes, serves_shapes
+from experiments.measuring.shapes import rows_from_shapes, serves_shapes
 from experiments.measuring.timelines import timelines_of
 from experiments.names import FAILED, OK, SKIPPED, TIMEOUT
 from experiments.reporting.publishing import publish
@@ -48,14 +43,10 @@ from experiments.results.manifest import manifest_of
 from experiments.results.point import Point
 from experiments.results.rows import frame_of
 from experiments.results.tables import MANIFEST, TIMELINES
-from experiments.results.timings import seconds_that_count, seconds_words
+from experiments.sweeping.console import progress_of, say_closing, say_plan
 from experiments.sweeping.launchers import let_children_start, runs_side_by_side
-from profiler.available import available_bytes
-from profiler.units import human_bytes
 
 log = logging.getLogger("tapemeasure")
-
-SAY_EVERY_S = 10.0
 
 
 def run_task(cfg: DictConfig) -> float:
@@ -221,7 +212,7 @@ def _publish(
     if rows:
         results = publish(directory, rows)
         table = pd.concat([results.results, results.scale], ignore_index=True)
-        _say_closing(table, directory)
+        say_closing(table, directory)
         keys, lost = set(table["key"]), bool(table["status"].isin([FAILED, TIMEOUT]).any())
     missing = len(expected - keys)
     if missing:
@@ -246,100 +237,21 @@ def _objective(rows: pd.DataFrame, column: str) -> float:
 def _measured(
     points: list[Point], timeout_s: float | None, show_progress: bool
 ) -> Iterator[dict[str, Any]]:
-    """The row of each point, measured when it is asked for; a bar on a terminal, else a line every hundred points or ten seconds."""
-    on_terminal = show_progress and sys.stderr.isatty()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    said = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True), disable=not on_terminal) as progress:
-        bar = progress.add_task("measuring", total=len(points))
-        # A planner of the user's own that never ends is stopped by the time limit alone, in a process of its own.
-        together = timeout_s is None
-        from_shapes = rows_from_shapes(
-            [point for point in points if together and serves_shapes(point)]
-        )
-        for done, point in enumerate(points, 1):
+    """Yield the row of each point, made when it is asked for."""
+    # Only in a process of its own can a user's planner that never ends be stopped by the time limit.
+    together = [point for point in points if timeout_s is None and serves_shapes(point)]
+    from_shapes = rows_from_shapes(together)
+    with progress_of(len(points), show_progress) as advance:
+        for point in points:
             row = (
                 next(from_shapes)
                 if together and serves_shapes(point)
                 else measure(point, timeout_s)
             )
             yield row
-            progress.update(bar, advance=1)
             if row["status"] in (FAILED, TIMEOUT):
                 log.error("%s: %s: %s", point, row["status"], row["reason"])
-            elif not on_terminal and (
-                done % 100 == 0 or done == len(points) or time.monotonic() - said >= SAY_EVERY_S
-            ):
-                log.info("%d of %d: %s", done, len(points), point)
-                said = time.monotonic()
-
-
-def say_plan(points: list[Point]) -> None:
-    """What a sweep would measure: how many points, how many of them would not fit or have no plan, and the greatest predicted peak."""
-    available = available_bytes()
-    needed, failing = needed_bytes(points)
-    skipped = sum(point.execute and whole > available for point, (_, whole) in needed.items())
-    print(
-        f"{len(points)} points, {skipped} of which would be skipped: {human_bytes(available)} are available"
-    )
-    if failing:
-        point, reason = next(iter(failing.items()))
-        print(f"{len(failing)} would fail: the first is {point}: {reason}")
-    if needed:
-        greatest = max(needed, key=lambda point: needed[point][0])
-        peak = needed[greatest][0]
-        print(f"greatest predicted peak: {peak} bytes ({human_bytes(peak)}), {greatest}")
-
-
-def _say_closing(rows: pd.DataFrame, directory: Path) -> None:
-    """The closing table: what became of the points of each mode, whether theory and measurement agree, and where the report lies."""
-    table = Table(title="measured against theory")
-    for column in (
-        "part",
-        "mode",
-        "points",
-        "ok",
-        "greatest residual, operations",
-        "greatest residual, bytes",
-        "greatest peak",
-    ):
-        table.add_column(column, justify="left" if column in ("part", "mode") else "right")
-    for (part, mode), group in rows.groupby(["part", "mode"], sort=False):
-        ok = group[group["status"] == OK]
-        residuals = [
-            _residual(ok, "ops", "theory_ops"),
-            _residual(ok, "peak_bytes", "theory_peak_bytes"),
-        ]
-        peak = human_bytes(ok["peak_bytes"].max()) if len(ok) else "–"
-        table.add_row(
-            str(part),
-            str(mode),
-            str(len(group)),
-            str(len(ok)),
-            *(f"{residual:g}" for residual in residuals),
-            peak,
-        )
-    Console().print(table)
-    statuses = Counter(rows["status"])
-    if set(statuses) - {OK}:
-        print("; ".join(f"{count} {status}" for status, count in sorted(statuses.items())))
-        for row in rows[rows["status"].isin([FAILED, TIMEOUT])].head(5).itertuples():
-            print(f"  {row.status} n={row.n} d={row.d} b={row.b} {row.mode}: {row.reason}")
-    seconds = seconds_words(seconds_that_count(rows), concurrent=False)
-    if seconds:
-        print(seconds.replace("python -m experiments.report DIR", report_command(directory)))
-    print(f"report: {directory / 'report.html'}")
-
-
-def _residual(rows: pd.DataFrame, measured: str, expected: str) -> float:
-    """The greatest distance of a measured column from the theory's; 0 where they agree everywhere."""
-    both = rows[[measured, expected]].dropna()
-    return float((both[measured] - both[expected]).abs().max()) if len(both) else 0.0
+            advance(point, quiet=row["status"] in (FAILED, TIMEOUT))
 
 
 def _leave_no_trace(directory: Path) -> None:

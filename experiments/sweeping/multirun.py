@@ -26,7 +26,7 @@ from experiments.names import OK, SKIPPED
 from experiments.results.expected import forget_expected, write_expected
 from experiments.results.files import lock
 from experiments.results.journal import rows_below, taken
-from experiments.sweeping.job import say_plan
+from experiments.sweeping.console import say_plan
 
 log = logging.getLogger("tapemeasure")
 
