@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.fx import Node
 
 from autodiff.aten.call import Call
 from autodiff.aten.table import cost_of, family_name
@@ -120,39 +119,40 @@ class AtenOp:
 
 
 def op_of(
-    node: Node,
-    value_of: Mapping[Node, int],
+    overload: Any,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    value_of: Callable[[torch.Tensor], int],
     kept: Sequence[int] | None,
     results: Sequence[tuple[int, ...] | None],
 ) -> tuple[tuple[int, ...], AtenOp]:
-    """Return the reads and the op of a traced call.
+    """Return the reads and the op of a call with tensors among its arguments.
 
-    `kept` are the positions of the results that are tensors; None for a call with a single result.
+    `kept` are the places of the results that are tensors; None for a call with a single result.
     """
     reads: list[int] = []
-    shapes: list[Any] = []
+    shapes: list[tuple[int, ...]] = []
 
     def placed(tree: Tree) -> Tree:
-        if isinstance(tree, Node):
-            reads.append(value_of[tree])
-            shapes.append(tuple(tree.meta["val"].shape) if "val" in tree.meta else ())
+        if isinstance(tree, torch.Tensor):
+            reads.append(value_of(tree))
+            shapes.append(tuple(tree.shape))
             return _Read(len(reads) - 1)
         if isinstance(tree, list | tuple):
             return type(tree)(placed(item) for item in tree)
         return tree
 
-    args = tuple(placed(arg) for arg in node.args)
-    kwargs = {name: placed(value) for name, value in node.kwargs.items()}
-    kernel, text = _kernel(
-        node.target, args, kwargs, len(reads), None if kept is None else tuple(kept)
-    )
+    placed_args = tuple(placed(arg) for arg in args)
+    placed_kwargs = {name: placed(value) for name, value in kwargs.items()}
+    places = None if kept is None else tuple(kept)
+    kernel, text = _kernel(overload, placed_args, placed_kwargs, len(reads), places)
     shapes_of_results = tuple(torch.Size(shape) if shape is not None else None for shape in results)
     op = AtenOp(
-        node.target,
-        args,
-        kwargs,
+        overload,
+        placed_args,
+        placed_kwargs,
         shapes_of_results,
-        None if kept is None else tuple(kept),
+        places,
         (text, tuple(shapes)),
         kernel,
     )
@@ -169,7 +169,7 @@ def _kernel(
     def written(tree: Tree) -> str:
         if isinstance(tree, _Read):
             return f"t{tree.index}"
-        if isinstance(tree, list):
+        if isinstance(tree, list | tuple) and any(isinstance(item, _Read) for item in tree):
             return "[" + ", ".join(written(item) for item in tree) + "]"
         name = f"c{len(constants)}"
         constants[name] = tree
