@@ -35,9 +35,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from autodiff.checkpointing.beginnings import beginnings
 from autodiff.checkpointing.chains import check_chain, check_order
 from autodiff.checkpointing.cuts import Cuts
-from autodiff.instructions import BACKWARD, INPUT
+from autodiff.errors import PlannerError
+from autodiff.instructions import BACKWARD
 from autodiff.program import Program
 
 
@@ -48,7 +50,8 @@ class Cells:
     `starts[k]` is the value that cell k starts from (None: the program's input); `forward[k]` and
     `stages[k]` are instructions in order of creation; `needs[k]` the values of cell k, its start
     among them, that the backward part reads. `shared` are the buffers that
-    are not part of the chain and are read in cells other than their own.
+    are not part of the chain and are read in cells other than their own; `data` are the buffers
+    that the chain starts from.
     """
 
     program: Program
@@ -57,6 +60,7 @@ class Cells:
     stages: tuple[tuple[int, ...], ...]
     needs: tuple[tuple[int, ...], ...]
     shared: frozenset[int] = frozenset()
+    data: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         """Return the number of cells."""
@@ -70,7 +74,6 @@ class Cells:
         """
         program = self.program
         buffers = [value.buffer for value in program.values]
-        given = {buffers[value] for value in program.given if program.values[value].role == INPUT}
         first = {buffers[read] for i in self.forward[0] for read in program.instructions[i].reads}
         read_back = {
             buffers[read]
@@ -78,7 +81,7 @@ class Cells:
             if step.phase == BACKWARD
             for read in step.reads
         }
-        if given & first & read_back:
+        if self.data & first & read_back:
             return 0
         return next((k for k in range(len(self)) if self.needs[k]), 0)
 
@@ -90,7 +93,30 @@ def find_cells(program: Program) -> Cells:
     it.
     """
     check_order(program)
-    cuts = Cuts(program)
+    refusal: PlannerError | None = None
+    best: Cells | None = None
+    for data in beginnings(program):
+        cuts = Cuts(program, data)
+        try:
+            cells = _cells_from(cuts)
+        except PlannerError as error:
+            refusal = refusal or error
+            if cuts.has_all_products:
+                break
+            continue
+        if best is None or len(cells) > len(best):
+            best = cells
+        if len(best) > 1 and cuts.has_all_products:
+            break
+    if best is None or (len(best) == 1 and refusal is not None):
+        assert refusal is not None
+        raise refusal
+    return best
+
+
+def _cells_from(cuts: Cuts) -> Cells:
+    """Return the cells of a program for one choice of the data."""
+    program = cuts.program
     starts = cuts.starts()
     check_chain(cuts, starts)
     starts = cuts.with_products(starts)
@@ -104,6 +130,7 @@ def find_cells(program: Program) -> Cells:
         _stages(program, home, len(forward)),
         _needs(program, home, len(forward)),
         shared,
+        frozenset(cuts.buffer[v] for v in cuts.data),
     )
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from autodiff.instructions import FORWARD, INPUT, PARAMETER
+from autodiff.instructions import FORWARD, PARAMETER
 from autodiff.program import Program
-from autodiff.spec import is_number
 
 
 class Cuts:
@@ -23,8 +22,8 @@ class Cuts:
     the buffers that are computed of data and parameters, in order of birth.
     """
 
-    def __init__(self, program: Program) -> None:
-        """Walk the forward part once."""
+    def __init__(self, program: Program, data: Collection[int]) -> None:
+        """Walk the forward part once; `data` are the values that the chain may start from."""
         self.program = program
         self.instructions = [
             i for i, step in enumerate(program.instructions) if step.phase == FORWARD
@@ -32,7 +31,6 @@ class Cuts:
         values = program.values
         self.buffer = [value.buffer for value in values]
         given = set(program.given)
-        data = {v for v in given if values[v].role == INPUT and not is_number(values[v].spec.dtype)}
         self.from_data = bytearray(len(values))
         self.from_parameter = bytearray(len(values))
         for v in given:
@@ -55,9 +53,9 @@ class Cuts:
                     self.readers.setdefault(known, []).append((i, read))
             for write in writes:
                 self.born.setdefault(self.buffer[write], at)
-                self.from_data[write] = any(self.from_data[read] for read in reads)
+                self.from_data[write] = write in data or any(self.from_data[read] for read in reads)
                 self.from_parameter[write] = any(self.from_parameter[read] for read in reads)
-        self.data = [v for v in data if v in self.first_read]
+        self.data = frozenset(v for v in data if v in self.first_read)
         self.layered = [v for v in self.born if self.is_layered(v)]
 
     def starts(self) -> list[int]:
@@ -93,7 +91,7 @@ class Cuts:
             if not self.from_parameter[v] and any(self.buffer[read] in known for read in reads):
                 known.add(v)
         return [
-            (self.first_read[v] if v in data else self.born[v], v)
+            (self.first_read[v] if self.is_free[v] else self.born[v], v)
             for v in known
             if v in data or not self.is_free[v]
         ]
@@ -160,6 +158,17 @@ class Cuts:
             for found, rank in zip(parameters, ranks, strict=True)
         )
         return not (scales and any(self.is_parameter(read) for read in producer.reads))
+
+    @property
+    def has_all_products(self) -> bool:
+        """Return whether every product of the forward part is computed from data."""
+        writes = (self.program.instructions[i].writes for i in self.instructions)
+        return all(
+            self.from_data[write]
+            for some, is_product in zip(writes, self._products, strict=True)
+            if is_product
+            for write in some
+        )
 
     @cached_property
     def _products(self) -> np.ndarray:

@@ -104,10 +104,13 @@ class _Builder:
             self._owner_of_storage.setdefault(_storage(parts[0]), self._buffers[value])
             self._held.append(parts[0])
             return
+        undefined = _undefined(call)
         kept = [
             i
             for i, part in enumerate(parts)
-            if isinstance(part, torch.Tensor) and id(part) not in self._values
+            if isinstance(part, torch.Tensor)
+            and id(part) not in self._values
+            and i not in undefined
         ]
         if not kept:
             return
@@ -196,6 +199,15 @@ class _Builder:
                 needed.add(i)
                 wanted.update(reads)
         return needed
+
+
+def _undefined(call: Call) -> set[int]:
+    """Return the places of results that a gradient's mask leaves out: no kernel computes them."""
+    for place, argument in enumerate(call.overload._schema.arguments):
+        if argument.name in ("output_mask", "grad_input_mask"):
+            given = call.args[place] if place < len(call.args) else call.kwargs.get(argument.name)
+            return {i for i, is_wanted in enumerate(given or ()) if not is_wanted}
+    return set()
 
 
 def _storage(fake: torch.Tensor) -> int:

@@ -24,6 +24,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from autodiff.aten.storage import as_on_the_cpu
 from autodiff.errors import GraphError
 
 _aten = torch.ops.aten
@@ -122,7 +123,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch's
                 self._on_given(leaf)
         args, kwargs = tree_map_only(torch.Tensor, self.fake_of, (args, kwargs))
         with self.fake_mode:
-            result = func(*args, **kwargs)
+            result = as_on_the_cpu(func, args, func(*args, **kwargs))
         if any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(result)):
             call = Call(func, args, kwargs, result, self.run)
             self.calls.append(call)

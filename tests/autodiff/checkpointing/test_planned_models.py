@@ -31,9 +31,6 @@ CELLS = {
     "bert with dropout": 8, "vit": 8, "llama": 7, "autoencoder": 4, "resnet": 6, "mlp": 6,
     "mlp with dropout": 6, "normed": 6, "batch_normed": 5,
 }  # fmt: skip
-WITH_A_WORKSPACE = {
-    "llama"
-}  # PyTorch runs the gradient of silu as several ops where storages are tracked
 LONG = {
     "llama",
     "gpt2 with eager attention",
@@ -93,8 +90,7 @@ def test_a_traced_model_is_a_chain_that_every_planner_plans(name: str) -> None:
         .total
         > 0
     )
-    if name not in WITH_A_WORKSPACE:
-        audit_storages(program, Revolve(2)(program)).raise_if_wrong()
+    audit_storages(program, Revolve(2)(program)).raise_if_wrong()
 
 
 def test_a_budget_is_kept_by_a_traced_model() -> None:
