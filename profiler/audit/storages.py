@@ -65,10 +65,12 @@ class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        with self:
-            result = func.decompose(*args, **kwargs)
-        if result is not NotImplemented:
-            return result
+        # Where the CPU has a kernel of its own, it does not run the composition (silu_backward).
+        if not torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CPU"):
+            with self:
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
         # A tensor that an op reads and none returned was made out of sight, and takes memory too.
         self._look_at_all((args, kwargs))
         result = func(*args, **kwargs)
