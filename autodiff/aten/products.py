@@ -9,7 +9,10 @@ product.
 
 from __future__ import annotations
 
-from autodiff.aten.call import Call, Rule, numel
+import math
+from typing import Any
+
+from autodiff.aten.call import Call, Rule, Shape, numel
 from autodiff.aten.reductions import softmax_cost
 from autodiff.cost import FREE, Cost
 
@@ -72,24 +75,66 @@ def _products_of_convolution(
     return x[0] * numel((x if transposed else out)[2:]) * numel(weight)
 
 
+def _reached(size: int, sources: int, step: tuple[int, int, int, int]) -> int:
+    """Return how many of `size` places in a row some source reaches.
+
+    Source i reaches i·stride − padding + k·dilation for each k of the kernel.
+    """
+    kernel, stride, padding, dilation = step
+    if sources * kernel == 0:
+        return 0
+    if dilation == 1 and stride <= kernel:
+        end = (sources - 1) * stride + kernel - padding
+        return max(min(end, size) - max(-padding, 0), 0)
+    places = {i * stride - padding + k * dilation for i in range(sources) for k in range(kernel)}
+    return sum(0 <= place < size for place in places)
+
+
+def _sums(cells: Shape, sources: Shape, kernel: Shape, call_steps: tuple[Any, Any, Any]) -> int:
+    """Return how many cells of a batch of images are sums of products; the others are zeros.
+
+    `cells` and `sources` begin with batch and channels; a cell is a sum where a source reaches it.
+    """
+    rank = len(kernel)
+    steps = zip(kernel, *(_of_rank(one, rank) for one in call_steps), strict=True)
+    reached = (
+        _reached(size, count, step)
+        for size, count, step in zip(cells[2:], sources[2:], steps, strict=True)
+    )
+    return cells[0] * cells[1] * math.prod(reached)
+
+
+def _of_rank(numbers: Any, rank: int) -> tuple[int, ...]:
+    """Return a setting of a convolution for each dimension; one number stands for all."""
+    given = tuple(int(number) for number in numbers)
+    return given if len(given) == rank else given * rank
+
+
 def _convolution(call: Call) -> Cost:
-    """Return P products in sums that make N elements: P − N additions, and N for a bias."""
+    """Return P products in sums: P − N additions for N sums, and one for each result for a bias.
+
+    Where transposed with a stride beyond the kernel, some results are no sums, but zeros.
+    """
     x, weight, bias = call.args[:3]
-    products = _products_of_convolution(x, weight, call.results[0], call.arg(6, False))
-    additions = max(products - call.size, 0) + (call.size if bias is not None else 0)
+    out, transposed = call.results[0], call.arg(6, False)
+    products = _products_of_convolution(x, weight, out, transposed)
+    sums = _sums(out, x, weight[2:], call.args[3:6]) if transposed else call.size
+    additions = max(products - sums, 0) + (call.size if bias is not None else 0)
     return Cost(multiplications=products, additions=additions, matmul_flops=2 * products)
 
 
 def _convolution_backward(call: Call) -> Cost:
     """Return the same P products for the gradient of the input and again for that of the filters.
 
-    The gradient of a bias sums over all but the channels.
+    A gradient of the input is a sum where an output read the input. The gradient of a bias sums
+    over all but the channels.
     """
     out, x, weight = call.args[:3]
     transposed, wanted = call.args[7], call.args[10]
     products = _products_of_convolution(x, weight, out, transposed)
+    sums = numel(x) if transposed else _sums(x, out, weight[2:], call.args[4:7])
     cost = FREE
-    for asked, cells in zip(wanted[:2], (numel(x), numel(weight)), strict=True):
+    for asked, cells in zip(wanted[:2], (sums, numel(weight)), strict=True):
         if asked:
             cost += Cost(
                 multiplications=products,

@@ -6,15 +6,17 @@ from typing import Any, NamedTuple
 
 import torch
 
+from autodiff.aten.kernels import CORRECTIONS
 from autodiff.aten.table import is_view
 
-SILENT, DETACH, COMPOSITE, PLAIN, IN_PLACE, LIFT, RESIZING = range(7)
+SILENT, VIEW, DETACH, COMPOSITE, PLAIN, IN_PLACE, CORRECTED, LIFT, RESIZING = range(9)
 """The kinds of ops, in an order that the recorder's comparisons rely on.
 
-SILENT ops are not noted: views, questions to a tensor, marks of other profilers. DETACH is silent
-too, but hands over gradients. COMPOSITE ops have no kernel of their own and are noted as the ops
-that they are made of. IN_PLACE results live in arguments. LIFT makes a tensor of a literal.
-RESIZING ops may give a storage of an argument another size.
+SILENT ops are not noted: questions to a tensor, marks of other profilers. A VIEW is not noted
+either, unless it is of a sparse tensor, which it copies. DETACH is a view that hands over
+gradients. COMPOSITE ops have no kernel of their own and are noted as the ops that they are made of.
+IN_PLACE results live in arguments. The fake results of CORRECTED ops are not what the CPU's kernel
+makes. LIFT makes a tensor of a literal. RESIZING ops may give an argument's storage another size.
 """
 
 _BACKENDS = ("CPU", "CUDA")
@@ -62,10 +64,10 @@ def kind_of(func: Any) -> int:
     ):
         return RESIZING
     if is_view(func):
-        return SILENT
+        return VIEW
     if returns and all(one.alias_info is not None for one in returns):
         return IN_PLACE
-    return PLAIN
+    return CORRECTED if name in CORRECTIONS else PLAIN
 
 
 def _is_composite(func: Any) -> bool:

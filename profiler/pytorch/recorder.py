@@ -12,16 +12,34 @@ PyTorch that this project allows.
 
 from __future__ import annotations
 
+import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import get_ident
 from time import perf_counter_ns
+from types import FrameType
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from autodiff.aten.kernels import corrected
 from autodiff.instructions import INPUT, PARAMETER, PARAMETER_GRADIENT
-from profiler.pytorch.kinds import COMPOSITE, DETACH, IN_PLACE, LIFT, RESIZING, meet, met_before
+from profiler.pytorch.graph import current_node, held as held_nodes, release
+from profiler.pytorch.kinds import (
+    COMPOSITE,
+    CORRECTED,
+    DETACH,
+    IN_PLACE,
+    LIFT,
+    RESIZING,
+    VIEW,
+    meet,
+    met_before,
+)
 from profiler.pytorch.notes import (
     ACCUMULATE,
     BEFORE,
@@ -51,10 +69,13 @@ _OTHERS: set[type] = {
 }
 """Types of arguments met so far: which are tensors, which are neither tensors nor lists."""
 
+_PLAIN_SUBCLASSES: set[type] = {FakeTensor}
+"""Classes of tensors met so far that do not wrap other tensors."""
+
 _STRIDED = torch.strided
+_CORRECTABLE = (CORRECTED, VIEW)
 
 _next_sequence = torch._C._autograd._get_sequence_nr
-_current_node: Callable[[], Any] = torch._C._current_autograd_node
 _saving_hooks = torch._C._autograd._top_saved_tensors_default_hooks
 _grad_enabled = torch.is_grad_enabled
 _now = perf_counter_ns
@@ -82,8 +103,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.notes = notes = Notes()
         self.alive: dict[int, _Watch] = {}
-        self.in_engine = self.create_graph = self._recomputes = False
-        self.in_optimizer = 0
+        self.in_engine = self._create_graph = self._recomputes = self._repeats = False
+        self._hooks: Any = None
+        self._updates: list[FrameType] = []
+        self.thread = get_ident()
         self.module = NO_MODULE
         self._bare = bare
         self._calls, self._sizes, self._births = notes.raw, notes.sizes, notes.born
@@ -102,8 +125,62 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def finish(self) -> Notes:
         """Stop watching; what lives now outlives the step."""
+        release()
         self.alive.clear()
+        self._updates.clear()
         return self.notes
+
+    @contextmanager
+    def backward_pass(self, create_graph: bool) -> Iterator[None]:
+        """Note what runs as of a backward pass.
+
+        All of a pass that a recomputation makes is recomputation. A checkpoint's hooks that are
+        active when the pass begins are not a sign of recomputation in it.
+        """
+        outer = self.in_engine, self._create_graph, self._repeats, self._hooks, self._updates
+        self._repeats = self.in_engine and self.is_recomputing()
+        self.in_engine, self._create_graph = True, create_graph
+        self._hooks, self._updates = _saving_hooks(False), []
+        try:
+            yield
+        finally:
+            self.in_engine, self._create_graph, self._repeats, self._hooks, self._updates = outer
+
+    def is_recomputing(self) -> bool:
+        """Return whether a checkpoint computes again what forward computed, in a backward pass.
+
+        Autograd is on there though no graph of the gradient was asked for, or a checkpoint's hooks
+        for saved tensors are active.
+        """
+        if self._repeats or (_grad_enabled() and not self._create_graph):
+            return True
+        if not (self._recomputes or self._create_graph):
+            return False
+        hooks = _saving_hooks(False)
+        return (
+            hooks is not None
+            and hooks != self._hooks
+            and hooks[0].__module__ == "torch.utils.checkpoint"
+        )
+
+    def update_begins(self, frame: FrameType) -> None:
+        """Note what runs as of an optimizer's update, for as long as the frame is on the stack."""
+        self._updates.append(frame)
+
+    def update_ends(self) -> None:
+        """End the latest update."""
+        self._updates.pop()
+
+    def _is_updating(self) -> bool:
+        """Return whether an update runs; one that an exception ended is forgotten."""
+        while self._updates:
+            frame: FrameType | None = sys._getframe(1)
+            while frame is not None:
+                if frame is self._updates[-1]:
+                    return True
+                frame = frame.f_back
+            self._updates.pop()
+        return False
 
     def __torch_dispatch__(
         self,
@@ -114,16 +191,25 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         """Run an op and note it."""
         kind, run, _ = met_before(id(func)) or meet(func)
+        if types and not _PLAIN_SUBCLASSES.issuperset(types) and _unwraps(types):
+            return (
+                NotImplemented  # its own dispatch runs ops on what it wraps, which come back here
+            )
         if kind <= COMPOSITE:
             if kind == DETACH and self.in_engine:
-                node = _current_node()
+                node = current_node()
                 if node is not None and node._sequence_nr() == ACCUMULATE:
                     self.gradient_of(node.variable, args[0])
             elif kind == COMPOSITE:
                 with self:
                     return func.decompose(*args, **(kwargs or {}))
-            return run(*args, **kwargs) if kwargs else run(*args)
+            if kind != VIEW or args[0].layout is _STRIDED:
+                return run(*args, **kwargs) if kwargs else run(*args)
         out = run(*args, **kwargs) if kwargs else run(*args)
+        if kind in _CORRECTABLE and _is_fake(out):
+            out = corrected(func._schema.name, args, out)
+        if kind == VIEW and not self._is_copy(args[0], out):
+            return out
 
         # What follows runs for every op of the step: its order and its plainness are for speed.
         alive = self.alive
@@ -159,19 +245,22 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             results = self._results(out)
 
         if self.in_engine:
-            taped = _grad_enabled() and not self.create_graph
-            if taped or ((self._recomputes or self.create_graph) and _checkpointing()):
+            if self._updates and self._is_updating():
+                where, sequence = IN_OPTIMIZER, NO_NODE
+            elif self.is_recomputing():
                 where, sequence, self._recomputes = IN_RECOMPUTE, _next_sequence(), True
             else:
-                node = _current_node()
+                node = current_node()
                 where, sequence = IN_BACKWARD, NO_NODE if node is None else node._sequence_nr()
                 if sequence == ACCUMULATE:
                     self.gradient_of(node.variable, out)
         else:
             sequence = _next_sequence()
-            where = (
-                IN_FORWARD if _grad_enabled() else IN_OPTIMIZER if self.in_optimizer else IN_UNTAPED
-            )
+            where = IN_FORWARD if _grad_enabled() else IN_UNTAPED
+            if where == IN_UNTAPED and self._updates and self._is_updating():
+                where = IN_OPTIMIZER
+        if held_nodes:
+            release()
         if kind >= LIFT:
             self._unusual(kind, args, kwargs, out)
         self._calls.append(
@@ -243,6 +332,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return PARAMETER
         return INPUT
 
+    def _is_copy(self, given: torch.Tensor, out: Any) -> bool:
+        """Return whether a view of a sparse tensor has a storage of its own."""
+        self._nested(given, [])
+        parts = [part for one in pytree.tree_leaves(out) for part in parts_of(one)]
+        return any(storage_of(part) is not None and not self.watch_of(part) for part in parts)
+
     def _nested(self, argument: Any, reads: list[int]) -> Any:
         """Return what is noted of an argument of a type not met yet, or of a list."""
         if isinstance(argument, torch.Tensor):
@@ -294,12 +389,20 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._born(storage, len(self._calls))
 
 
-def _checkpointing() -> bool:
-    """Return whether a checkpoint's hooks are active, as they are while it computes again."""
-    hooks = _saving_hooks(False)
-    return hooks is not None and hooks[0].__module__ == "torch.utils.checkpoint"
-
-
 def _base(tensor: torch.Tensor) -> torch.Tensor:
     base = tensor._base
     return tensor if base is None else base
+
+
+def _unwraps(types: Any) -> bool:
+    """Return whether one of the classes of tensors runs its ops on tensors that it wraps."""
+    unwraps = any(hasattr(one, "__tensor_flatten__") for one in types)
+    if not unwraps:
+        _PLAIN_SUBCLASSES.update(types)
+    return unwraps
+
+
+def _is_fake(out: Any) -> bool:
+    """Return whether a result, or the first of several, has no values."""
+    first = out[0] if isinstance(out, tuple | list) and out else out
+    return isinstance(first, FakeTensor) or (isinstance(first, torch.Tensor) and first.is_meta)

@@ -7,6 +7,7 @@ optimizers and modules are watched by PyTorch's own global hooks.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -39,12 +40,8 @@ def engine(recorder: Recorder) -> Iterator[None]:
             watch = recorder.watch_of(seed)
             if watch is not None:
                 recorder.notes.seeds.append(watch.buffer)
-        outer = recorder.in_engine, recorder.create_graph
-        recorder.in_engine, recorder.create_graph = True, create_graph
-        try:
+        with recorder.backward_pass(create_graph):
             results = original(outputs, seeds, retain, create_graph, inputs, *args, **kwargs)
-        finally:
-            recorder.in_engine, recorder.create_graph = outer
         if not kwargs.get("accumulate_grad", True):
             for leaf, gradient in zip(inputs, results, strict=False):
                 if isinstance(leaf, torch.Tensor) and leaf.is_leaf:
@@ -68,10 +65,10 @@ def optimizers(recorder: Recorder) -> Iterator[None]:
                 recorder.see(parameter, PARAMETER)
         for tensor in _tensors(optimizer.state):
             recorder.see(tensor, OPTIMIZER_STATE)
-        recorder.in_optimizer += 1
+        recorder.update_begins(sys._getframe(1))
 
     def after(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        recorder.in_optimizer -= 1
+        recorder.update_ends()
         for tensor in _tensors(optimizer.state):
             recorder.mark(tensor, OPTIMIZER_STATE)
 
