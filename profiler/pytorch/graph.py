@@ -1,9 +1,9 @@
 """Autograd nodes that have become Python objects, so that a deep graph of them can be freed.
 
-PyTorch frees a graph's nodes iteratively, but those that were given to Python it frees by recursion,
-node after node along the graph; some 25,000 in a row overflow the stack and end the process. To ask
-which node is running gives it to Python. So one of every `_SPACING` such nodes is held here, which
-cuts the recursion, until nothing else holds it.
+PyTorch frees a graph's nodes iteratively, but those that were given to Python it frees by
+recursion, node after node along the graph; some 25,000 in a row overflow the stack and end the
+process. To ask which node is running gives it to Python. So one of every `_SPACING` such nodes is
+held here, which cuts the recursion, until nothing else holds it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _current_node: Callable[[], Any] = torch._C._current_autograd_node
 _given = count(1)
 
 held: list[Any] = []
-"""The nodes that are held, in the order in which backward passes ran them: the graph's end first."""
+"""The nodes that are held, in the order in which backward passes ran them: a graph's end first."""
 
 
 def current_node() -> Any:

@@ -12,13 +12,8 @@ PyTorch that this project allows.
 
 from __future__ import annotations
 
-import sys
-import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import get_ident
 from time import perf_counter_ns
-from types import FrameType
 from typing import Any
 
 import torch
@@ -27,7 +22,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from autodiff.aten.kernels import corrected
-from autodiff.instructions import INPUT, PARAMETER, PARAMETER_GRADIENT
+from profiler.pytorch.buffers import Buffers, Watch
 from profiler.pytorch.graph import current_node, held as held_nodes, release
 from profiler.pytorch.kinds import (
     COMPOSITE,
@@ -42,16 +37,10 @@ from profiler.pytorch.kinds import (
 )
 from profiler.pytorch.notes import (
     ACCUMULATE,
-    BEFORE,
-    IN_BACKWARD,
-    IN_FORWARD,
-    IN_OPTIMIZER,
-    IN_RECOMPUTE,
-    IN_UNTAPED,
     NO_MODULE,
-    NO_NODE,
     Notes,
 )
+from profiler.pytorch.place import Place
 from profiler.pytorch.storages import parts_of, storage_of
 
 _TENSORS: set[type] = {torch.Tensor, torch.nn.Parameter}
@@ -81,14 +70,6 @@ _grad_enabled = torch.is_grad_enabled
 _now = perf_counter_ns
 
 
-class _Watch(weakref.ref[torch.UntypedStorage]):
-    """A weak reference to a storage, with the storage's address and number."""
-
-    __slots__ = ("buffer", "key")
-    buffer: int
-    key: int
-
-
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes everything that runs while it is entered; `notes` is complete after `finish()`.
 
@@ -102,21 +83,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Start with empty notes."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.notes = notes = Notes()
-        self.alive: dict[int, _Watch] = {}
-        self.in_engine = self._create_graph = self._recomputes = self._repeats = False
-        self._hooks: Any = None
-        self._updates: list[FrameType] = []
-        self.thread = get_ident()
+        self.buffers = Buffers(notes, bare)
+        self.place = Place()
         self.module = NO_MODULE
-        self._bare = bare
+        self.thread = get_ident()
         self._calls, self._sizes, self._births = notes.raw, notes.sizes, notes.born
-        alive, calls, died = self.alive, notes.raw, notes.deaths.append
-
-        def on_death(watch: _Watch) -> None:
-            del alive[watch.key]
-            died((watch.buffer, len(calls) - 1))
-
-        self._on_death: Any = on_death
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -126,61 +97,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def finish(self) -> Notes:
         """Stop watching; what lives now outlives the step."""
         release()
-        self.alive.clear()
-        self._updates.clear()
+        self.buffers.alive.clear()
         return self.notes
-
-    @contextmanager
-    def backward_pass(self, create_graph: bool) -> Iterator[None]:
-        """Note what runs as of a backward pass.
-
-        All of a pass that a recomputation makes is recomputation. A checkpoint's hooks that are
-        active when the pass begins are not a sign of recomputation in it.
-        """
-        outer = self.in_engine, self._create_graph, self._repeats, self._hooks, self._updates
-        self._repeats = self.in_engine and self.is_recomputing()
-        self.in_engine, self._create_graph = True, create_graph
-        self._hooks, self._updates = _saving_hooks(False), []
-        try:
-            yield
-        finally:
-            self.in_engine, self._create_graph, self._repeats, self._hooks, self._updates = outer
-
-    def is_recomputing(self) -> bool:
-        """Return whether a checkpoint computes again what forward computed, in a backward pass.
-
-        Autograd is on there though no graph of the gradient was asked for, or a checkpoint's hooks
-        for saved tensors are active.
-        """
-        if self._repeats or (_grad_enabled() and not self._create_graph):
-            return True
-        if not (self._recomputes or self._create_graph):
-            return False
-        hooks = _saving_hooks(False)
-        return (
-            hooks is not None
-            and hooks != self._hooks
-            and hooks[0].__module__ == "torch.utils.checkpoint"
-        )
-
-    def update_begins(self, frame: FrameType) -> None:
-        """Note what runs as of an optimizer's update, for as long as the frame is on the stack."""
-        self._updates.append(frame)
-
-    def update_ends(self) -> None:
-        """End the latest update."""
-        self._updates.pop()
-
-    def _is_updating(self) -> bool:
-        """Return whether an update runs; one that an exception ended is forgotten."""
-        while self._updates:
-            frame: FrameType | None = sys._getframe(1)
-            while frame is not None:
-                if frame is self._updates[-1]:
-                    return True
-                frame = frame.f_back
-            self._updates.pop()
-        return False
 
     def __torch_dispatch__(
         self,
@@ -196,10 +114,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 NotImplemented  # its own dispatch runs ops on what it wraps, which come back here
             )
         if kind <= COMPOSITE:
-            if kind == DETACH and self.in_engine:
+            if kind == DETACH and self.place.in_engine:
                 node = current_node()
                 if node is not None and node._sequence_nr() == ACCUMULATE:
-                    self.gradient_of(node.variable, args[0])
+                    self.buffers.gradient_of(node.variable, args[0])
             elif kind == COMPOSITE:
                 with self:
                     return func.decompose(*args, **(kwargs or {}))
@@ -212,7 +130,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return out
 
         # What follows runs for every op of the step: its order and its plainness are for speed.
-        alive = self.alive
+        buffers, alive = self.buffers, self.buffers.alive
         shapes = []
         reads: list[int] = []
         for argument in args:
@@ -220,7 +138,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if sort in _TENSORS and argument.layout is _STRIDED:
                 shapes.append(argument.shape)
                 watch = alive.get(argument.untyped_storage()._cdata)
-                reads.append(self.see(argument) if watch is None else watch.buffer)
+                reads.append(self.buffers.see(argument) if watch is None else watch.buffer)
             elif sort in _OTHERS:
                 shapes.append(argument)
             else:
@@ -236,7 +154,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if kind != IN_PLACE:
                 storage = out.untyped_storage()
                 if (key := storage._cdata) not in alive:
-                    alive[key] = watch = _Watch(storage, self._on_death)
+                    alive[key] = watch = Watch(storage, self.buffers.on_death)
                     watch.key = key
                     watch.buffer = len(self._sizes)
                     self._sizes.append(storage.nbytes())
@@ -244,21 +162,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         else:
             results = self._results(out)
 
-        if self.in_engine:
-            if self._updates and self._is_updating():
-                where, sequence = IN_OPTIMIZER, NO_NODE
-            elif self.is_recomputing():
-                where, sequence, self._recomputes = IN_RECOMPUTE, _next_sequence(), True
-            else:
-                node = current_node()
-                where, sequence = IN_BACKWARD, NO_NODE if node is None else node._sequence_nr()
-                if sequence == ACCUMULATE:
-                    self.gradient_of(node.variable, out)
-        else:
-            sequence = _next_sequence()
-            where = IN_FORWARD if _grad_enabled() else IN_UNTAPED
-            if where == IN_UNTAPED and self._updates and self._is_updating():
-                where = IN_OPTIMIZER
+        where, sequence, node = self.place.now()
+        if sequence == ACCUMULATE:
+            buffers.gradient_of(node.variable, out)
         if held_nodes:
             release()
         if kind >= LIFT:
@@ -268,82 +174,22 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         )
         return out
 
-    def _born(self, storage: torch.UntypedStorage, step: int) -> int:
-        """Watch a new storage and return its number."""
-        watch = _Watch(storage, self._on_death)
-        watch.key = storage._cdata
-        watch.buffer = buffer = len(self._sizes)
-        self.alive[watch.key] = watch
-        self._sizes.append(storage.nbytes())
-        self._births.append(step)
-        return buffer
-
-    def watch_of(self, tensor: Any) -> _Watch | None:
-        """Return the watch of a tensor's storage, where that is watched."""
-        storage = storage_of(tensor)
-        return None if storage is None else self.alive.get(storage._cdata)
-
-    def see(self, tensor: torch.Tensor, role: str | None = None, label: str = "") -> int:
-        """Return the number of a tensor's buffer, or −1 for a tensor without a storage of its own.
-
-        A buffer that was not seen before existed before the step. If no role is given, parameters
-        are recognized by their class or, in a step without a model, as leaves that require
-        gradients.
-        """
-        watch = self.watch_of(tensor)
-        if watch is not None:
-            return watch.buffer
-        storage = storage_of(tensor)
-        if storage is None:
-            return -1
-        buffer = self._born(storage, BEFORE)
-        self.notes.given[buffer] = self._role_of_given(tensor) if role is None else role
-        if label:
-            self.notes.labels[buffer] = label
-        base = _base(tensor)
-        if base.is_leaf and base.grad is not None:
-            self.see(base.grad, PARAMETER_GRADIENT, f"{label}.grad" if label else "")
-        return buffer
-
-    def mark(self, tensor: Any, role: str) -> None:
-        """Note the role of a tensor's buffer, if it is alive."""
-        for part in parts_of(tensor):
-            if (watch := self.watch_of(part)) is not None:
-                self.notes.marks.append((watch.buffer, role))
-
-    def gradient_of(self, leaf: torch.Tensor, gradient: Any) -> None:
-        """Note that a tensor is the gradient of a leaf, if that is a parameter."""
-        watch = self.watch_of(leaf)
-        role = self.notes.given.get(watch.buffer) if watch is not None else None
-        if role != PARAMETER:
-            if self._role_of_given(leaf) != PARAMETER:
-                return
-            if watch is not None and role is not None:
-                self.notes.given[watch.buffer] = PARAMETER
-            else:
-                self.mark(leaf, PARAMETER)  # made within the step
-        self.mark(gradient, PARAMETER_GRADIENT)
-
-    def _role_of_given(self, tensor: torch.Tensor) -> str:
-        base = _base(tensor)
-        if isinstance(base, torch.nn.Parameter) or (
-            self._bare and base.is_leaf and base.requires_grad
-        ):
-            return PARAMETER
-        return INPUT
-
     def _is_copy(self, given: torch.Tensor, out: Any) -> bool:
         """Return whether a view of a sparse tensor has a storage of its own."""
         self._nested(given, [])
         parts = [part for one in pytree.tree_leaves(out) for part in parts_of(one)]
-        return any(storage_of(part) is not None and not self.watch_of(part) for part in parts)
+        return any(
+            storage_of(part) is not None and not self.buffers.watch_of(part) for part in parts
+        )
 
     def _nested(self, argument: Any, reads: list[int]) -> Any:
         """Return what is noted of an argument of a type not met yet, or of a list."""
         if isinstance(argument, torch.Tensor):
             if storage_of(argument) is not None:
                 _TENSORS.add(type(argument))
-            reads += [buffer for part in parts_of(argument) if (buffer := self.see(part)) >= 0]
+            reads += [
+                buffer for part in parts_of(argument) if (buffer := self.buffers.see(part)) >= 0
+            ]
             return argument.shape
         if isinstance(argument, (list, tuple)):
             return tuple([self._nested(one, reads) for one in argument])
@@ -355,8 +201,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Return the shapes of results, and note the birth of their new storages."""
         if isinstance(out, torch.Tensor):
             for part in parts_of(out):
-                if (storage := storage_of(part)) is not None and self.watch_of(part) is None:
-                    self._born(storage, len(self._calls))
+                if (storage := storage_of(part)) is not None and self.buffers.watch_of(
+                    part
+                ) is None:
+                    self.buffers.born(storage, len(self._calls))
             return (out.shape,)
         if isinstance(out, (list, tuple)):
             return tuple([shape for one in out for shape in self._results(one)] if out else ())
@@ -372,7 +220,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """
         latest = len(self._sizes) - 1
         for tensor in (out, *args, *(kwargs or {}).values()):
-            watch, storage = self.watch_of(tensor), storage_of(tensor)
+            watch, storage = self.buffers.watch_of(tensor), storage_of(tensor)
             if watch is None or storage is None:
                 continue
             if kind == LIFT and watch.buffer == latest:
@@ -385,13 +233,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             ):
                 self.notes.given.pop(watch.buffer, None)
             elif kind == RESIZING and storage.nbytes() != self._sizes[watch.buffer]:
-                self._on_death(watch)
-                self._born(storage, len(self._calls))
-
-
-def _base(tensor: torch.Tensor) -> torch.Tensor:
-    base = tensor._base
-    return tensor if base is None else base
+                self.buffers.on_death(watch)
+                self.buffers.born(storage, len(self._calls))
 
 
 def _unwraps(types: Any) -> bool:

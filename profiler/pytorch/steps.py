@@ -58,7 +58,7 @@ def record_step(
     with watching.modules(recorder, model):
         for i, leaf in enumerate(pytree.tree_leaves(args)):
             if isinstance(leaf, torch.Tensor):
-                recorder.see(leaf, label=f"input {i}")
+                recorder.buffers.see(leaf, label=f"input {i}")
         with watching.engine(recorder), watching.optimizers(recorder), recorder:
             recorder.notes.start = perf_counter_ns()
             result = step(*args)

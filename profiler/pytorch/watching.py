@@ -37,15 +37,15 @@ def engine(recorder: Recorder) -> Iterator[None]:
         **kwargs: Any,
     ) -> Any:
         for seed in seeds:
-            watch = recorder.watch_of(seed)
+            watch = recorder.buffers.watch_of(seed)
             if watch is not None:
                 recorder.notes.seeds.append(watch.buffer)
-        with recorder.backward_pass(create_graph):
+        with recorder.place.backward_pass(create_graph):
             results = original(outputs, seeds, retain, create_graph, inputs, *args, **kwargs)
         if not kwargs.get("accumulate_grad", True):
             for leaf, gradient in zip(inputs, results, strict=False):
                 if isinstance(leaf, torch.Tensor) and leaf.is_leaf:
-                    recorder.gradient_of(leaf, gradient)
+                    recorder.buffers.gradient_of(leaf, gradient)
         return results
 
     autograd._engine_run_backward = run
@@ -62,15 +62,15 @@ def optimizers(recorder: Recorder) -> Iterator[None]:
     def before(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
-                recorder.see(parameter, PARAMETER)
+                recorder.buffers.see(parameter, PARAMETER)
         for tensor in _tensors(optimizer.state):
-            recorder.see(tensor, OPTIMIZER_STATE)
-        recorder.update_begins(sys._getframe(1))
+            recorder.buffers.see(tensor, OPTIMIZER_STATE)
+        recorder.place.update_begins(sys._getframe(1))
 
     def after(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        recorder.update_ends()
+        recorder.place.update_ends()
         for tensor in _tensors(optimizer.state):
-            recorder.mark(tensor, OPTIMIZER_STATE)
+            recorder.buffers.mark(tensor, OPTIMIZER_STATE)
 
     handles = [
         torch_optimizer.register_optimizer_step_pre_hook(before),
@@ -106,9 +106,9 @@ def modules(recorder: Recorder, model: torch.nn.Module | None) -> Iterator[None]
         numbers[id(module)] = len(recorder.notes.modules)
         recorder.notes.modules.append(NamedModule(name, type(module).__name__))
     for name, parameter in model.named_parameters():
-        recorder.see(parameter, PARAMETER, name)
+        recorder.buffers.see(parameter, PARAMETER, name)
     for name, buffer in model.named_buffers():
-        recorder.see(buffer, BUFFER, name)
+        recorder.buffers.see(buffer, BUFFER, name)
     outer: list[tuple[int, int]] = []
 
     def enter(module: torch.nn.Module, args: Any) -> None:
@@ -116,7 +116,7 @@ def modules(recorder: Recorder, model: torch.nn.Module | None) -> Iterator[None]
         if number is not None:
             outer.append((number, recorder.module))
             recorder.module = number
-            recorder.notes.entered.append(ModuleCall(number, recorder.in_engine))
+            recorder.notes.entered.append(ModuleCall(number, recorder.place.in_engine))
 
     def leave(module: torch.nn.Module, args: Any, result: Any) -> None:
         number = numbers.get(id(module))
