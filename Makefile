@@ -22,10 +22,10 @@ lint: $(READY)
 	$(BIN)/lint-imports --no-logo
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow and not soak and not slurm"
+	$(BIN)/python -m pytest -m "not slow and not soak and not slurm and not cuda"
 
 test-all: lint
-	$(BIN)/python -m pytest -m "slow and not soak and not slurm"
+	$(BIN)/python -m pytest -m "slow and not soak and not slurm and not cuda"
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 
 from autodiff.cost import FREE, Cost
 from autodiff.devices import current_device
 from autodiff.errors import ShapeError
-from autodiff.node import ComputationNode
+from autodiff.node import ComputationNode, Leaf
 from autodiff.ops import formulas
 from autodiff.spec import (
     CONTIGUOUS,
@@ -147,7 +148,15 @@ class Fill(ComputationNode):
         self.spec = Spec(spec.shape, spec.dtype)
 
     def compute(self) -> Any:
-        return formulas.filled(self.parameters[0], self.value, current_device())
+        return formulas.filled(self.parameters[0], self.value, self._device())
+
+    def _device(self) -> torch.device | None:
+        """Return the device of the run, or of what this is the gradient of."""
+        of = self.gradient_of
+        if current_device() is None and of is not None:
+            value = of.value if isinstance(of, Leaf) else of.result
+            return value.device if isinstance(value, torch.Tensor) else None
+        return current_device()
 
     def backward(self) -> list[Any]:
         return []

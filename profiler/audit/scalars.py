@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from autodiff.cost import Cost
+from autodiff.devices import on_device_of
 from autodiff.instructions import FORWARD, PHASES, RECOMPUTE
 from autodiff.program import Program
 from autodiff.schedule import Schedule
@@ -94,10 +95,12 @@ def _steps(
         value = given[number] if given is not None and number in given else source.value
         unread = value is None or (isinstance(value, torch.Tensor) and value.is_meta)
         held[number] = _lifted(_stand_in(spec) if unread else value, spec, tally)
+    here = torch.empty(0, device="cpu")
     order = range(len(program.instructions)) if schedule is None else schedule.order.tolist()
     for i in order:
         op, reads, writes, _ = program.instructions[i]
-        with np.errstate(all="ignore"):  # infinities are values like any other
+        # Infinities are values like any other; a constant is made where it can be read.
+        with np.errstate(all="ignore"), on_device_of([here]):
             results = op.compute(*[held[read] for read in reads])
         for write, result in zip(writes, results if len(writes) > 1 else (results,), strict=True):
             held[write] = _lifted(result, program.values[write].spec, tally)
