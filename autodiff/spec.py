@@ -266,31 +266,3 @@ def only_floating(spec: Spec) -> Spec:
     if isinstance(spec.dtype, torch.dtype) and not is_floating(spec.dtype):
         raise ShapeError(f"{spec} holds no fractions; expected a floating-point dtype; convert it")
     return spec
-
-
-class KnownSpecs(dict[tuple[Any, ...], tuple[Spec | None, list[Spec | None]]]):
-    """The spec that an op's class gives for specs, looked up by identity.
-
-    A deep network asks for the same over and over. An entry holds on to its specs, so that their
-    ids stay theirs.
-    """
-
-    most = 4096
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._one_of_a_kind: dict[Any, Spec] = {}
-
-    def keep(self, op: type, specs: list[Spec | None], result: Spec | None) -> Spec | None:
-        """Remember a result; return the one object that stands for all results equal to it."""
-        if len(self) >= self.most:
-            self.clear()
-            self._one_of_a_kind.clear()
-        if result is not None:
-            try:
-                # 8 and np.int64(8) are equal and do not compute alike.
-                result = self._one_of_a_kind.setdefault((result, *map(type, result.shape)), result)
-            except TypeError:  # arrays for dimensions: equal ones cannot be recognised
-                return result
-        self[(op, *map(id, specs))] = result, specs
-        return result

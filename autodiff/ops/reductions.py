@@ -10,6 +10,7 @@ import torch
 from autodiff.cost import FREE, Cost
 from autodiff.devices import current_device
 from autodiff.errors import ShapeError
+from autodiff.known import known_specs
 from autodiff.node import ComputationNode, Leaf
 from autodiff.ops import formulas
 from autodiff.spec import (
@@ -145,7 +146,7 @@ class Fill(ComputationNode):
         self.value = value
         self.parameters = (spec, value)
         super().__init__(name=name)
-        self.spec = Spec(spec.shape, spec.dtype)
+        self.spec = known_specs.one(Spec(spec.shape, spec.dtype))
 
     def compute(self) -> Any:
         return formulas.filled(self.parameters[0], self.value, self._device())

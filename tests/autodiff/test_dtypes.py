@@ -233,3 +233,19 @@ def test_autocast_changes_nothing(activation: str) -> None:
         assert (network.weights[0].value @ network.input.value).dtype == torch.bfloat16
     assert cast.peak_bytes == plain.peak_bytes
     assert all(map(torch.equal, cast.gradients, plain.gradients))
+
+
+def test_functions_of_integers_have_the_default_dtype() -> None:
+    """A spec that was remembered under one default dtype is not that of another."""
+    x = Leaf(torch.arange(3), "x")
+    default = torch.get_default_dtype()
+    try:
+        for dtype in (torch.float32, torch.float64, torch.float32):
+            torch.set_default_dtype(dtype)
+            node = x.tanh()
+            program = linearize([node])
+            assert node.spec is not None
+            assert node.spec.dtype == dtype
+            audit_storages(program, StoreAll()(program)).raise_if_wrong()
+    finally:
+        torch.set_default_dtype(default)
