@@ -66,6 +66,7 @@ amounts = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(amounts, st.integers(1, 10**9), st.integers(1, 10**9))
 def test_amounts_survive_being_taken_apart(given_amounts: list[Any], d: int, b: int) -> None:
     """Coefficients over terms give back the expressions, and at a point what sympy gives, at any size."""
@@ -126,6 +127,7 @@ rows_of_integers = st.integers(1, 4).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(
     rows_of_integers,
     st.lists(st.lists(st.integers(0, 1000), min_size=4, max_size=4), min_size=1, max_size=20),
@@ -138,6 +140,7 @@ def test_the_envelope_loses_no_maximum(rows: list[list[int]], weights: list[list
     assert np.array_equal((matrix[kept] @ values).max(axis=0), (matrix @ values).max(axis=0))
 
 
+@settings(deadline=None)
 @given(rows_of_integers)
 def test_no_row_of_the_envelope_is_below_another_or_between_two(rows: list[list[int]]) -> None:
     """What remains, remains for a reason: no other kept row, and no point between two of them, exceeds it."""
