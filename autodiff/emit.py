@@ -88,8 +88,8 @@ class Emitted:
             lines.append(self._line(at, i))
             if at in self._cleared:
                 dead = self._cleared[at]
-                # A value that this function does not touch may die in it: a view of a buffer that is
-                # read through another view.
+                # A value that this function does not touch may die in it: a view of a buffer that
+                # is read through another view.
                 taken.update(dict.fromkeys(value for value in dead if value not in here))
                 here.difference_update(dead)
                 lines.append(f"    {' = '.join(_local(value) for value in dead)} = None")

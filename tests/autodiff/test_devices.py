@@ -173,7 +173,9 @@ def test_values_on_a_card_are_those_of_the_cpu(loss: str) -> None:
 
 @pytest.mark.cuda
 def test_live_bytes_are_those_of_the_cards_allocator() -> None:
-    """The peak of the ledger is what the allocator of a card adds, up to its blocks of 512 bytes."""
+    """The peak of the ledger is what the allocator of a card adds, up to its blocks of 512
+    bytes.
+    """
     network = networks.chain(6, 256, 256, device="cuda")
     program = linearize([network.loss, *gradients(network.loss, network.weights)])
     executable = Executable(program, StoreAll()(program))

@@ -139,7 +139,9 @@ SMOOTH = {
 
 @pytest.mark.parametrize("name", SMOOTH)
 def test_a_gradient_has_the_dtype_of_its_leaf(name: str) -> None:
-    """Gradients of leaves of two dtypes are PyTorch's, in the dtype of each, measured as predicted."""
+    """Gradients of leaves of two dtypes are PyTorch's, in the dtype of each, measured as
+    predicted.
+    """
     ours, theirs = SMOOTH[name]
     tensors = [value for value in values(FLOATING) if isinstance(value, torch.Tensor)]
     for a, b in product(tensors, repeat=2):

@@ -1,7 +1,8 @@
 """The exercise's cells, run as the exercise writes them, print what the exercise prints.
 
-Typing errors and lost indentation are mended (two spaces a level). Each cell runs twice: on the engine's ops, and on the classes of
-the exercise itself, which have only `forward` and `backward`. PyTorch's autograd and calculus done by hand are the second witnesses.
+Typing errors and lost indentation are corrected (two spaces a level). Each cell runs twice: on the
+engine's ops, and on the classes of the exercise itself, which have only `forward` and `backward`.
+PyTorch's autograd and calculus done by hand are the second cross-checks.
 """
 
 import contextlib
@@ -345,14 +346,18 @@ def test_cosh_backward(run: Run) -> None:
 
 
 def test_sinh_shows_the_earlier_gradient(run: Run) -> None:
-    """A second graph over the same leaf is printed with the gradient that the first one left there."""
+    """A second graph over the same leaf is printed with the gradient that the first one left
+    there.
+    """
     run(COSH_FORWARD)
     run(COSH_BACKWARD)
     assert run(SINH) == SINH_PRINTS
 
 
 def test_tanh_with_reused_nodes(run: Run) -> None:
-    """Step 3 visits each reused node once, names it by its number, and gives 1 − tanh² at the leaf."""
+    """Step 3 visits each reused node once, names it by its number, and gives 1 − tanh² at the
+    leaf.
+    """
     assert run(TANH) == TANH_PRINTS
 
 
@@ -396,7 +401,9 @@ def test_matrix_product_compared_with_pytorch(run: Run) -> None:
 
 
 def test_the_comparison_would_see_a_wrong_gradient() -> None:
-    """With the factors' gradients exchanged, as the hint warns, the tree of tanh comes out otherwise."""
+    """With the factors' gradients exchanged, as the hint warns, the tree of tanh comes out
+    otherwise.
+    """
     wrong = EXERCISE_CLASSES.replace(
         "return [self.gradient * self.input(1), self.gradient * self.input(0)]",
         "return [self.gradient * self.input(0), self.gradient * self.input(1)]",
@@ -414,7 +421,9 @@ def test_the_comparison_would_see_a_wrong_gradient() -> None:
 
 
 def test_table_of_exercise_2_1() -> None:
-    """The values and gradients that exercise 2.1 fills in by hand are those at the nodes of cosh's graph."""
+    """The values and gradients that exercise 2.1 fills in by hand are those at the nodes of cosh's
+    graph.
+    """
     x = Leaf(math.log(2), "x")
     a, c = x * 1, x * 1  # the two copies of x
     b, d = Exp(a), -c
@@ -527,14 +536,18 @@ class MySinh(ComputationNode):
 def test_student_ops_to_fourth_order(
     mine: Callable[[Any], Any], theirs: Callable[[Any], Any]
 ) -> None:
-    """Classes with only forward and backward are differentiated again and again, their results not taken for constants."""
+    """Classes with only forward and backward are differentiated again and again, their results not
+    taken for constants.
+    """
     assert derivatives_at(mine, 0.3, 4) == pytest.approx(
         derivatives_in_pytorch(theirs, 0.3, 4), rel=1e-12
     )
 
 
 def test_student_ops_in_plain_values() -> None:
-    """Outside `build_graph()` a student's backward reads and returns numbers, and leaves the graph's results as they were."""
+    """Outside `build_graph()` a student's backward reads and returns numbers, and leaves the
+    graph's results as they were.
+    """
     x = Leaf(0.3, "x")
     y = MyCosh(MyTanh(x))
     backward_algorithm(forward_algorithm(y))
@@ -546,7 +559,9 @@ def test_student_ops_in_plain_values() -> None:
 
 
 def test_student_matrix_ops_under_gradients() -> None:
-    """`gradients` differentiates the exercise's own matrix classes, before or after the forward pass has run."""
+    """`gradients` differentiates the exercise's own matrix classes, before or after the forward
+    pass has run.
+    """
     own = own_classes()
     weight = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     data = torch.randn(4, 2, dtype=torch.float64)
@@ -563,7 +578,9 @@ def test_student_matrix_ops_under_gradients() -> None:
 @pytest.mark.parametrize("building", [False, True])
 @pytest.mark.parametrize("returned", [0, 1, 3])
 def test_backward_gives_one_gradient_for_each_input(returned: int, building: bool) -> None:
-    """A backward with too few or too many gradients is an error that counts them, in and out of `build_graph()`."""
+    """A backward with too few or too many gradients is an error that counts them, in and out of
+    `build_graph()`.
+    """
 
     class Miscounted(ComputationNode):
         def forward(self) -> None:

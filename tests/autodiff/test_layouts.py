@@ -113,7 +113,9 @@ def tracked_peak(node: ComputationNode) -> int:
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 def test_leaves_in_any_order_of_three_axes(order: tuple[int, ...]) -> None:
-    """Elementwise results, sums and squares of a leaf whose axes lie in any order are as audited."""
+    """Elementwise results, sums and squares of a leaf whose axes lie in any order are as
+    audited.
+    """
     value = torch.randn(2, 3, 4, dtype=torch.float64).permute(order)
     for sliced in (value, value[..., 1:], value[:, :1], value[:1], value[:1, :1]):
         leaf = Leaf(sliced)

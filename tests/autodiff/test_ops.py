@@ -1,4 +1,7 @@
-"""Every op held against witnesses of its own: its formula, scalars that count, PyTorch's autograd, finite differences."""
+"""Every op held against witnesses of its own.
+
+Its formula, scalars that count, PyTorch's autograd, finite differences.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ import torch
 from autodiff import Cost, Leaf, StoreAll, execute, gradients, linearize, ops
 from autodiff.node import ComputationNode
 from autodiff.spec import Spec, spec_of
-from profiler.audit import audit_scalars, audit_storages
+from profiler.audit import AuditError, audit_scalars, audit_storages
 from tests.support.op_cases import CASES, Shapes, Values
 
 DIMENSIONS = [(3, 4, 2), (2, 5, 3), (1, 3, 1), (4, 2, 5)]
@@ -65,14 +68,18 @@ def weighted_sum(node: ComputationNode) -> ComputationNode:
 
 
 def close(found: Any, expected: Any, tolerance: float = 1e-9) -> bool:
-    """Whether two values, numbers or tensors, are equal to a tolerance relative to the greatest element."""
+    """Whether two values, numbers or tensors, are equal to a tolerance relative to the greatest
+    element.
+    """
     a, b = (torch.as_tensor(value, dtype=torch.float64).detach() for value in (found, expected))
     scale = 1 + float(b.abs().max()) if b.numel() else 1.0
     return a.shape == b.shape and float((a - b).abs().max()) <= tolerance * scale
 
 
 def check_gradient(node: ComputationNode) -> None:
-    """Assert that the gradients of a node's inputs are those of PyTorch's autograd through the formula, and of finite differences."""
+    """Assert that the gradients of a node's inputs are those of PyTorch's autograd through the
+    formula, and of finite differences.
+    """
     loss, leaves = weighted_sum(node), leaves_of(node)
     program = linearize([loss, *gradients(loss, leaves)])
     (_, *found), _ = execute(program, StoreAll()(program))
@@ -111,7 +118,9 @@ def differences(
 
 
 def test_every_op_has_an_example() -> None:
-    """No op of the package's list is without an example, and each example's op is the one that its name says."""
+    """No op of the package's list is without an example, and each example's op is the one that its
+    name says.
+    """
     assert {name.split()[0] for name in CASES} == set(ops.__all__)
     for name in CASES:
         named = getattr(ops, name.split()[0])
@@ -120,7 +129,9 @@ def test_every_op_has_an_example() -> None:
 
 @pytest.mark.parametrize("dimensions", DIMENSIONS)
 def test_kernel_spec_and_cost(case: str, dimensions: tuple[int, int, int]) -> None:
-    """Kernel and formula agree, specs and workspace are as found, the declared cost is what scalars count: forward and backward."""
+    """Kernel and formula agree, specs and workspace are as found, the declared cost is what scalars
+    count: forward and backward.
+    """
     node = build(case, dimensions)
     loss = weighted_sum(node)
     for targets in ([node], [loss, *gradients(loss, leaves_of(node))]):
@@ -158,7 +169,10 @@ def test_one_rule_serves_integers_arrays_and_symbols(case: str) -> None:
 
 
 def numbers_of(node: ComputationNode) -> list[Any]:
-    """All that an op declares in numbers: its cost by kind, the dimensions and bytes of its result, its workspace."""
+    """All that an op declares in numbers.
+
+    Its cost by kind, the dimensions and bytes of its result, its workspace.
+    """
     specs = [below.spec for below in node.input_nodes]
     assert node.spec is not None
     cost = node.cost(*specs)
@@ -218,7 +232,9 @@ FUNCTIONS: dict[
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_three_orders(name: str) -> None:
-    """The first three derivatives are PyTorch's, at points of either sign and at 0 where the function is smooth there."""
+    """The first three derivatives are PyTorch's, at points of either sign and at 0 where the
+    function is smooth there.
+    """
     ours, theirs, shift = FUNCTIONS[name]
     generator = torch.Generator().manual_seed(2)
     point = torch.tensor([[-1.2, 0.0, 0.7], [0.4, -0.3, 1.1]], dtype=torch.float64) + shift
@@ -238,7 +254,10 @@ def test_three_orders(name: str) -> None:
 
 
 def derivative(value: torch.Tensor, variable: torch.Tensor) -> torch.Tensor:
-    """PyTorch's gradient, to be differentiated again; zero where it says that the value does not depend on the variable."""
+    """PyTorch's gradient, to be differentiated again.
+
+    Zero where it says that the value does not depend on the variable.
+    """
     if not value.requires_grad:
         return torch.zeros_like(variable)
     (found,) = torch.autograd.grad(value, variable, create_graph=True, allow_unused=True)
@@ -246,7 +265,9 @@ def derivative(value: torch.Tensor, variable: torch.Tensor) -> torch.Tensor:
 
 
 def test_mixed_dtypes() -> None:
-    """A product of single and double precision is double, and its gradients are of the precision that they come in."""
+    """A product of single and double precision is double, and its gradients are of the precision
+    that they come in.
+    """
     single, double = Leaf(torch.ones(2, 3)), Leaf(torch.ones(2, 3, dtype=torch.float64))
     node = single * double
     assert node.spec == spec_of(torch.ones(2, 3) * torch.ones(2, 3, dtype=torch.float64))
@@ -350,7 +371,9 @@ def test_a_wrong_gradient_is_caught() -> None:
     ],
 )
 def test_scalars_catch(wrong: type[ComputationNode], what: str) -> None:
-    """A wrong cost, a kernel unlike its formula and a wrong shape are each found by scalars, which name the op."""
+    """A wrong cost, a kernel unlike its formula and a wrong shape are each found by scalars, which
+    name the op.
+    """
     node = wrong(Values().any(3, 4))
     program = linearize([node])
     schedule = StoreAll()(program)
@@ -358,7 +381,7 @@ def test_scalars_catch(wrong: type[ComputationNode], what: str) -> None:
     report = audit_scalars(program, schedule, results=results)
     assert not report.ok
     assert wrong.__name__ in str(report.first_mismatch)
-    with pytest.raises(Exception, match=what):
+    with pytest.raises(AuditError, match=what):
         report.raise_if_wrong()
 
 
@@ -383,12 +406,14 @@ def test_scalars_catch_wrong_flops() -> None:
     ],
 )
 def test_storages_catch(wrong: type[ComputationNode], what: str) -> None:
-    """A wrong shape, layout, dtype, buffer or workspace is found by the tracked storages, which name step, op and bytes."""
+    """A wrong shape, layout, dtype, buffer or workspace is found by the tracked storages, which
+    name step, op and bytes.
+    """
     program = linearize([wrong(Values().any(3, 4))])
     report = audit_storages(program, StoreAll()(program))
     assert not report.ok
     assert str(report.first_mismatch).startswith(f"step 0, {wrong.__name__} {wrong.__name__}")
-    with pytest.raises(Exception, match=what):
+    with pytest.raises(AuditError, match=what):
         report.raise_if_wrong()
 
 

@@ -1,4 +1,6 @@
-"""Schedules: what liveness makes of them, which are refused, what recomputing and writing over cost and save, the code they become."""
+"""Schedules: what liveness makes of them, which are refused, what recomputing and writing over cost
+and save, the code they become.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,10 @@ def step_of(program: Program, node: ComputationNode) -> int:
 
 
 def test_lifetimes_by_hand() -> None:
-    """A buffer lives from where it is computed to its last read, through views too; what is asked for outlives the steps."""
+    """A buffer lives from where it is computed to its last read, through views too.
+
+    What is asked for outlives the steps.
+    """
     x = Leaf(torch.ones(2, 3, dtype=torch.float64))
     a = Exp(x)
     b = Tanh(a)
@@ -101,7 +106,9 @@ def test_lifetimes_by_hand() -> None:
 
 
 def test_a_recomputed_value_has_two_lives() -> None:
-    """A value that is computed again dies after its last read before that, and its second life counts as recomputation."""
+    """A value that is computed again dies after its last read before that, and its second life
+    counts as recomputation.
+    """
     program = linearize(
         [Matsum(Mul(Exp(a := Tanh(Leaf(torch.ones(2, 3, dtype=torch.float64)))), a))]
     )
@@ -112,7 +119,9 @@ def test_a_recomputed_value_has_two_lives() -> None:
 
 
 def test_a_view_of_an_older_copy() -> None:
-    """A view of a view lives in the copy that it was made from, though that value was computed again in between."""
+    """A view of a view lives in the copy that it was made from, though that value was computed
+    again in between.
+    """
     x = Leaf(torch.ones(2, 3, dtype=torch.float64))
     program = linearize([Matsum(Mul(a := Exp(x), Transpose(Transpose(a))))])
     schedule = scheduled(program, [0, 1, 0, 2, 3, 4])
@@ -123,7 +132,9 @@ def test_a_view_of_an_older_copy() -> None:
 
 
 def by_tokens(program: Program, schedule: Schedule) -> list[int]:
-    """Live bytes by definition: hand each value a token, look which tokens are touched when, and add up those to be touched again."""
+    """Live bytes by definition: hand each value a token, look which tokens are touched when, and
+    add up those to be touched again.
+    """
     token_in: dict[int, int] = {}
     touched: list[list[int]] = []
     nbytes: list[int] = []
@@ -160,7 +171,9 @@ def by_tokens(program: Program, schedule: Schedule) -> list[int]:
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(graphs(), st.data())
 def test_liveness_by_definition(graph: RandomGraph, data: st.DataObject) -> None:
-    """On random graphs and random legal schedules the live totals are those of the definition, step by step."""
+    """On random graphs and random legal schedules the live totals are those of the definition, step
+    by step.
+    """
     program = graph.program()
     schedule = data.draw(schedules(program))
     lives = check_schedule(program, schedule)
@@ -202,7 +215,9 @@ def test_a_target_that_is_never_computed_is_refused() -> None:
 
 @pytest.mark.parametrize("instruction", [-1, 99])
 def test_an_unknown_instruction_is_refused(instruction: int) -> None:
-    """A step that runs an instruction which the program does not have is refused, below zero too."""
+    """A step that runs an instruction which the program does not have is refused, below zero
+    too.
+    """
     program = chain(2)
     schedule = Schedule(np.array([*as_created(program), instruction]), Claims(0, 0, 0))
     with pytest.raises(
@@ -243,7 +258,9 @@ def test_a_false_claim_is_refused(part: str) -> None:
 
 
 def halves(program: Program, forget: int | None = None) -> list[int]:
-    """Run the forward part; where the backward part first reads what its first half computed, run that half again, but for `forget`."""
+    """Run the forward part; where the backward part first reads what its first half computed, run
+    that half again, but for `forget`.
+    """
     forward = [
         i for i, instruction in enumerate(program.instructions) if instruction.phase == FORWARD
     ]
@@ -264,7 +281,10 @@ def most_held(program: Program, order: Sequence[int]) -> int:
 
 
 def test_a_forgotten_recomputation_is_refused() -> None:
-    """Liveness would forgive a recomputation that is left out by keeping the older copy; the claim of how much is held does not."""
+    """Liveness would forgive a recomputation that is left out by keeping the older copy.
+
+    The claim of how much is held does not.
+    """
     program = chain(10)
     order = halves(program)
     held = most_held(program, order)
@@ -284,7 +304,9 @@ def test_a_forgotten_recomputation_is_refused() -> None:
 
 @pytest.mark.parametrize("activation", networks.ACTIVATIONS)
 def test_recomputing_halves(activation: str) -> None:
-    """Recomputing the first half gives gradients equal bit for bit, the operations that it claims, and the peak that specs predict."""
+    """Recomputing the first half gives gradients equal bit for bit, the operations that it claims,
+    and the peak that specs predict.
+    """
     program = chain(10, 4, 12, activation=activation)
     schedule = scheduled(program, halves(program))
     results, recording = execute(program, schedule)
@@ -305,7 +327,10 @@ Y = Leaf(torch.tensor([[1.5, 0.1], [-2.0, 3.0]], dtype=torch.float64), "y")
 
 @pytest.mark.parametrize("read", [0, 1])
 def test_writing_over_a_dying_input(read: int) -> None:
-    """An elementwise result may take the place of an input that dies there: equal bits, and a buffer less at the peak."""
+    """An elementwise result may take the place of an input that dies there.
+
+    Equal bits, and a buffer less at the peak.
+    """
     add = Add(Exp(X), Tanh(Y))
     program = linearize([Matsum(add)])
     over = scheduled(program, as_created(program), {step_of(program, add): read})
@@ -318,7 +343,10 @@ def test_writing_over_a_dying_input(read: int) -> None:
 
 
 def test_writing_over_what_is_read_twice() -> None:
-    """A value that is both inputs of the op may be written over; so may one that was itself written over another."""
+    """A value that is both inputs of the op may be written over.
+
+    So may one that was itself written over another.
+    """
     doubled = Add(a := Exp(X), a)
     again = Add(doubled, Tanh(Y))
     program = linearize([Matsum(again)])
@@ -369,7 +397,9 @@ ILLEGAL = {
 
 @pytest.mark.parametrize("case", ILLEGAL)
 def test_an_illegal_overwrite_is_refused(case: str) -> None:
-    """What is not elementwise, or writes over what is expanded, partial, the caller's or still needed, is refused, both nodes named."""
+    """What is not elementwise, or writes over what is expanded, partial, the caller's or still
+    needed, is refused, both nodes named.
+    """
     add, last = ILLEGAL[case]()
     program = linearize([Matsum(last)])
     reason = "is needed after it" if case.startswith("needed") else "expected an elementwise op"
@@ -378,7 +408,9 @@ def test_an_illegal_overwrite_is_refused(case: str) -> None:
 
 
 def test_other_illegal_overwrites_are_refused() -> None:
-    """Writing over an input of another layout, over a target, and over a read that there is not, are refused."""
+    """Writing over an input of another layout, over a target, and over a read that there is not,
+    are refused.
+    """
     add = Add(Exp(X), Transpose(b := Tanh(Y)))
     for targets, read in (
         ([Matsum(add)], 1),
@@ -438,14 +470,20 @@ def source(program: Program) -> str:
 
 
 def test_source_is_one_for_all_shapes() -> None:
-    """Programs of one structure become the same code, whatever their shapes and dtypes; other structures become other code."""
+    """Programs of one structure become the same code, whatever their shapes and dtypes.
+
+    Other structures become other code.
+    """
     assert source(chain(3, 4, 6)) == source(chain(3, 7, 2)) == source(chain(3, 1, 1))
     assert source(chain(3)) != source(chain(4))
     assert source(chain(3)) != source(chain(3, activation="gelu"))
 
 
 def test_source_reads_as_the_steps() -> None:
-    """Each line computes one value, notes its bytes and the clock; a line after it drops what dies there; what lives on is handed over."""
+    """Each line computes one value, notes its bytes and the clock.
+
+    A line after it drops what dies there; what lives on is handed over.
+    """
     program = linearize([Matsum(Tanh(Exp(X)))])
     assert source(program).splitlines() == [
         "def steps(v, s, c):",
@@ -484,7 +522,9 @@ class Spacious(Tanh):
 
 
 def test_a_storage_that_is_larger_than_its_tensor_is_noted_in_every_run() -> None:
-    """Where a kernel takes more than its result's elements, no run asks the tensor, which would not tell."""
+    """Where a kernel takes more than its result's elements, no run asks the tensor, which would not
+    tell.
+    """
     program = linearize([Matsum(Spacious(X))])
     executable = Executable(program, StoreAll()(program))
     noted = [executable.run()[1].sizes.tolist() for _ in range(3)]
@@ -494,7 +534,9 @@ def test_a_storage_that_is_larger_than_its_tensor_is_noted_in_every_run() -> Non
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_nothing_changes_where_steps_are_cut_into_functions(data: st.DataObject) -> None:
-    """Wherever one function ends and the next begins, values, bytes and lifetimes are the same, and storages are freed at the same steps."""
+    """Wherever one function ends and the next begins, values, bytes and lifetimes are the same, and
+    storages are freed at the same steps.
+    """
     program = data.draw(graphs(max_steps=5)).program()
     schedule = data.draw(schedules(program))
     whole = execute(program, schedule)
@@ -532,7 +574,9 @@ def test_an_op_may_be_called_like_a_value() -> None:
 
 
 def test_long_schedules_are_cut() -> None:
-    """A schedule of several thousand steps becomes several functions, and nothing changes but that."""
+    """A schedule of several thousand steps becomes several functions, and nothing changes but
+    that.
+    """
     node: ComputationNode = X
     for _ in range(4001):
         node = -node

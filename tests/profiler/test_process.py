@@ -1,6 +1,7 @@
-"""Children for measurements: what they return, how they may end, and whether their peak of resident memory means the step.
+"""Children for measurements: what they return, how they may end, what their peak means.
 
-Every child here is a real process. The bound on memory is the module's own: 5 % of the true bytes and 1 MiB.
+Every child here is a real process. The bound on memory is the module's own: 5% of the true bytes
+and 1 MiB.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ from tests.support.paths import ROOT
 MIB = 2**20
 LONG_S = 600.0
 
-# Children import this module, hence pytest; each is faster by a tenth of a second if their server has it.
+# Children import this module, hence pytest; each is faster by a tenth of a second if their server
+# has it.
 process.preload_in_children("pytest")
 
 
@@ -72,7 +74,9 @@ def one_after_another(mib: int) -> Callable[[], None]:
 
 
 def small_blocks(count: int) -> Callable[[], list[torch.Tensor]]:
-    """A step that allocates `count` blocks of 32 KiB, and one that stays, so that the heap cannot shrink when the others are freed."""
+    """A step that allocates `count` blocks of 32 KiB, and one that stays, so that the heap cannot
+    shrink when the others are freed.
+    """
     pins: list[torch.Tensor] = []
 
     def step() -> list[torch.Tensor]:
@@ -84,7 +88,10 @@ def small_blocks(count: int) -> Callable[[], list[torch.Tensor]]:
 
 
 def tanh_chain(d: int, b: int, n: int) -> Callable[[], list[torch.Tensor]]:
-    """A step of n products d×d by d×b, each with its tanh, all tanh kept: (n+1)·d·b elements at the peak."""
+    """A step of n products d×d by d×b, each with its tanh, all tanh kept.
+
+    (n+1)·d·b elements at the peak.
+    """
     weights = [torch.full((d, d), 1 / d) for _ in range(n)]
     start = torch.ones(d, b)
 
@@ -176,7 +183,10 @@ def agrees(measured: int, true: int) -> bool:
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process ends within ten seconds; one that only waits to be collected by its parent has ended."""
+    """Whether a process ends within ten seconds.
+
+    One that only waits to be collected by its parent has ended.
+    """
     for _ in range(1000):
         try:
             if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
@@ -193,7 +203,9 @@ def processes_and_files() -> tuple[int, int]:
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    """Holds after every test that no process and no open file is there that was not before (the server of the children stays)."""
+    """Holds after every test that no process and no open file is there that was not before (the
+    server of the children stays).
+    """
     assert run_in_child(os.getpid).status == "ok"
     before = processes_and_files()
     yield
@@ -224,7 +236,9 @@ def test_memory_is_the_same_every_time() -> None:
 
 
 def test_a_temporary_counts_in_the_peak() -> None:
-    """What was freed before the step ended is in the peak, for it was alive together with the rest."""
+    """What was freed before the step ended is in the peak, for it was alive together with the
+    rest.
+    """
     assert agrees(step_bytes(measure_process_memory(passing, 8)), 16 * MIB)
 
 
@@ -234,13 +248,18 @@ def test_freed_blocks_are_returned() -> None:
 
 
 def test_small_blocks_are_not_hidden_by_the_heap() -> None:
-    """Blocks too small to be returned when freed count again in the measured step, though the warm-up had them already."""
+    """Blocks too small to be returned when freed count again in the measured step, though the
+    warm-up had them already.
+    """
     assert agrees(step_bytes(measure_process_memory(small_blocks, 256)), 257 * 32 * 1024)
 
 
 @pytest.mark.parametrize(("d", "b", "n"), [(128, 512, 8), (256, 1024, 8)])
 def test_workspaces_of_products_are_not_the_steps(d: int, b: int, n: int) -> None:
-    """A chain of products and tanh takes (n+1)·d·b elements: the warm-up has paid for the workspaces of the BLAS."""
+    """A chain of products and tanh takes (n+1)·d·b elements.
+
+    The warm-up has paid for the workspaces of the BLAS.
+    """
     assert agrees(step_bytes(measure_process_memory(tanh_chain, d, b, n)), (n + 1) * d * b * 4)
 
 
@@ -258,7 +277,9 @@ def test_the_parents_memory_is_not_the_childs() -> None:
 
 
 def test_without_the_reset_the_past_is_measured() -> None:
-    """The negative control: a larger computation before the step is told as the step's own unless the mark is reset."""
+    """The negative control: a larger computation before the step is told as the step's own unless
+    the mark is reset.
+    """
     assert agrees(step_bytes(measure_process_memory(after_a_larger_past, 4)), 4 * MIB)
     _, peak, baseline, _ = run_in_child(without_reset, 4).value
     assert not agrees(peak - baseline, 4 * MIB)
@@ -266,7 +287,9 @@ def test_without_the_reset_the_past_is_measured() -> None:
 
 
 def test_a_small_value_of_the_step_comes_back() -> None:
-    """The step is called once to warm up and once to be measured, and what it then returns is told."""
+    """The step is called once to warm up and once to be measured, and what it then returns is
+    told.
+    """
     assert measure_process_memory(counting).value == (2, "calls", None)
 
 
@@ -286,7 +309,10 @@ def test_a_step_that_fails_has_no_memory() -> None:
 def test_reasons_why_memory_is_not_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Below 2 MiB, or without a mark to reset, there is a reason in one line; else there is none."""
+    """Below 2 MiB, or without a mark to reset, there is a reason in one line.
+
+    Else there is none.
+    """
     assert LEAST_MEASURABLE_BYTES == 2 * MIB
     assert process_memory_reason(2 * MIB) is None
     assert "2097151 bytes is below 2097152" in str(process_memory_reason(2 * MIB - 1))
@@ -295,7 +321,9 @@ def test_reasons_why_memory_is_not_measured(
 
 
 def test_a_system_without_the_mark_still_runs_the_step(tmp_path: Path) -> None:
-    """Where the mark cannot be reset the step runs once, and a reason stands in the place of the numbers."""
+    """Where the mark cannot be reset the step runs once, and a reason stands in the place of the
+    numbers.
+    """
     value, peak, baseline, reason = run_in_child(without_clear_refs, str(tmp_path / "absent")).value
     assert (value, peak, baseline) == ((1, "calls", None), None, None)
     assert (
@@ -308,7 +336,9 @@ def test_a_system_without_the_mark_still_runs_the_step(tmp_path: Path) -> None:
 
 
 def test_a_value_comes_back() -> None:
-    """Positional and keyword arguments go to the child, the value comes back, memory is not told."""
+    """Positional and keyword arguments go to the child, the value comes back, memory is not
+    told.
+    """
     assert run_in_child(operator.mul, 6, 7) == ChildOutcome("ok", "", 42)
     assert run_in_child(sorted, [1, 3, 2], reverse=True) == ChildOutcome("ok", "", [3, 2, 1])
 
@@ -320,7 +350,10 @@ def test_large_values_go_both_ways() -> None:
 
 
 def test_threads_are_the_childs_own() -> None:
-    """The child has the asked number of threads and is another process; the parent keeps its own number."""
+    """The child has the asked number of threads and is another process.
+
+    The parent keeps its own number.
+    """
     before = torch.get_num_threads()
     threads, pid, _ = run_in_child(threads_and_main, threads=3).value
     assert (threads, torch.get_num_threads()) == (3, before)
@@ -355,7 +388,9 @@ def test_failures_have_a_reason(
 
 
 def test_a_child_that_closes_its_pipe_is_a_failure() -> None:
-    """A function that closes every file leaves its child no way to speak, and the parent does not wait for it."""
+    """A function that closes every file leaves its child no way to speak, and the parent does not
+    wait for it.
+    """
     outcome = run_in_child(os.closerange, 3, 4096)
     assert outcome.status == "failed"
     assert "before it gave a value" in outcome.reason
@@ -371,7 +406,9 @@ def test_out_of_memory_is_a_failure() -> None:
 
 
 def test_a_child_that_takes_too_long_is_killed() -> None:
-    """A child that is still running at its time limit ends with status timeout, long before it would by itself."""
+    """A child that is still running at its time limit ends with status timeout, long before it
+    would by itself.
+    """
     started = time.monotonic()
     outcome = run_in_child(time.sleep, LONG_S, timeout_s=0.3)
     assert outcome == ChildOutcome(
@@ -456,14 +493,18 @@ def test_the_server_may_die(tmp_path: Path) -> None:
 def test_what_cannot_be_asked_is_an_error(
     function: Callable[..., Any], options: dict[str, Any], words: str
 ) -> None:
-    """A limit or a number of threads that is none, and what cannot be sent to a child, are refused in one line."""
+    """A limit or a number of threads that is none, and what cannot be sent to a child, are refused
+    in one line.
+    """
     with pytest.raises(TapemeasureError, match=words) as refused:
         run_in_child(function, **options)
     assert "\n" not in str(refused.value)
 
 
 def test_spawned_children_do_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no server, children are spawned, their values come back, and memory is said to be unknown."""
+    """Where there is no server, children are spawned, their values come back, and memory is said to
+    be unknown.
+    """
     monkeypatch.setattr(process, "_context", multiprocessing.get_context("spawn"))
     monkeypatch.setattr(resident, "METHOD", "spawn")
     assert run_in_child(operator.mul, 6, 7).value == 42
@@ -501,13 +542,17 @@ def run_script(folder: Path, ending: str, *options: str) -> subprocess.Completed
 
 @pytest.mark.slow
 def test_a_main_program_is_not_run_again(tmp_path: Path) -> None:
-    """A module that runs as the program, even without a guard, is loaded once if what the child calls is not defined in it."""
+    """A module that runs as the program, even without a guard, is loaded once if what the child
+    calls is not defined in it.
+    """
     done = run_script(tmp_path, "main(operator.add, 1, 2)\n", "-m", "program")
     assert (done.stdout, done.stderr) == ("loaded\n3\n", "")
 
 
 def test_a_guarded_program_can_hand_over_its_own_function(tmp_path: Path) -> None:
-    """A function of the main script is found in the child, which loads the script but does not run what is guarded."""
+    """A function of the main script is found in the child, which loads the script but does not run
+    what is guarded.
+    """
     done = run_script(
         tmp_path,
         'if __name__ == "__main__":\n    main(operator.add, 1, 2)\n    main(double, 21)\n',
@@ -518,7 +563,9 @@ def test_a_guarded_program_can_hand_over_its_own_function(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_a_killed_parent_leaves_no_child(tmp_path: Path) -> None:
-    """When the measuring program is killed outright, its child and what that has started end too."""
+    """When the measuring program is killed outright, its child and what that has started end
+    too.
+    """
     note = tmp_path / "pids"
     code = f"import test_process; from profiler.process import run_in_child; run_in_child(test_process.sleeps_with_a_child, {str(note)!r})"
     environment = {
@@ -549,7 +596,9 @@ def limited(folder: Path, names: tuple[str, str], limit: str, used: int, cache: 
 
 
 def test_limits_of_control_groups_are_respected(tmp_path: Path) -> None:
-    """Every limit from the group of the process up to the root leaves its room, pages of files that can be given back included."""
+    """Every limit from the group of the process up to the root leaves its room, pages of files that
+    can be given back included.
+    """
     second = ("memory.max", "memory.current")
     limited(tmp_path / "jobs", second, "1000", 600, "inactive_file 50")
     limited(tmp_path / "jobs" / "one", second, "max", 300, "inactive_file 0")
@@ -560,7 +609,9 @@ def test_limits_of_control_groups_are_respected(tmp_path: Path) -> None:
 
 
 def test_limits_of_the_older_control_groups_are_respected(tmp_path: Path) -> None:
-    """In the first version the limit may stand at the root of the mount, with the host's path not to be seen."""
+    """In the first version the limit may stand at the root of the mount, with the host's path not
+    to be seen.
+    """
     limited(
         tmp_path / "memory",
         ("memory.limit_in_bytes", "memory.usage_in_bytes"),

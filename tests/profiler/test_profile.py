@@ -33,7 +33,9 @@ def numbers(found: Profile) -> tuple[object, ...]:
 @pytest.mark.parametrize("activation", theory.ACTIVATIONS)
 @pytest.mark.parametrize("loss", theory.LOSSES)
 def test_shapes_alone_give_the_measured_numbers(activation: str, loss: str) -> None:
-    """`execute=False` gives the numbers of the executed run, without values, and both are the theory's."""
+    """`execute=False` gives the numbers of the executed run, without values, and both are the
+    theory's.
+    """
     for n, d, b in [(1, 3, 2), (3, 4, 9), (4, 9, 2)]:
         shapes = networks.chain(n, d, b, activation=activation, loss=loss, values=False)
         network = networks.chain(n, d, b, activation=activation, loss=loss)
@@ -60,7 +62,9 @@ def test_shapes_alone_give_the_measured_numbers(activation: str, loss: str) -> N
 
 
 def test_gradients_are_pytorchs_own() -> None:
-    """Loss and gradients equal those of PyTorch's autograd to the last bit, in the order of `wrt`."""
+    """Loss and gradients equal those of PyTorch's autograd to the last bit, in the order of
+    `wrt`.
+    """
     network = networks.chain(4, 6, 5, loss="cross_entropy", dtype=torch.float64)
     assert network.target is not None
     found = profile(network.loss, network.weights[::-1])
@@ -86,7 +90,9 @@ def test_roles_and_phases_add_up() -> None:
 
 
 def test_the_timeline_ends_with_what_lives_on() -> None:
-    """Its greatest total is the peak, its last what lives after, its roles add up, and freed never exceeds allocated."""
+    """Its greatest total is the peak, its last what lives after, its roles add up, and freed never
+    exceeds allocated.
+    """
     network = networks.chain(3, 5, 4, activation="gelu")
     found = profile(network.loss, network.weights)
     frame = found.timeline()
@@ -110,7 +116,9 @@ def test_who_is_alive_at_the_peak_says_why() -> None:
 
 
 def test_times_are_there_when_it_ran() -> None:
-    """Wall time has each phase after a run, with a spread over repeats, and is None from shapes alone."""
+    """Wall time has each phase after a run, with a spread over repeats, and is None from shapes
+    alone.
+    """
     network = networks.chain(2, 3, 3)
     found = profile(network.loss, network.weights, repeats=3)
     assert found.wall_ns is not None
@@ -122,7 +130,9 @@ def test_times_are_there_when_it_ran() -> None:
 
 
 def test_a_chrome_trace_has_spans_and_counters(tmp_path: Path) -> None:
-    """The trace has one span a step in order of time, and counters whose greatest total is the peak."""
+    """The trace has one span a step in order of time, and counters whose greatest total is the
+    peak.
+    """
     network = networks.chain(2, 3, 3)
     for execute in (True, False):
         found = profile(network.loss, network.weights, execute=execute)
@@ -236,7 +246,9 @@ def readers(n: int) -> Profile:
 
 @pytest.mark.parametrize("make", [layers, readers])
 def test_the_text_of_a_deep_graph_takes_linear_time(make: Callable[[int], Profile]) -> None:
-    """Text and the list of what is alive take work in proportion to the steps, not to its square."""
+    """Text and the list of what is alive take work in proportion to the steps, not to its
+    square.
+    """
     str(make(3))  # what is imported at first is not counted
     once, twice = (calls_of(make(n).__str__) for n in (400, 800))
     assert twice < 2.2 * once

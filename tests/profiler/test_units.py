@@ -54,7 +54,9 @@ def test_figures() -> None:
     ],
 )
 def test_two_sizes_are_told_apart(sizes: tuple[int, ...], texts: tuple[str, ...]) -> None:
-    """Different sizes never read the same, equal ones do, and no more figures than needed are used."""
+    """Different sizes never read the same, equal ones do, and no more figures than needed are
+    used.
+    """
     assert human_bytes_apart(*sizes) == texts
 
 

@@ -1,8 +1,10 @@
-"""Random graphs for property tests: reuse, branches, views, shared weights, biases, numbers, several losses in one.
+"""Random graphs for property tests, with values in float64.
 
-`graphs()` draws a `RandomGraph` with values in float64; every value is tame, so that PyTorch's autograd and this engine can be
-compared to rounding. A graph is drawn op by op over a pool of what there is already, so hypothesis shrinks it to the few ops
-that matter. `schedules(program)` draws legal schedules that recompute and overwrite.
+They have reuse, branches, views, shared weights, biases, numbers and several losses in one.
+`graphs()` draws a `RandomGraph`; every value is tame, so that PyTorch's autograd and this engine
+can be compared to rounding. A graph is drawn op by op over a pool of what there is already, so
+hypothesis shrinks it to the few ops that matter. `schedules(program)` draws legal schedules that
+recompute and overwrite.
 """
 
 from __future__ import annotations
@@ -51,9 +53,11 @@ Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 @dataclass(frozen=True, eq=False)
 class RandomGraph:
-    """Losses over leaves, to be added up; `wrt` are the leaves to differentiate; `extra` are further targets, some of them given values.
+    """Losses over leaves, to be added up.
 
-    Where `sliced`, each loss's gradients are built onto those of the losses before it, as micro-batches do.
+    `wrt` are the leaves to differentiate; `extra` are further targets, some of them given values.
+    Where `sliced`, each loss's gradients are built onto those of the losses before it, as
+    micro-batches do.
     """
 
     losses: list[ComputationNode]
@@ -177,12 +181,15 @@ def _loss(pool: _Pool, a: ComputationNode) -> ComputationNode:
 
 @st.composite
 def graphs(draw: Draw, max_steps: int = 8) -> RandomGraph:
-    """Graphs of up to `max_steps` steps (of one to three ops each), over matrices of up to 4×4, with one to three losses added up."""
+    """Graphs of up to `max_steps` steps (of one to three ops each), over matrices of up to 4×4,
+    with one to three losses added up.
+    """
     pool = _Pool(draw, torch.Generator().manual_seed(draw(st.integers(0, 99))))
     pool.nodes.append(pool.leaf((draw(st.integers(1, 4)), draw(st.integers(1, 4))), "input"))
     pool.nodes.append(_product(pool, pool.nodes[0]))
     for step in draw(st.lists(st.sampled_from(sorted(_STEPS)), max_size=max_steps)):
-        # The newest node is taken as often as any older one, so that graphs grow deep as well as wide.
+        # The newest node is taken as often as any older one, so that graphs grow deep as well as
+        # wide.
         a = pool.nodes[-1] if draw(st.booleans()) else pool.node()
         pool.nodes.append(_STEPS[step](pool, a))
     losses = [_loss(pool, pool.nodes[-1])]
@@ -196,7 +203,9 @@ def graphs(draw: Draw, max_steps: int = 8) -> RandomGraph:
 
 @st.composite
 def schedules(draw: Draw, program: Program) -> Schedule:
-    """Legal schedules of a program that compute some values again just before they are read, and write some results over a dying input."""
+    """Legal schedules of a program that compute some values again just before they are read, and
+    write some results over a dying input.
+    """
     writer = {
         write: i
         for i, instruction in enumerate(program.instructions)

@@ -1,4 +1,6 @@
-"""Small examples of every op, each built from dimensions, so that one example serves integers, numpy arrays and symbols alike."""
+"""Small examples of every op, each built from dimensions, so that one example serves integers,
+numpy arrays and symbols alike.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ from autodiff.spec import NUMBER, Spec
 
 
 class Values:
-    """Makes leaves that hold drawn values in float64; the k-th leaf of a case is the same at each call."""
+    """Makes leaves that hold drawn values in float64.
+
+    The k-th leaf of a case is the same at each call.
+    """
 
     def __init__(self, seed: int = 0) -> None:
         self.generator = torch.Generator().manual_seed(seed)
