@@ -1,8 +1,12 @@
-"""`python -m experiments.benchmark [NAME …]`: how long things take, beside what others take, in one process, alternating.
+"""Compare how long things take with what others take, in one process, in turn.
 
-`step` is the chain's training step, each allocation and release noted, against PyTorch's eager one; `measuring` what it costs to measure a PyTorch
-step; `checkpointing` a checkpointed step against `checkpoint_sequential`; `prediction` numbers from shapes alone; `schedules` the making of a
-binomial schedule. Without a name all are run. It prints one table and writes `benchmark.csv` and `benchmark.png` (`--out DIR`).
+step           a training step of the chain, each allocation and release noted; PyTorch's eager one
+measuring      what it costs to measure a PyTorch step
+checkpointing  a checkpointed step; `checkpoint_sequential`
+prediction     numbers from shapes only
+schedules      making a binomial schedule
+
+Without a name all are run. Prints one table and writes `benchmark.csv` and `benchmark.png`.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from pathlib import Path
 
 from autodiff.errors import TapemeasureError
 from experiments import benchmarks
-from experiments.cli.exit import SOME_FAILED, WRONG_INPUT
+from experiments.cli.exit import SOME_FAILED, WRONG_INPUT, program_of
 from experiments.errors import one_line
 
 NAMES = ("step", "measuring", "checkpointing", "prediction", "schedules")
@@ -22,7 +26,7 @@ NAMES = ("step", "measuring", "checkpointing", "prediction", "schedules")
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.benchmark",
+        prog=" ".join(program_of("benchmark")),
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
     )

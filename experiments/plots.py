@@ -1,4 +1,4 @@
-"""`python -m experiments.plots DIR FILE.png`: draw the README's figure from a sweep's directory."""
+"""Draw the README's figure from a sweep's directory."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from autodiff.errors import TapemeasureError
 from experiments import figures
-from experiments.cli.exit import FINE, WRONG_INPUT
+from experiments.cli.exit import FINE, WRONG_INPUT, program_of
 from experiments.errors import one_line
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.plots",
+        prog=" ".join(program_of("plots")),
         description="Draw the README's figure from a sweep's directory.",
     )
     parser.add_argument(

@@ -1,11 +1,14 @@
-"""`python -m experiments.profile_module`: what one step of a PyTorch module takes, where, and the largest batch that fits in a memory.
+"""Predict what one step of a PyTorch module takes, where, and the largest batch that fits in a memory.
 
-    python -m experiments.profile_module model=gpt2 memory=24GiB
-    python -m experiments.profile_module model.path=torch.nn.TransformerEncoderLayer 'model.arguments={d_model: 64, nhead: 4}' input.shape=[16,64]
+    tapemeasure profile model=gpt2 memory=24GiB
+    tapemeasure profile model.path=torch.nn.TransformerEncoderLayer \\
+        'model.arguments={d_model: 64, nhead: 4}' input.shape=[16,64]
 
-The module is made of its import path and keyword arguments (a model of `transformers` by way of its config class), the batch of shapes. The
-step is predicted on fake tensors: nothing is computed, no memory taken, so what does not fit can be measured too. `execute=true` runs it
-on real ones as well. The report lies in `hydra.run.dir`.
+The module is made from its import path and keyword arguments (a model of `transformers` through its
+config class), the batch from shapes. The step is predicted on fake tensors: nothing is computed and
+no memory is taken, so a step that does not fit can be measured too. `execute=true` also runs it on
+real tensors. The report goes to `hydra.run.dir`. A key of `arguments` that a preset does not name
+is added by +model.arguments.key=value.
 """
 
 from __future__ import annotations
@@ -14,11 +17,12 @@ import hydra
 from omegaconf import DictConfig
 
 from experiments import modules
-from experiments.cli.command import run_command
+from experiments.cli.command import print_help, run_command
+from experiments.cli.helping import CONFIGS
 from experiments.cli.interrupts import ending_quietly, listen
 
 
-@hydra.main(config_path="../configs", config_name="profile_module", version_base="1.3")
+@hydra.main(config_path=str(CONFIGS), config_name="profile_module", version_base="1.3")
 def task(cfg: DictConfig) -> None:
     """Profile one module."""
     with ending_quietly():  # loads PyTorch, which an interrupt would leave half made
@@ -29,6 +33,7 @@ def task(cfg: DictConfig) -> None:
 def main() -> None:
     """Run the command line; exit with 2 and one line where a key or value is wrong."""
     listen()
+    print_help("profile_module", "profile_module", __doc__)
     run_command(task, "interrupted")
 
 

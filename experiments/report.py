@@ -1,7 +1,4 @@
-"""`python -m experiments.report DIR`: rebuild everything in a sweep's directory from its rows.
-
-With a second directory it compares the two.
-"""
+"""Rebuild everything in a sweep's directory from its rows, or compare two sweeps."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from pathlib import Path
 
 from autodiff.errors import TapemeasureError
 from experiments import reporting
-from experiments.cli.exit import FINE, INTERRUPTED, SOME_FAILED, WRONG_INPUT, say_fault
+from experiments.cli.exit import FINE, INTERRUPTED, SOME_FAILED, WRONG_INPUT, program_of, say_fault
 from experiments.cli.interrupts import ending_quietly
 from experiments.errors import one_line
 
@@ -42,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.report",
+        prog=" ".join(program_of("report")),
         description="Rebuild the tables, figures and report of a sweep from its directory, or "
         "compare two sweeps.",
     )

@@ -1,9 +1,12 @@
-"""`python -m experiments.sweep`: measure every point of a grid, compare with theory, write the report.
+"""Measure every point of a grid of networks, compare with theory, write the report.
 
-Every key can be given on the command line: `grid.n=[1,2,4] network.activation=gelu`.
-`experiment=NAME` takes a preset, `--multirun` splits a grid into jobs, `hydra/launcher=NAME` runs these
-on several cores or machines, `dry_run=true` says what would be measured. To resume an interrupted sweep,
-run the same command with the same `hydra.run.dir` (`hydra.sweep.dir` with `--multirun`).
+    tapemeasure sweep grid.n=[1,2,4] network.activation=gelu
+    tapemeasure sweep experiment=quick
+
+`experiment=NAME` takes a preset (one of your own with `--config-dir DIR`, from
+DIR/experiment/NAME.yaml), `--multirun` splits a grid into jobs, `hydra/launcher=NAME` runs these on
+several cores or machines, `dry_run=true` says what would be measured. To resume an interrupted
+sweep, run the same command with the same `hydra.run.dir` (`hydra.sweep.dir` with `--multirun`).
 """
 
 from __future__ import annotations
@@ -16,14 +19,15 @@ import hydra
 from omegaconf import DictConfig
 
 from experiments import sweeping
-from experiments.cli.command import run_command
+from experiments.cli.command import print_help, run_command
 from experiments.cli.exit import outcome, report_command
+from experiments.cli.helping import CONFIGS
 from experiments.cli.interrupts import ending_quietly, listen
 
 LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm", "ray")
 
 
-@hydra.main(config_path="../configs", config_name="config", version_base="1.3")
+@hydra.main(config_path=str(CONFIGS), config_name="config", version_base="1.3")
 def task(cfg: DictConfig) -> float:
     """Run one job, the whole sweep or a part of a multirun; return its objective."""
     with ending_quietly():  # loads PyTorch, which an interrupt would leave half made
@@ -34,6 +38,7 @@ def task(cfg: DictConfig) -> float:
 def main() -> None:
     """Run the command line; exit non-zero where a point failed or is missing, or a key is wrong."""
     listen()
+    print_help("config", "sweep", __doc__)
     _prefer_own_presets()
     run_command(task, "interrupted; every completed row is saved", _close_sweep)
 

@@ -7,17 +7,28 @@ errors are passed through it and end here.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.cli.exit import INTERRUPTED, SOME_FAILED, WRONG_INPUT, outcome
+from experiments.cli.exit import FINE, INTERRUPTED, SOME_FAILED, WRONG_INPUT, outcome, program_of
+from experiments.cli.helping import help_text
 from experiments.errors import one_line
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+_MISSING_LAUNCHER = re.compile(r"hydra_plugins\.hydra_(\w+)_launcher")
+
+
+def print_help(config: str, module: str, description: str | None) -> None:
+    """Print the help of a command and exit, if `--help` or `-h` is among the arguments."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(help_text(config, " ".join(program_of(module)), description or ""))
+        sys.exit(FINE)
 
 
 def run_command(
@@ -49,6 +60,15 @@ def _report(error: Exception) -> int:
     if isinstance(error, HydraException | OmegaConfBaseException):
         parts = [" ".join(str(part).split()) for part in (error, error.__cause__) if part]
         print(f"error: {'; '.join(parts)}; --help lists the keys", file=sys.stderr)
+        return WRONG_INPUT
+    launcher = _MISSING_LAUNCHER.search(str(error))
+    if launcher is not None and find_spec(launcher[0]) is None:
+        extra = {"submitit": "slurm"}.get(launcher[1], launcher[1])
+        print(
+            f"error: the launcher {launcher[1]} is not installed; "
+            f"install the extra: pip install 'tapemeasure[{extra}]'",
+            file=sys.stderr,
+        )
         return WRONG_INPUT
     print(
         f"error: {one_line(_cause(error))}; set {_FULL_ERROR}=1 in the environment for a traceback",

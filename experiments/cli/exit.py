@@ -50,17 +50,20 @@ def say_fault(error: Exception, directory: Path) -> None:
         write_text(directory / FAULT, "".join(traceback.format_exception(error)))
 
 
+def program_of(module: str) -> list[str]:
+    """Return the words that start a module of `experiments`, in the way this process was started."""
+    if Path(sys.argv[0]).name.startswith("tapemeasure"):
+        return ["tapemeasure", module.removesuffix("_module")]
+    return ["python", "-m", f"experiments.{module}"]
+
+
 def report_command(directory: Path) -> str:
-    """The command line that makes a directory's report again."""
-    return shlex.join(["python", "-m", "experiments.report", str(directory.absolute())])
+    """Return the command line that makes a directory's report again."""
+    return shlex.join([*program_of("report"), str(directory.absolute())])
 
 
 def resume_command(directory: Path, is_multirun: bool) -> str:
     """The command line that goes on with a sweep where it was left: this process's own, into the same directory."""
-    started = Path(sys.argv[0]).name
-    program = (
-        [started] if started.startswith("tapemeasure") else ["python", "-m", "experiments.sweep"]
-    )
     arguments = [
         argument for argument in sys.argv[1:] if not argument.lstrip("+").startswith(_DIRECTORIES)
     ]
@@ -82,4 +85,4 @@ def resume_command(directory: Path, is_multirun: bool) -> str:
         if "=" in argument and not argument.startswith("-")
     ]
     arguments.insert(overrides[-1] + 1 if overrides else len(arguments), f"{where}={path}")
-    return shlex.join([*program, *arguments])
+    return shlex.join([*program_of("sweep"), *arguments])

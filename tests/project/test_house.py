@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
-PACKAGES = ("autodiff", "profiler", "experiments")
+PACKAGES = ("autodiff", "profiler", "experiments", "tapemeasure")
 MODULES = [
     path.relative_to(ROOT).as_posix()
     for package in PACKAGES

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
-PACKAGES = ("autodiff", "profiler", "experiments")
+PACKAGES = ("autodiff", "profiler", "experiments", "tapemeasure")
 
 
 def lint_imports(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -40,6 +40,7 @@ FORBIDDEN = {
     "packages": [
         ("autodiff/cost.py", "import profiler"),
         ("profiler/units.py", "from experiments import errors"),
+        ("experiments/errors.py", "import tapemeasure"),
         ("autodiff/spec.py", "def late():\n    import profiler.units"),
         (
             "autodiff/spec.py",

@@ -730,10 +730,10 @@ def test_the_resuming_command_survives_a_shell(monkeypatch: pytest.MonkeyPatch) 
         *given[:3],
         r"hydra.sweep.dir='/x/it\'s y'",
     ]
-    monkeypatch.setattr(sys, "argv", ["bin/tapemeasure-sweep", "a=b", "--multirun"])
+    monkeypatch.setattr(sys, "argv", ["tapemeasure sweep", "a=b", "--multirun"])
     assert (
         resume_command(Path("/x/y"), is_multirun=True)
-        == "tapemeasure-sweep a=b hydra.sweep.dir=/x/y --multirun"
+        == "tapemeasure sweep a=b hydra.sweep.dir=/x/y --multirun"
     )
 
 

@@ -214,10 +214,9 @@ def test_help_lists_groups_keys_and_presets(tmp_path: Path) -> None:
         "grid: exact, small",
         "quick",
         "lessons",
-        "modes",
+        "modes: [no_grad, forward, full, w1_only]",
         "measure_process",
         "timeout_s",
-        "dry_run=true",
     ):
         assert word in told
     assert "activation: gelu" in sweep("--cfg", "job", "network=gelu", cwd=tmp_path).stdout
