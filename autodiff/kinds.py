@@ -33,6 +33,8 @@ def kind_of(op: Any) -> Any:
     if not isinstance(op, ComputationNode):
         return (type(op), parameters) if parameters else id(op)
     state = vars(op)
+    if not parameters and state.keys() <= _OF_EVERY_NODE:
+        return type(op)
     further = tuple([(name, state[name]) for name in sorted(state.keys() - _OF_EVERY_NODE)])
     types = tuple([type(part) for part in (*parameters, *(value for _, value in further))])
     key = (type(op), parameters, further, types)
