@@ -2,40 +2,57 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+INSTALL = $(BIN)/python -m pip install --quiet --editable
+# make coverage says which lines the tests reach.
+PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal $(if $(COVERAGE),--cov --cov-report=term)
 
-.PHONY: sweep test test-all soak slurm lint benchmark clean
+.PHONY: sweep test test-all soak slurm lint coverage docs benchmark clean
 
-$(READY): pyproject.toml
+$(VENV)/.sweep: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
-	touch $(READY)
+	$(INSTALL) .
+	touch $@
 
-sweep: $(READY)
-	$(BIN)/python -m experiments.sweep
+$(VENV)/.test: $(VENV)/.sweep
+	$(INSTALL) '.[test]'
+	touch $@
 
-lint: $(READY)
+$(VENV)/.all: $(VENV)/.test
+	$(INSTALL) '.[test,docs,joblib,slurm,ray]'
+	touch $@
+
+sweep: $(VENV)/.sweep
+	$(BIN)/tapemeasure sweep
+
+lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow and not soak and not slurm and not cuda"
+	$(PYTEST) -m "not slow and not soak and not slurm and not cuda"
 
-test-all: lint
-	$(BIN)/python -m pytest -m "slow and not soak and not slurm and not cuda"
+coverage:
+	$(MAKE) test COVERAGE=1
 
-soak: $(READY)
+# With the launchers; the documentation must build without a warning.
+test-all: $(VENV)/.all lint docs
+	$(PYTEST) -m "slow and not soak and not slurm and not cuda"
+
+soak: $(VENV)/.all
 	$(BIN)/python -m pytest -m soak
 
 # Needs Slurm on this machine: see scripts/one_node_slurm.sh.
-slurm: $(READY)
+slurm: $(VENV)/.all
 	$(BIN)/python -m pytest -m slurm
 
-benchmark: $(READY)
-	$(BIN)/python -m experiments.benchmark
+docs: $(VENV)/.all
+	$(BIN)/mkdocs build --strict --quiet
+
+benchmark: $(VENV)/.sweep
+	$(BIN)/tapemeasure benchmark
 
 clean:
-	rm -rf $(VENV) outputs multirun
+	rm -rf $(VENV) outputs multirun site
