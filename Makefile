@@ -48,11 +48,14 @@ soak: $(VENV)/.all
 slurm: $(VENV)/.all
 	$(BIN)/python -m pytest -m slurm
 
+# The gallery shows the figures of a sweep that is measured here.
 docs: $(VENV)/.all
-	$(BIN)/mkdocs build --strict --quiet
+	rm -rf build/gallery
+	$(BIN)/tapemeasure sweep scale=null 'memory=[1MiB]' hydra.run.dir=build/gallery
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 benchmark: $(VENV)/.sweep
 	$(BIN)/tapemeasure benchmark
 
 clean:
-	rm -rf $(VENV) outputs multirun site
+	rm -rf $(VENV) build outputs multirun site
