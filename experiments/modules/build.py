@@ -55,8 +55,14 @@ def imported(key: str, path: str) -> Any:
                 raise ConfigError(f"{key}={path}: {name} has no {part}; {hint}") from error
             name = f"{name}.{part}"
         return found
+    if parts[0] == "transformers":
+        raise ConfigError(
+            f"{key}={path}: transformers is not installed; "
+            "install the extra: pip install 'tapemeasure[models]'"
+        )
     raise ConfigError(
-        f"{key}={path}: there is no module {parts[0]}; expected an installed package, or a file of the working directory"
+        f"{key}={path}: there is no module {parts[0]}; "
+        "expected an installed package or a file of the working directory"
     )
 
 

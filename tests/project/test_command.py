@@ -15,6 +15,8 @@ import tapemeasure
 from autodiff.pytorch import from_pytorch
 from experiments.cli import command
 from experiments.cli.exit import WRONG_INPUT, report_command
+from experiments.errors import ConfigError
+from experiments.modules.build import imported
 from experiments.results.tables import read_results
 from tapemeasure.command import SUBCOMMANDS
 from tests.support.paths import ROOT
@@ -138,3 +140,10 @@ def test_a_missing_launcher_names_its_extra(
     )
     monkeypatch.undo()
     assert command._report(error) != WRONG_INPUT
+
+
+def test_missing_transformers_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model by name without transformers is one line with the extra to install."""
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ConfigError, match=r"transformers is not installed.*tapemeasure\[models\]"):
+        imported("model.path", "transformers.GPT2LMHeadModel")
