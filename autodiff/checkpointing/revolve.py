@@ -190,7 +190,7 @@ class _Plans:
         if fitting:
             return min(fitting, key=lambda candidate: (candidate.operations, candidate.peak))
         least = min(candidates, key=lambda candidate: (candidate.peak, candidate.operations))
-        times = least.operations / self._plain.operations
+        times = least.operations / max(self._plain.operations, 1)
         raise PlannerError(
             f"max_bytes = {bytes_text(limit)} is below what any plan of this program takes; the "
             f"least is {least.peak} bytes, by a plan with "

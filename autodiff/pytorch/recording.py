@@ -73,8 +73,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch's
 
     supports_higher_order_operators = True
 
-    def __init__(self, fake_mode: FakeTensorMode, on_given: Callable[[Any], None]) -> None:
-        """Record on the fakes of one mode."""
+    def __init__(
+        self, fake_mode: FakeTensorMode, on_given: Callable[[Any], None], refuse: Callable[[], None]
+    ) -> None:
+        """Record on the fakes of one mode; `refuse` is called if the step calls `.backward()`."""
         super().__init__()  # type: ignore[no-untyped-call]  # PyTorch's own
         self.fake_mode = fake_mode
         self.calls: list[Call] = []
@@ -82,6 +84,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch's
         self.run = 0
         self._runs = 0
         self._on_given = on_given
+        self._refuse = refuse
         self._written: set[int] = set()
 
     def fake_of(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -109,6 +112,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch's
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one op on fakes and record it."""
         kwargs = kwargs or {}
+        if not self.run and torch._C._current_autograd_node() is not None:
+            self._refuse()
         if not isinstance(func, torch._ops.OpOverload):
             raise GraphError(
                 f"the step calls {func}, an op with functions as arguments; expected plain ops; "
@@ -121,9 +126,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch's
         for leaf in tree_leaves((args, kwargs)):
             if isinstance(leaf, torch.Generator):
                 self._on_given(leaf)
+            _refuse_sparse(func, leaf)
         args, kwargs = tree_map_only(torch.Tensor, self.fake_of, (args, kwargs))
         with self.fake_mode:
             result = as_on_the_cpu(func, args, func(*args, **kwargs))
+        for leaf in tree_leaves(result):
+            _refuse_sparse(func, leaf)
         if any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(result)):
             call = Call(func, args, kwargs, result, self.run)
             self.calls.append(call)
@@ -145,19 +153,16 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch's
 
 
 class Differentiations(TorchFunctionMode):
-    """Tells a recorder where a step differentiates; refuses `.backward()` by `refuse`."""
+    """Tells a recorder where a step differentiates."""
 
-    def __init__(self, recorder: Recorder, refuse: Callable[[], None]) -> None:
+    def __init__(self, recorder: Recorder) -> None:
         """Watch the calls of one step."""
         super().__init__()
         self._recorder = recorder
-        self._refuse = refuse
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one function of PyTorch's Python side."""
         kwargs = kwargs or {}
-        if func is torch.Tensor.backward:
-            self._refuse()
         if func is torch.autograd.grad:
             with self._recorder.differentiating():
                 return func(*args, **kwargs)
@@ -171,7 +176,7 @@ def functional(recorder: Recorder, results: Any) -> tuple[list[Call], Any]:
     """
     _refuse_shared_writes(recorder)
     fakes = [fake for _, fake in recorder.given.values()]
-    again = Recorder(recorder.fake_mode, lambda tensor: None)
+    again = Recorder(recorder.fake_mode, lambda given: None, lambda: None)
 
     def replay(*given: torch.Tensor) -> Any:
         now = {id(fake): one for fake, one in zip(fakes, given, strict=True)}
@@ -204,6 +209,14 @@ def _refuse_shared_writes(recorder: Recorder) -> None:
                 "expected each written tensor to have memory of its own; clone one of the two, or "
                 "profile the step as it runs with profile_step"
             )
+
+
+def _refuse_sparse(func: Any, leaf: Any) -> None:
+    if isinstance(leaf, torch.Tensor) and leaf.layout is not torch.strided:
+        raise GraphError(
+            f"the step calls {func} on or for a tensor of layout {leaf.layout}; expected dense "
+            "tensors; make it dense before, or profile the step as it runs with profile_step"
+        )
 
 
 def _storage(tensor: torch.Tensor) -> int:

@@ -39,7 +39,7 @@ def from_pytorch(
     the line of the step, if it cannot be traced.
     """
     with Restored(step, example_args, model) as restored:
-        recorder = Recorder(FakeTensorMode(), restored.watch)
+        recorder = Recorder(FakeTensorMode(), restored.watch, _refuse_backward)
         try:
             results = _run(step, example_args, recorder)
             calls = recorder.calls
@@ -73,7 +73,7 @@ def _run(step: Callable[..., Any], args: Sequence[Any], recorder: Recorder) -> A
     torch.clear_autocast_cache()
     torch.set_autocast_cache_enabled(True)
     try:
-        with recorder, Differentiations(recorder, _refuse_backward):
+        with recorder, Differentiations(recorder):
             results = step(*passed_args)
         return tree_map_only(torch.Tensor, recorder.fake_of, results)
     finally:
