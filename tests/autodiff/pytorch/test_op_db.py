@@ -17,6 +17,9 @@ from profiler import profile
 
 SAMPLES = 2
 
+ON_THE_CPU = [op for op in op_db if not op.name.startswith("jiterator")]
+"""All ops but those that compile kernels for CUDA when they are called."""
+
 SEED = 42
 """The seed that the database sets within the steps of random ops."""
 
@@ -138,7 +141,7 @@ def runs(step: Callable[..., Any]) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("op", op_db, ids=name_of)
+@pytest.mark.parametrize("op", ON_THE_CPU, ids=name_of)
 def test_an_op_is_traced_as_it_runs(op: Any) -> None:
     """Results and gradients are eager's to the last bit, peaks as predicted, or one line refuses."""
     faults = {fault_of(step) for step in steps_of(op) if runs(step)} - {""}
