@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A Slurm of one node on this machine, on the loopback interface alone: to try hydra/launcher=submitit_slurm without a cluster.
+# A Slurm of one node on this machine, only on the loopback interface: to try hydra/launcher=submitit_slurm without a cluster.
 #
 #   apt-get install --no-install-recommends slurm-wlm munge      (Debian; 22.05 was tried)
 #   scripts/one_node_slurm.sh start      as root; waits until a job has run
@@ -9,7 +9,7 @@
 # none. Commands of Slurm find the node by SLURM_CONF, which `start` prints:
 #
 #   export SLURM_CONF=/var/tmp/one-node-slurm/slurm.conf
-#   python -m experiments.sweep --multirun hydra/launcher=submitit_slurm grid.n=1,2,4
+#   tapemeasure sweep --multirun hydra/launcher=submitit_slurm grid.n=1,2,4
 #
 # There is no accounting: submitit warns ("Bypassing sacct error"), and a job that was killed is known to be gone only when its
 # time is over, so give jobs a time (hydra.launcher.timeout_min). Not for anything but trying: one user, no limits, no protection.
