@@ -17,11 +17,11 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cli.exit import FINE, INTERRUPTED, SOME_FAILED, WRONG_INPUT, outcome, program_of
-from experiments.cli.helping import help_text
+from experiments.cli.helping import CONFIGS, help_text
 from experiments.errors import one_line
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
-_MISSING_LAUNCHER = re.compile(r"hydra_plugins\.hydra_(\w+)_launcher")
+_LAUNCHER = re.compile(r"hydra_plugins\.hydra_(\w+)_launcher")
 
 
 def print_help(config: str, module: str, description: str | None) -> None:
@@ -39,6 +39,11 @@ def run_command(
     `interrupted` is the line for Ctrl-C. With HYDRA_FULL_ERROR=1 in the environment an error is
     raised as it is.
     """
+    for argument in sys.argv[1:]:
+        missing = missing_launcher(_launcher_target(argument))
+        if missing is not None:
+            print(missing, file=sys.stderr)
+            sys.exit(WRONG_INPUT)
     full_error = os.environ.get(_FULL_ERROR) == "1"
     os.environ[_FULL_ERROR] = "1"  # Hydra then raises what it would print as a traceback
     try:
@@ -55,20 +60,41 @@ def run_command(
     sys.exit(outcome.exit_code())
 
 
+def missing_launcher(text: str) -> str | None:
+    """Return the error for the launcher's plugin that a text names, None if it is installed."""
+    plugin = _LAUNCHER.search(text)
+    if plugin is None:
+        return None
+    try:
+        found = find_spec(plugin[0])
+    except ModuleNotFoundError:  # there is no plugin at all
+        found = None
+    if found is not None:
+        return None
+    extra = {"submitit": "slurm"}.get(plugin[1], plugin[1])
+    return (
+        f"error: the launcher {plugin[1]} is not installed; "
+        f"install the extra: pip install 'tapemeasure[{extra}]'"
+    )
+
+
+def _launcher_target(argument: str) -> str:
+    """Return the text of the preset that an argument `hydra/launcher=NAME` takes, else nothing."""
+    preset = CONFIGS / f"{argument.replace('=', '/', 1)}.yaml"
+    if not argument.startswith("hydra/launcher=") or not preset.is_file():
+        return ""
+    return preset.read_text(encoding="utf-8")
+
+
 def _report(error: Exception) -> int:
     """Print an error in one line; return the exit code."""
     if isinstance(error, HydraException | OmegaConfBaseException):
         parts = [" ".join(str(part).split()) for part in (error, error.__cause__) if part]
         print(f"error: {'; '.join(parts)}; --help lists the keys", file=sys.stderr)
         return WRONG_INPUT
-    launcher = _MISSING_LAUNCHER.search(str(error))
-    if launcher is not None and find_spec(launcher[0]) is None:
-        extra = {"submitit": "slurm"}.get(launcher[1], launcher[1])
-        print(
-            f"error: the launcher {launcher[1]} is not installed; "
-            f"install the extra: pip install 'tapemeasure[{extra}]'",
-            file=sys.stderr,
-        )
+    missing = missing_launcher(str(error))
+    if missing is not None:
+        print(missing, file=sys.stderr)
         return WRONG_INPUT
     print(
         f"error: {one_line(_cause(error))}; set {_FULL_ERROR}=1 in the environment for a traceback",

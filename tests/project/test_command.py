@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -132,13 +133,21 @@ def test_a_missing_launcher_names_its_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A launcher that is not installed is one line with the extra to install, and exit 2."""
+    expected = (
+        "error: the launcher submitit is not installed; "
+        "install the extra: pip install 'tapemeasure[slurm]'\n"
+    )
     error = RuntimeError("Unknown plugin class : 'hydra_plugins.hydra_submitit_launcher.x.Y'")
     monkeypatch.setattr(command, "find_spec", lambda name: None)
     assert command._report(error) == WRONG_INPUT
-    assert capsys.readouterr().err == (
-        "error: the launcher submitit is not installed; install the extra: pip install 'tapemeasure[slurm]'\n"
-    )
-    monkeypatch.undo()
+    assert capsys.readouterr().err == expected
+    monkeypatch.setattr(sys, "argv", ["tapemeasure sweep", "hydra/launcher=submitit_slurm"])
+    with pytest.raises(SystemExit, match="2"):
+        command.run_command(pytest.fail, "interrupted")
+    assert capsys.readouterr().err == expected
+    monkeypatch.setattr(command, "find_spec", find_spec)
+    assert command.missing_launcher("hydra_plugins.hydra_nowhere_launcher") is not None
+    monkeypatch.setattr(command, "find_spec", lambda name: object())
     assert command._report(error) != WRONG_INPUT
 
 
