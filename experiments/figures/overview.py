@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.analysis.verdict import verdict_of
+from experiments.analysis.verdict import QUANTITIES, residuals, verdict_of
 from experiments.figures import axes as scales
 from experiments.figures.data import (
     AXIS_LABELS,
@@ -27,6 +27,8 @@ def overview_of(results: Results) -> Drawing | None:
     frame = frame[(frame["mode"] != "only") & (frame["engine"] == HOME_ENGINE)]
     if frame.empty or frame["n"].nunique() < 2:
         return None
+    grown = frame.groupby(["mode", "planner"])["n"].transform("nunique") > 1
+    frame = frame[grown]  # a planner that was measured at one depth only has no growth to show
     line, fixed = along(frame, "n", prefer=lambda n, d, b: d * b)
     figure = new_figure(3.7)
     left, right = figure.subplots(1, 2)
@@ -44,7 +46,11 @@ def overview_of(results: Results) -> Drawing | None:
     right.set_title("memory")
     verdict = verdict_of(all_rows(results))
     if verdict.agrees:
-        claim = f"measured equals theory in all {counted(verdict.compared, 'row')}, to the last operation and the last byte"
+        ops, nbytes = (len(residuals(all_rows(results), name)) for name in QUANTITIES)
+        claim = (
+            f"measured equals theory in all {counted(ops, 'row')} with a theory of operations "
+            f"and all {nbytes:,} with one of bytes"
+        )
     else:
         claim = f"measured DIFFERS from theory in {verdict.differing:,} of {counted(verdict.compared, 'row')}"
     title = f"What backpropagation costs as a network grows deeper: {claim}"
