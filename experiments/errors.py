@@ -1,12 +1,12 @@
-"""Errors of the experiments: a config that cannot be run, a directory that holds no sweep."""
+"""Errors of the experiments, and what any error says in one line."""
 
 from __future__ import annotations
 
-from autodiff.errors import TapemeasureError
+from autodiff.errors import TapemeasureError, one_line as with_type
 
 
 class ConfigError(TapemeasureError):
-    """A key of the config has a value that cannot be; the message names the key."""
+    """A key of the config has a value that it cannot have; the message names the key."""
 
 
 class ResultsError(TapemeasureError):
@@ -22,18 +22,20 @@ class FakeTensorError(ModuleError):
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line: a file and what the system says of it, or the message, with the type where it is none of ours."""
+    """Return what an error says in one line: its message, with its type unless it is one of ours.
 
+    An error of the system is the file and what the system says of it.
+    """
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    said = " ".join(str(error).split())
-    return (
-        said
-        if isinstance(error, TapemeasureError)
-        else f"{type(error).__name__}: {said}".rstrip(": ")
-    )
+    if isinstance(error, TapemeasureError):
+        return " ".join(str(error).split())
+    return with_type(error)
 
 
 def is_the_launchers(error: BaseException) -> bool:
-    """Whether an error is a launcher's word to the whole job, raised in the middle of whatever runs: submitit's, when a job's time is over."""
+    """Return whether a launcher raised an error in the middle of a point to end the whole job.
+
+    submitit does so when a job's time is over.
+    """
     return type(error).__module__.split(".")[0] == "submitit"

@@ -66,3 +66,9 @@ def joined(words: Sequence[str]) -> str:
 def counted(count: int, thing: str) -> str:
     """A count with its noun: 1 row, 2 rows, 1,284 rows."""
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def in_one_line(text: str) -> str:
+    """Return a text in one line that any file can hold."""
+    text = " ".join(text.encode(errors="backslashreplace").decode().split())
+    return text.replace("\0", "\\0")

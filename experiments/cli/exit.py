@@ -1,7 +1,7 @@
-"""What a command line comes to: its exit code, the sweep that is still open, and the command that takes it up again.
+"""How a command line ends: its exit code, the sweep that is still open, the command that resumes it.
 
-Hydra lies between the command line and the jobs and passes little on, so this is noted here: the one piece of state of the
-experiments, which `main` reads when Hydra is done.
+Hydra stands between the command line and the jobs and passes little on, so this is noted here: the
+only global state of the experiments, which `main` reads when Hydra is done.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _DIRECTORIES = ("hydra.run.dir=", "hydra.sweep.dir=")
 
 @dataclass
 class Outcome:
-    """The exit codes that jobs came to in this process; of a multirun its directory until it has ended, and the open file that locks it."""
+    """The exit codes of the jobs in this process; a multirun's directory and lock until it ends."""
 
     exit_codes: list[int] = field(default_factory=list)
     open_sweep: Path | None = None
     lock: int | None = None
 
     def exit_code(self) -> int:
-        """The worst of what was noted."""
+        """Return the worst exit code of all jobs."""
         return max(self.exit_codes, default=FINE)
 
 
@@ -40,12 +40,12 @@ outcome = Outcome()
 
 
 def say_fault(error: Exception, directory: Path) -> None:
-    """One line about a fault of ours; where it happened goes to a file, so that it can be reported."""
+    """Print one line about an internal error, and write its traceback to a file to be reported."""
     print(
-        f"error: {one_line(error)}; a fault of this program, please report it with {directory / FAULT}; the rows are kept",
+        f"error: {one_line(error)}; internal error; please report it with {directory / FAULT}; "
+        "completed rows are saved",
         file=sys.stderr,
     )
-
     with suppress(OSError):
         write_text(directory / FAULT, "".join(traceback.format_exception(error)))
 
@@ -62,23 +62,21 @@ def report_command(directory: Path) -> str:
     return shlex.join([*program_of("report"), str(directory.absolute())])
 
 
-def resume_command(directory: Path, is_multirun: bool) -> str:
-    """The command line that goes on with a sweep where it was left: this process's own, into the same directory."""
+def resume_command(directory: Path, is_multirun: bool = False) -> str:
+    """Return the command line that resumes a sweep: this process's own, into the same directory."""
     arguments = [
         argument for argument in sys.argv[1:] if not argument.lstrip("+").startswith(_DIRECTORIES)
     ]
     where = "hydra.sweep.dir" if is_multirun else "hydra.run.dir"
     path = str(directory.absolute())
-    if not re.fullmatch(
-        r"[\w./-]+", path, re.ASCII
-    ):  # what Hydra's grammar would take apart is quoted for it, and all of it for the shell
-        # In its quotes a backslash stands for itself, but before a quote or at the end.
-        path = (
-            "'"
-            + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), path)
-            + "'"
+    # What Hydra's grammar would take apart is quoted for Hydra, and all of it for the shell.
+    if not re.fullmatch(r"[\w./-]+", path, re.ASCII):
+        # In Hydra's quotes a backslash stands for itself, except before a quote or at the end.
+        quoted = re.sub(
+            r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), path
         )
-    # Beside the other overrides: behind a flag, argparse would not take it for one.
+        path = f"'{quoted}'"
+    # After the other overrides: behind a flag, argparse would not take it for one.
     overrides = [
         place
         for place, argument in enumerate(arguments)

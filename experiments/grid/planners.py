@@ -1,74 +1,100 @@
-"""Planners by name: the strings of a config to planners, at the door, and what the theory says of the step under one."""
+"""Planners of a config by name, and what the theory says of a step under one.
+
+Only `canonical_planner` imports what an import path names, since a user typed it. All other
+functions take a planner's name from a file too, and so import nothing.
+"""
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import Any
 
-from autodiff import checkpointing
-from autodiff.errors import TapemeasureError
-from experiments import theory
+from autodiff.checkpointing.parse import PlannerDescription, describe_planner, parse_planner
+from autodiff.checkpointing.uniform import nearest_root
+from autodiff.errors import PlannerError, TapemeasureError
 from experiments.errors import ConfigError, one_line
+from experiments.names import STORE_ALL
+from experiments.theory.case import TheoryError
 from experiments.theory.checkpointing import PLANNERS as WITH_A_FORMULA, Checkpointed, checkpointed
-
-_SEGMENTS = re.compile(r"\bsegments=(\d+)")
 
 
 def canonical_planner(key: str, value: Any) -> str:
-    """The canonical string of a planner that a config names."""
+    """Return the canonical string of a planner that a config names.
+
+    Raises ConfigError if it names none, or none that can be made.
+    """
     if not isinstance(value, str):
         raise ConfigError(
-            f"{key}={value!r}; expected the name of a planner as a string, such as 'revolve(snapshots=3)' in quotes"
+            f"{key}={value!r}; expected the name of a planner as a string, such as "
+            "'revolve(snapshots=3)' in quotes"
         )
     try:
-        return str(checkpointing.parse_planner(value))
+        return str(parse_planner(value))
     except TapemeasureError as error:
         raise ConfigError(f"{key}={value!r}: {error}") from error
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # a planner may be the user's own, and so may be what its module does
+    except (Exception, SystemExit) as error:  # a planner may be the user's own, and its module too
         raise ConfigError(
-            f"{key}={value!r}: making it failed ({one_line(error)}); expected a planner that can be made"
+            f"{key}={value!r}: making it failed ({one_line(error)}); "
+            "expected a planner that can be made"
         ) from error
 
 
+@lru_cache(maxsize=256)
+def described(planner: str) -> PlannerDescription | None:
+    """Return the name and the numbers of a planner, or None if the text names none."""
+    try:
+        return describe_planner(planner)
+    except PlannerError:
+        return None
+
+
 def serves(planner: str, n: int) -> bool:
-    """Whether a planner has something to say of n layers: a chain cannot be cut into more segments than it has layers."""
-    segments = _SEGMENTS.search(planner)
-    return segments is None or int(segments.group(1)) <= n
+    """Return whether a planner can serve n layers: they cannot be cut into more segments than n."""
+    segments = parameters_of(planner)["segments"]
+    return segments is None or segments <= n
 
 
 def has_counterpart(mode: str, planner: str) -> bool:
-    """Whether PyTorch has what a mode and a planner ask for: of the planners, equal segments alone."""
-    return mode != "checkpointed" or planner == "store_all" or planner.startswith("uniform")
+    """Return whether PyTorch has what a mode and a planner ask for: of planners, equal segments."""
+    found = described(planner)
+    return mode != "checkpointed" or (found is not None and found.name in (STORE_ALL, "uniform"))
 
 
-@lru_cache(maxsize=256)
-def _parameters(planner: str) -> tuple[int | None, int | None]:
-    made = checkpointing.parse_planner(planner)
-    return getattr(made, "snapshots", None), getattr(made, "segments", None)
+def segments_of(planner: str, n: int) -> int:
+    """Return the number of segments that a planner with a counterpart cuts n layers into."""
+    found = described(planner)
+    if found is None or found.name != "uniform":
+        return 1
+    return nearest_root(n) if found.segments is None else found.segments
 
 
 def parameters_of(planner: str) -> dict[str, int | None]:
-    """The columns that a planner fills: its snapshots and its segments."""
-    snapshots, segments = _parameters(planner)
-    return {"snapshots": snapshots, "segments": segments}
+    """Return the columns that a planner fills: its snapshots and its segments."""
+    found = described(planner)
+    if found is None:
+        return {"snapshots": None, "segments": None}
+    return {"snapshots": found.snapshots, "segments": found.segments}
 
 
 def theory_of(
     planner: str, n: int, d: int, b: int, activation: str, loss: str
 ) -> Checkpointed | None:
-    """What the theory says of a step under a planner; None where it has no formula: budgets, and planners from elsewhere."""
-    name = planner.split("(")[0]
-    columns = parameters_of(planner)
-    if name not in WITH_A_FORMULA or (name == "revolve" and columns["snapshots"] is None):
+    """Return what the theory says of a step under a planner.
+
+    None where there is no formula: for budgets, planners from elsewhere, and text that names none.
+    """
+    found = described(planner)
+    if found is None or found.name not in WITH_A_FORMULA:
         return None
-    return checkpointed(name, n, d, b, activation=activation, loss=loss, **columns)
+    if found.name == "revolve" and found.snapshots is None:
+        return None
+    columns = parameters_of(planner)
+    try:
+        return checkpointed(found.name, n, d, b, activation=activation, loss=loss, **columns)
+    except TheoryError:
+        return None
 
 
 def operations_of(found: Checkpointed) -> int:
-    """All operations of a step that the theory describes."""
-    counts: list[theory.Operations] = list(found.operations.values())
-    return sum(int(count.total) for count in counts)
+    """Return all operations of a step that the theory describes."""
+    return sum(int(count.total) for count in found.operations.values())

@@ -1,11 +1,12 @@
-"""The largest batch that a memory holds, for each shape, mode and planner, from shapes alone: the rows of capacity.csv.
+"""The largest batch that a memory holds, for each shape, mode and planner: the rows of capacity.csv.
 
-What has to fit is the weights, the data and the peak of the step above them, together. That sum grows with the batch, so the largest that fits
-is found by searching from a guess, which the formula of one plan gives; no tensor is made, and the prediction is the one that executing is
-held against elsewhere.
+What has to fit is the weights, the data and the peak of the step above them, together. That sum
+grows with the batch, so the largest that fits is searched for from a guess, which the formula of
+one plan gives; no tensor is made.
 
-Beside the planners that are asked for, mode `checkpointed` has one more row: whatever plan of `revolve` still fits, given all bytes that the
-weights and the data leave. Bound: the process around the tensors, and what kernels take within themselves, is not in it.
+Besides the planners that are asked for, mode `checkpointed` has one more row: whatever plan of
+`revolve` still fits, given all bytes that the weights and the data leave. Bound: the process around
+the tensors, and what kernels take within themselves, is not in it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from experiments.errors import one_line
 from experiments.grid.config import Study, SweepConfig
 from experiments.grid.points import points_of
 from experiments.keys import GREATEST_DIMENSION
+from experiments.measuring.columns import Columns
 from experiments.measuring.point import network_of, plan_of
+from experiments.measuring.search import largest
 from experiments.results.capacity import ANY_PLAN, CAPACITY_COLUMNS, NUMBERS
 from experiments.results.point import Point
 from profiler.folding import Prediction, fold
@@ -46,18 +49,16 @@ class Need:
 
     @property
     def bytes(self) -> int:
-        """The bytes that have to fit."""
+        """Return the bytes that have to fit."""
         return self.peak_bytes + self.parameter_bytes + self.input_bytes
 
 
 Needs = Callable[[int], Need | None]
 """What a step takes at a batch; None where no plan fits."""
 
-_TURNS = 2
-
 
 def capacity_of(config: SweepConfig) -> pd.DataFrame:
-    """One row for each shape, mode, planner and memory; empty where the config names no memory."""
+    """Return a row for each shape, mode, planner and memory; none if the config names no memory."""
     rows = (
         [row for study in config.studies for row in _rows_of(config, study)]
         if config.memory
@@ -66,7 +67,7 @@ def capacity_of(config: SweepConfig) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(CAPACITY_COLUMNS))
 
 
-def _rows_of(config: SweepConfig, study: Study) -> Iterator[dict[str, Any]]:
+def _rows_of(config: SweepConfig, study: Study) -> Iterator[Columns]:
     asked = replace(
         study,
         grid=replace(study.grid, b=(1,)),
@@ -75,7 +76,7 @@ def _rows_of(config: SweepConfig, study: Study) -> Iterator[dict[str, Any]]:
         micro_batches=(1,),
     )
     points = points_of(replace(config, studies=(asked,)))
-    # Of all plans the lowest are those that recompute most, so from there the search for whatever plan still fits sets out.
+    # The plans with the least peak recompute most: start there to search for any plan that fits.
     lowest = {
         replace(point, planner=ANY_PLAN): point for point in points if point.mode == "checkpointed"
     }
@@ -92,23 +93,23 @@ def _rows_of(config: SweepConfig, study: Study) -> Iterator[dict[str, Any]]:
                     default=1,
                 )
                 row = _row(point, memory, guess)
-            found[point, memory] = row["b"]
+            found[point, memory] = int(row["b"] or 0)
             yield row
 
 
 def _alike(one: Point, other: Point) -> bool:
-    """Whether two points are the same step under different planners."""
+    """Return whether two points are the same step under different planners."""
     return replace(one, planner="") == replace(other, planner="")
 
 
 def _search(point: Point, memory: int, guess: int) -> tuple[Needs, int]:
-    """What a point's step takes at any batch, and a batch near the greatest that fits."""
+    """Return what a point's step takes at any batch, and a batch near the greatest that fits."""
     if point.planner == ANY_PLAN:
         return _needs_of_any_plan(point, memory), max(guess, 1)
     if isinstance(parse_planner(point.planner), SIZE_BLIND):
         return _needs_by_formula(point, 1), 1
     near = 1
-    for _ in range(_TURNS):  # a plan that was made for one batch is a good one for batches nearby
+    for _ in range(2):  # a plan that was made for one batch is a good one for batches nearby
         near = max(
             largest(_within(_needs_by_formula(point, near), memory), GREATEST_DIMENSION, near), 1
         )
@@ -117,7 +118,7 @@ def _search(point: Point, memory: int, guess: int) -> tuple[Needs, int]:
     return cache(lambda b: _need(b, fold(*plan_of(point, network_of(point, b=b))), {})), near
 
 
-def _row(point: Point, memory: int, guess: int) -> dict[str, Any]:
+def _row(point: Point, memory: int, guess: int) -> Columns:
     row = {name: getattr(point, name) for name in CAPACITY_COLUMNS if hasattr(point, name)} | {
         "memory_bytes": memory,
         "b": 0,
@@ -141,35 +142,19 @@ def _within(needs: Needs, memory: int) -> Callable[[int], bool]:
 
 
 def _why_not_one(need: Need | None, memory: int) -> str:
-    """Why not even a batch of one fits."""
+    """Return why not even a batch of one fits."""
     if need is None:
         return f"no plan of a batch of 1 fits into {human_bytes(memory)}"
-    parts = f"weights of {human_bytes(need.parameter_bytes)} and a peak of {human_bytes(need.peak_bytes)}"
+    parts = (
+        f"weights of {human_bytes(need.parameter_bytes)} and "
+        f"a peak of {human_bytes(need.peak_bytes)}"
+    )
     return f"a batch of 1 takes {human_bytes(need.bytes)}, {parts}; {human_bytes(memory)} are given"
-
-
-def largest(fits: Callable[[int], bool], most: int, guess: int = 1) -> int:
-    """The greatest b up to `most` that fits, 0 where none does, searched for in growing steps from a guess; what fits at b fits below it."""
-    step = 1
-    if fits(guess):
-        low = guess
-        while low + step <= most and fits(low + step):
-            low, step = low + step, 2 * step
-        high = min(low + step, most + 1)
-    else:
-        high = guess
-        while high - step >= 1 and not fits(high - step):
-            high, step = high - step, 2 * step
-        low = max(high - step, 0)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
 
 
 @lru_cache(maxsize=64)  # the next memory asks for the same
 def _needs_by_formula(point: Point, b: int) -> Needs:
-    """What a step takes at other batches under the plan that its planner makes for one."""
+    """Return what a step takes at other batches under the plan that its planner makes for one."""
     batch = symbols()[1]
     _, schedule = plan_of(point, network_of(point, b=b))
     program = program_of_mode(network_of(point, b=batch), point.mode)
@@ -178,7 +163,7 @@ def _needs_by_formula(point: Point, b: int) -> Needs:
 
 
 def _needs_of_any_plan(point: Point, memory: int) -> Needs:
-    """What the fastest plan takes that stays within what weights and data leave."""
+    """Return what the fastest plan takes within the bytes that weights and data leave."""
 
     @cache
     def at(b: int) -> Need | None:

@@ -1,12 +1,12 @@
 """The exercise's network in plain PyTorch: the same chain, weights, modes and losses, measured as it runs.
 
-Each mode is what a PyTorch user would write: `torch.no_grad()`, a forward pass that keeps its graph, `torch.autograd.grad` with respect to
-all weights or one (the others frozen), `checkpoint_sequential` for the planner `uniform(segments=k)`.
+Each mode is what a PyTorch user would write: `torch.no_grad()`, a forward pass that keeps its
+graph, `torch.autograd.grad` with respect to all weights or one (the others frozen),
+`checkpoint_sequential` for the planner `uniform(segments=k)`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import quantiles
@@ -19,6 +19,8 @@ from torch.utils import checkpoint as torch_checkpoint
 
 from autodiff.networks import Network
 from experiments import theory
+from experiments.grid.planners import segments_of
+from experiments.names import ITEMSIZES
 from experiments.results.point import Point
 from profiler.measurement import Profile
 from profiler.pytorch.steps import profile_step
@@ -57,7 +59,7 @@ class PyTorchStep:
     has_backward: bool
 
     def backward(self, loss: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The gradients that are asked for; none where only the forward pass is."""
+        """Return the gradients that are asked for; none if only the forward pass is."""
         return torch.autograd.grad(loss, self.wanted) if self.has_backward else ()
 
     def __call__(self) -> Any:
@@ -66,7 +68,7 @@ class PyTorchStep:
 
 
 def step_of(point: Point, network: Network) -> PyTorchStep:
-    """The point's step in PyTorch, on the values of the network's leaves."""
+    """Return the point's step in PyTorch, on the values of the network's leaves."""
     model = nn.Sequential(
         *(Layer(leaf.value.clone(), point.activation) for leaf in network.weights)
     )
@@ -93,7 +95,7 @@ def step_of(point: Point, network: Network) -> PyTorchStep:
 
 
 def in_segments(model: nn.Sequential, segments: int, x: torch.Tensor) -> torch.Tensor:
-    """PyTorch's own checkpointing in equal segments."""
+    """Run a model with PyTorch's own checkpointing in equal segments."""
     run: Callable[..., torch.Tensor] = torch_checkpoint.checkpoint_sequential
     return run(model, segments, x, use_reentrant=False)
 
@@ -114,23 +116,15 @@ def _loss(name: str, x: torch.Tensor, target: torch.Tensor | None) -> torch.Tens
     return F.cross_entropy(x.T, target, reduction="sum")
 
 
-def segments_of(planner: str, n: int) -> int:
-    """The segments that a planner cuts n layers into; 1 where it keeps everything."""
-    if planner == "uniform":
-        return max(1, int(n**0.5 + 0.5))
-    found = re.fullmatch(r"uniform\(segments=(\d+)\)", planner)
-    return int(found.group(1)) if found else 1
-
-
 def profile_pytorch(point: Point, network: Network) -> Profile:
-    """The profile of the point's step as PyTorch runs it."""
+    """Return the profile of the point's step as PyTorch runs it."""
     step = step_of(point, network)
     step()  # lazy imports and workspaces are not the step's
     return profile_step(step, model=step.model)
 
 
 def wall_columns(point: Point, network: Network) -> dict[str, float]:
-    """Median times of the step's halves over the point's repeats, without measuring anything else."""
+    """Return the median times of the step's halves over the point's repeats, in nanoseconds."""
     step = step_of(point, network)
     step()
     times: dict[str, list[int]] = {"forward": [], "recompute": [], "backward": []}
@@ -155,12 +149,12 @@ def wall_columns(point: Point, network: Network) -> dict[str, float]:
 
 
 def pytorch_theory(point: Point) -> dict[str, int]:
-    """What the theory says of PyTorch's own step: operations and peak with the sum as loss; empty where it has no formula."""
+    """Return the theory's operations and peak of PyTorch's own step, if its loss is the sum."""
     if point.loss != "sum" or point.mode == "checkpointed":
         return {}
     wrt = point.wrt if point.mode in ("only", "w1_only") else None
     case: dict[str, Any] = {"activation": point.activation, "wrt": wrt}
-    itemsize = getattr(torch, point.dtype).itemsize
+    itemsize = ITEMSIZES[point.dtype]
     peak = theory.pytorch_peak_elements(point.mode, point.n, point.d, point.b, **case)
     columns = {
         "theory_ops": int(theory.total_operations(point.mode, point.n, point.d, point.b, **case))

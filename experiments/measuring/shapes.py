@@ -1,7 +1,9 @@
-"""Points from shapes alone, by the thousand: a program and its schedule are made once for each depth, mode and planner, and folded over all (d, b).
+"""Predicted points by the thousand, from shapes only.
 
-A planner that looks at sizes is asked shape by shape, and so is a graph that is built slice after slice of the batch. What comes out is, point by
-point, what measuring each point by itself gives; whatever goes wrong with one shape, or with all of a depth, is told of those points alone.
+A program and its schedule are made once for each depth, mode and planner, and evaluated at all
+(d, b). A planner that looks at sizes is called shape by shape, and so is a graph that is built
+slice by slice of the batch. The rows are those that `measure` gives point by point; what goes wrong
+with one shape, or with all of a depth, fails those points only.
 
 Bound: our engine's points. Plain PyTorch's are run on tensors without memory, one by one.
 """
@@ -14,25 +16,29 @@ from typing import Any
 
 from autodiff.checkpointing.parse import parse_planner
 from autodiff.collector import paused_collector
-from experiments.measuring.point import columns_beside, failed_row, network_of, plan_of
-from experiments.names import FAILED, OK
+from experiments.measuring.columns import computed_columns
+from experiments.measuring.point import failed_row, network_of, plan_of
+from experiments.names import OK
 from experiments.results.point import Point
-from experiments.results.rows import PEAK_ROLES, problem_of, row_of
+from experiments.results.rows import PEAK_ROLES, Row, row_of
 from profiler.folding import Prediction, fold
 from profiler.prediction import SIZE_BLIND, symbols
 
 
 def serves_shapes(point: Point) -> bool:
-    """Whether a point can be told from shapes with others of its kind."""
+    """Return whether a point can be predicted together with others of its kind."""
     return not point.execute and point.engine == "autodiff"
 
 
-def rows_from_shapes(points: Sequence[Point]) -> Iterator[dict[str, Any]]:
-    """The row of each point, in order; points that differ in width and batch alone are folded together when the first of them comes."""
+def rows_from_shapes(points: Sequence[Point]) -> Iterator[Row]:
+    """Yield the row of each point, in order.
+
+    Points that differ only in width and batch are predicted together when the first of them comes.
+    """
     kinds: dict[Point, list[Point]] = {}
     for point in points:
         kinds.setdefault(_kind(point), []).append(point)
-    known: dict[Point, dict[str, Any]] = {}
+    known: dict[Point, Row] = {}
     for point in points:
         if point not in known:
             known.update(_rows_of_a_kind(kinds.pop(_kind(point))))
@@ -40,7 +46,7 @@ def rows_from_shapes(points: Sequence[Point]) -> Iterator[dict[str, Any]]:
 
 
 def predictions(points: Iterable[Point]) -> dict[Point, dict[str, int]]:
-    """The measured columns of points of one kind, as plain integers."""
+    """Return the columns of points of one kind, as plain integers."""
     points = list(points)
     with paused_collector():
         if points[0].micro_batches == 1 and isinstance(
@@ -58,9 +64,10 @@ def predictions(points: Iterable[Point]) -> dict[Point, dict[str, int]]:
 
 
 def needed_bytes(points: Iterable[Point]) -> tuple[dict[Point, tuple[int, int]], dict[Point, str]]:
-    """The predicted peak of each point, and the bytes that running it needs in all: peak, parameters and inputs; and why points would fail.
+    """Return the predicted peak and all bytes of each point, and why the others would fail.
 
-    PyTorch's points stand as ours without a planner, a few activations less.
+    All bytes are peak, parameters and inputs. PyTorch's points count as ours without a planner,
+    which is a few activations less.
     """
     alike: dict[Point, list[Point]] = {}
     for point in points:
@@ -80,18 +87,17 @@ def needed_bytes(points: Iterable[Point]) -> tuple[dict[Point, tuple[int, int]],
     failing: dict[Point, str] = {}
     for members in kinds.values():
         for point, row in _rows_of_a_kind(members).items():
-            if row["status"] == OK:
-                given = row["parameter_bytes"] + row["input_bytes"]
-                needed.update(
-                    dict.fromkeys(alike[point], (row["peak_bytes"], row["peak_bytes"] + given))
-                )
+            peak, given = row.peak_bytes, (row.parameter_bytes, row.input_bytes)
+            if peak is not None and None not in given:
+                whole = peak + sum(nbytes for nbytes in given if nbytes is not None)
+                needed.update(dict.fromkeys(alike[point], (peak, whole)))
             else:
-                failing.update(dict.fromkeys(alike[point], row["reason"]))
+                failing.update(dict.fromkeys(alike[point], row.reason))
     return needed, failing
 
 
 def _kind(point: Point) -> Point:
-    """What points that are folded together have in common."""
+    """Return what points that are predicted together have in common."""
     return replace(point, d=0, b=0)
 
 
@@ -105,8 +111,8 @@ def _columns(
     }
 
 
-def _rows_of_a_kind(points: Sequence[Point]) -> dict[Point, dict[str, Any]]:
-    """The rows of points of one kind; where they cannot be told together, each by itself, so that one failure is one row's."""
+def _rows_of_a_kind(points: Sequence[Point]) -> dict[Point, Row]:
+    """Return the rows of points of one kind, one by one if they fail together."""
     try:
         found = predictions(points)
     except (Exception, SystemExit) as error:  # a planner may be the user's own
@@ -116,24 +122,19 @@ def _rows_of_a_kind(points: Sequence[Point]) -> dict[Point, dict[str, Any]]:
     return {point: _row(point, columns) for point, columns in found.items()}
 
 
-def _row(point: Point, columns: dict[str, int]) -> dict[str, Any]:
-    try:
-        beside = columns_beside(point)
-    except (Exception, SystemExit) as error:
-        return failed_row(point, error)
+def _row(point: Point, columns: dict[str, int]) -> Row:
     measured = {
         name: value
         for name, value in columns.items()
         if not name.startswith("peak_") or name in (*PEAK_ROLES, "peak_bytes")
     }
-    row = row_of(
-        point,
-        status=OK,
-        reason="",
-        audit="",
-        predicted_peak_bytes=columns["peak_bytes"],
-        **measured,
-        **beside,
-    )
-    problem = problem_of(row)
-    return row if problem is None else row_of(point, status=FAILED, reason=problem)
+    try:
+        return row_of(
+            point,
+            status=OK,
+            predicted_peak_bytes=columns["peak_bytes"],
+            **measured,
+            **computed_columns(point),
+        )
+    except (Exception, SystemExit) as error:
+        return failed_row(point, error)

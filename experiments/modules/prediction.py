@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from autodiff.errors import TapemeasureError
 from experiments.errors import FakeTensorError, ModuleError, one_line
+from experiments.measuring.search import largest
 from experiments.modules.build import fake_module
 from experiments.modules.config import ModuleConfig
 from experiments.modules.step import Batch, Step, Steps, profiled_steps
@@ -130,16 +131,10 @@ def largest_batch(needed: Callable[[int], int], memory_bytes: int, start: int) -
             _check_growth(known)
         return known[size] <= memory_bytes
 
-    low, high = 0, LARGEST_BATCH + 1  # low fits, high does not
-    at = min(start, LARGEST_BATCH)
-    while True:
-        if fits(at):
-            low = at
-        else:
-            high = at
-        if high - low <= 1:
-            return Search(low, known)
-        at = _next_guess(known, memory_bytes, low, high)
+    def between(low: int, high: int) -> int:
+        return _next_guess(known, memory_bytes, low, high)
+
+    return Search(largest(fits, LARGEST_BATCH, start, between), known)
 
 
 def _next_guess(known: dict[int, int], memory_bytes: int, low: int, high: int) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from experiments.analysis.growth import formulas_of
 from experiments.errors import ResultsError
@@ -14,7 +13,7 @@ from experiments.reporting.sweep import write_report
 from experiments.results.capacity import CAPACITY, read_capacity
 from experiments.results.files import clear_partials, write_csv, write_json
 from experiments.results.journal import JOURNAL, rows_below
-from experiments.results.rows import frame_of
+from experiments.results.rows import Row, frame_of
 from experiments.results.tables import (
     COMPLEXITY,
     MANIFEST,
@@ -30,9 +29,7 @@ from experiments.results.tables import (
 log = logging.getLogger("tapemeasure")
 
 
-def publish(
-    directory: Path, rows: list[dict[str, Any]] | None = None, concurrent: bool = False
-) -> Results:
+def publish(directory: Path, rows: list[Row] | None = None, concurrent: bool = False) -> Results:
     """Merge the journals below a directory into its tables, and make its figures and its report.
 
     `rows` are those of the journals, where they were read already; `concurrent` counts seconds of rows that did not run alone. Raises

@@ -1,4 +1,4 @@
-"""What a directory is expected to hold: the keys of the points that its last command asked for, beside the rows that came of them."""
+"""What a directory is expected to hold: the keys of the points that its last command asked for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from experiments.results.files import write_json
+from experiments.errors import ResultsError
+from experiments.results.files import read_bytes, write_json
 
 log = logging.getLogger("tapemeasure")
 
@@ -15,18 +16,21 @@ POINTS = "points.json"
 
 
 def write_expected(directory: Path, keys: Iterable[str]) -> None:
-    """Note what a command asks for, in the place of what an earlier one did."""
+    """Write the keys that a command asks for, in the place of an earlier command's."""
     write_json(directory / POINTS, sorted(keys))
 
 
 def forget_expected(directory: Path) -> None:
-    """Forget what an earlier command asked of a directory and of those below it."""
+    """Remove what an earlier command asked of a directory and of those below it."""
     for path in directory.rglob(POINTS):
         path.unlink()
 
 
 def expected_below(directory: Path) -> set[str]:
-    """The keys of all points that a directory, or else the jobs below it, were asked for; a file that is damaged counts as none."""
+    """Return the keys that a directory, or else the jobs below it, were asked for.
+
+    A damaged file counts as none.
+    """
     whole = _read(directory / POINTS)
     return (
         whole
@@ -42,12 +46,12 @@ def expected_below(directory: Path) -> set[str]:
 
 def _read(path: Path) -> set[str]:
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_bytes(path))
     except FileNotFoundError:
         return set()
-    except (ValueError, RecursionError, OSError):
+    except (ValueError, RecursionError, OSError, ResultsError):
         found = None
     if isinstance(found, list) and all(isinstance(key, str) for key in found):
         return set(found)
-    log.warning("%s is damaged and passed over: how many points were asked for is not known", path)
+    log.warning("skipped a damaged file, so missing points are not counted: %s", path)
     return set()

@@ -1,23 +1,33 @@
-"""Files that are whole or not there: written beside their place, brought to the disk, then put into it.
+"""Files that are whole or not there: written under another name, brought to the disk, then renamed.
 
-The name of what is beside its place says which process of which machine writes it: what such a process left behind when it was killed is
-removed by the next one on the same machine. Another machine's cannot be known to be dead, and is left.
+The other name says which process of which machine writes the file: what a killed process left
+behind is removed by the next one on the same machine. Of another machine's nobody can tell whether
+it is still being written, so it stays.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import socket
+import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from experiments.errors import ResultsError, one_line
+from experiments.names import GREATEST_WHOLE
+
 if TYPE_CHECKING:
     import pandas as pd  # half a second, which --help need not spend
+
+# Apostrophes in front are ours, or look like ours: another one goes on and comes off again.
+_FORMULA = re.compile(r"'*[=+\-@\t]")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -28,9 +38,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         with partial.open("wb") as file:
             file.write(content)
             file.flush()
-            with suppress(
-                OSError
-            ):  # a file system that cannot; after a power cut a new name must not stand for an empty file
+            # After a power cut a new name must not stand for an empty file; some systems cannot.
+            with suppress(OSError):
                 os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
@@ -38,7 +47,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def clear_partials(directory: Path) -> None:
-    """Remove what a process that was killed had begun to write beside its place; what a living one is writing stays."""
+    """Remove what a killed process had begun to write; what a living one is writing stays."""
     for partial in [*directory.glob(".*.partial"), *directory.glob("*/.*.partial")]:
         host, pid = partial.name.split(".")[-3:-1]
         if host == _here() and re.fullmatch("[0-9]{1,9}", pid) and not psutil.pid_exists(int(pid)):
@@ -46,14 +55,15 @@ def clear_partials(directory: Path) -> None:
 
 
 def _here() -> str:
-    """This machine's name, as a part of a file's."""
+    """Return this machine's name, as a part of a file's."""
     return re.sub(r"[^\w-]", "-", socket.gethostname())[:64]
 
 
 def lock(file: int) -> bool:
-    """Take the lock of an open file or directory for this process, until it is closed or the process ends; False where another one has it.
+    """Lock an open file or directory until it is closed; return False if another process has it.
 
-    Raises OSError where the file system has no locks; on a system without `fcntl` everybody has the lock.
+    Raises OSError if the file system has no locks; on a system without `fcntl` everybody has the
+    lock.
     """
     try:
         import fcntl
@@ -72,8 +82,79 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_csv(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table as CSV, whole or not at all."""
-    write_text(path, frame.to_csv(index=False))
+    """Write a table as CSV, whole or not at all, with text that no spreadsheet runs as a formula."""
+    texts = frame.select_dtypes(exclude="number").columns
+    defused = frame.assign(**{name: frame[name].map(_defused) for name in texts})
+    write_text(path, defused.to_csv(index=False))
+
+
+def read_csv(path: Path, columns: Iterable[str], as_text: bool = True) -> pd.DataFrame:
+    """Return a table that `write_csv` wrote, with each cell as text or as pandas infers it.
+
+    Raises ResultsError if the path is no readable table or a column is missing.
+    """
+    import pandas as pd
+
+    try:
+        content = io.BytesIO(read_bytes(path))
+        frame: pd.DataFrame = pd.read_csv(
+            content, dtype=str if as_text else None, keep_default_na=False
+        )
+    except ValueError as error:
+        raise unreadable(path, one_line(error)) from error
+    missing = [column for column in columns if column not in frame]
+    if missing:
+        raise unreadable(path, f"it has no column {missing[0]}")
+    return frame.map(without_defusal)
+
+
+def whole_numbers(cells: pd.Series[str]) -> pd.Series[int]:
+    """Return the whole numbers from 0 to 2**63 - 1 that cells spell, and nothing for other cells."""
+    import pandas as pd
+
+    numbers = pd.to_numeric(cells, errors="coerce")
+    is_whole = (numbers >= 0) & (numbers <= GREATEST_WHOLE) & (numbers % 1 == 0)
+    return numbers.where(is_whole).astype("Int64")
+
+
+def unreadable(path: Path, reason: str) -> ResultsError:
+    """Return the error for a file that is there and cannot be read."""
+    return ResultsError(
+        f"{path} cannot be read ({reason}); expected a file that a sweep wrote; "
+        "remove it, or run the sweep again"
+    )
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return what a regular file holds.
+
+    Raises ResultsError if the path is anything else: reading a pipe waits for ever, a device has no
+    end. Raises FileNotFoundError if there is no file.
+    """
+    check_regular(path, path.stat().st_mode)
+    return path.read_bytes()
+
+
+def check_regular(path: Path, mode: int) -> None:
+    """Raise ResultsError unless a path with this mode is a regular file."""
+    if not stat.S_ISREG(mode):
+        kinds = ((stat.S_ISDIR, "directory"), (stat.S_ISFIFO, "named pipe"))
+        kind = next((name for is_it, name in kinds if is_it(mode)), "device")
+        raise ResultsError(f"{path} is a {kind}; expected a regular file; remove it")
+
+
+def _defused(cell: Any) -> Any:
+    """Return a text with an apostrophe before what a spreadsheet would run as a formula."""
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
+
+
+def without_defusal(cell: Any) -> Any:
+    """Return a text as it was before it was written to a CSV."""
+    return (
+        cell[1:]
+        if isinstance(cell, str) and cell.startswith("'") and _FORMULA.match(cell)
+        else cell
+    )
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,11 +1,13 @@
-"""The journal of a directory: each row as soon as it is measured, so that a sweep that is killed loses none.
+"""The journal of a directory: each row as soon as it is there, so that a killed sweep loses none.
 
-A journal is a file of one JSON object a line, appended a whole line at a time. A process that is killed can at worst leave its last line
-torn; reading passes over a line that is no valid row, and `Journal` mends the end before it appends. One process at a time writes a
-journal: a lock that the system releases when that process ends, however it ends, refuses a second one.
+A journal is a file of one JSON object a line, appended a whole line at a time, each with a checksum.
+A process that is killed can at worst leave its last line torn; reading skips a line that is no
+valid row, and `Journal` repairs the end before it appends. One process at a time writes a journal:
+a lock that the system releases when the process ends refuses a second one.
 
-Bound: SIGKILL loses nothing that was appended; when the whole machine loses power, the rows of one second may be gone. On a
-file system without locks (or a system without `fcntl`) nothing refuses the second writer.
+Bound: SIGKILL loses nothing that was appended; when the whole machine loses power, the rows of one
+second may be gone. On a file system without locks (or a system without `fcntl`) nothing refuses the
+second writer.
 """
 
 from __future__ import annotations
@@ -14,26 +16,30 @@ import json
 import logging
 import os
 import time
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from experiments.errors import ResultsError
-from experiments.names import MEASURED, SOURCE
-from experiments.results.files import lock
-from experiments.results.rows import COLUMNS, problem_of
+from experiments.results.files import check_regular, lock, read_bytes
+from experiments.results.rows import Row, row_of_fields
+from experiments.text import counted
 
 log = logging.getLogger("tapemeasure")
 
 JOURNAL = "rows.jsonl"
 SYNC_EVERY_S = 1.0
+_CHECKSUM = b', "crc32": "'
 
 
-def read_journal(path: Path) -> list[dict[str, Any]]:
-    """The valid rows of a journal; lines that are none are passed over, and counted in the log."""
+def read_journal(path: Path) -> list[Row]:
+    """Return the valid rows of a journal; lines that are none are skipped, and counted in the log.
+
+    Raises ResultsError if the path is no regular file.
+    """
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = read_bytes(path).split(b"\n")
     except FileNotFoundError:
         return []
     found = [_row_of_line(line) for line in lines if line.strip()]
@@ -41,84 +47,94 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     # A line without its end is most likely being written at this moment.
     damaged = len(found) - len(rows) - bool(lines[-1].strip() and found and found[-1] is None)
     if damaged:
-        log.warning("%s: %d damaged lines are passed over", path, damaged)
+        log.warning("%s: skipped %s", path, counted(damaged, "damaged line"))
     return rows
 
 
-def rows_below(directory: Path) -> list[dict[str, Any]]:
-    """The rows of every journal in a directory and below it."""
+def rows_below(directory: Path) -> list[Row]:
+    """Return the rows of every journal in a directory and below it."""
     return [row for path in sorted(directory.rglob(JOURNAL)) for row in read_journal(path)]
 
 
-def _row_of_line(line: bytes) -> dict[str, Any] | None:
-    """The row that a line holds; None where it holds none."""
+def line_of(row: Row) -> bytes:
+    """Return the line of a row: its fields, then the checksum of the text before it."""
+    body = json.dumps(vars(row), allow_nan=False).encode()[:-1]
+    return body + _CHECKSUM + b'%08x"}\n' % zlib.crc32(body)
+
+
+def _row_of_line(line: bytes) -> Row | None:
+    """Return the row in a line, or None if it is damaged; older versions wrote no checksums."""
+    body, has_checksum, end = line.rpartition(_CHECKSUM)
+    if has_checksum and end.strip() != b'%08x"}' % zlib.crc32(body):
+        return None
     try:
         given = json.loads(line)
-    except (ValueError, RecursionError):
+        return row_of_fields(given) if isinstance(given, dict) else None
+    except (ValueError, RecursionError, ResultsError):
         return None
-    if not isinstance(given, dict):
-        return None
-    row = {column: given.get(column) for column in COLUMNS}
-    row[SOURCE] = given.get(SOURCE, MEASURED)  # rows of older versions were all measured
-    return None if problem_of(row) else row
 
 
 def taken(directory: Path) -> ResultsError:
-    """The error for a directory that another sweep is writing."""
+    """Return the error for a directory that another sweep is writing."""
     return ResultsError(
-        f"{directory} is being written by another sweep; expected to be alone in it; wait for the other or take another directory"
+        f"{directory} is being written by another sweep; expected one sweep at a time; "
+        "wait for the other or use another directory"
     )
 
 
 class Journal:
     """Appends rows to a directory's journal, each whole before the next point is run.
 
-    Raises ResultsError where another process is writing the same journal, OSError where the directory cannot be written.
+    Raises ResultsError if another process is writing the same journal or it is no regular file,
+    OSError if the directory cannot be written.
     """
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / JOURNAL
         directory.mkdir(parents=True, exist_ok=True)
+        if self.path.exists():  # a pipe or a device is not even opened
+            check_regular(self.path, self.path.stat().st_mode)
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self._synced = time.monotonic()
         try:
             self._lock()
-            self._mend()
+            self._repair()
         except BaseException:
             os.close(self._file)
             raise
 
     def _lock(self) -> None:
         try:
-            alone = lock(self._file)
+            is_ours = lock(self._file)
         except OSError:
             log.warning(
-                "%s: this file system has no locks; let no two sweeps write the same directory",
+                "%s: this file system has no locks; do not run two sweeps in one directory",
                 self.path,
             )
             return
-        if not alone:
+        if not is_ours:
             raise taken(self.path.parent)
 
-    def _mend(self) -> None:
+    def _repair(self) -> None:
         """End the last line if it is a whole row, else cut it off."""
-        whole = self.path.read_bytes()
+        whole = read_bytes(self.path)
         end = whole.rfind(b"\n") + 1
         if _row_of_line(whole[end:]) is not None:
             self._write(b"\n")
         else:
             os.ftruncate(self._file, end)
 
-    def append(self, row: dict[str, Any]) -> None:
+    def append(self, row: Row) -> None:
         """Write one row.
 
-        Raises OSError where the disk is full or not writable, and then leaves no part of the row behind; ResultsError where the journal
-        itself was removed, since rows would go into a file that nobody can find.
+        Raises OSError if the disk is full or not writable, and then leaves no part of the row
+        behind; ResultsError if the journal itself was removed, since nobody could find the rows.
         """
-        self._write((json.dumps(row, allow_nan=False) + "\n").encode())
+        self._write(line_of(row))
         if os.fstat(self._file).st_nlink == 0:
             raise ResultsError(
-                f"{self.path} was removed while the sweep wrote it; rows measured since are lost; run the same command again"
+                f"{self.path} was removed while the sweep wrote it; rows measured since are lost; "
+                "run the same command again"
             )
         if time.monotonic() - self._synced >= SYNC_EVERY_S:
             self._sync()
@@ -133,9 +149,8 @@ class Journal:
             raise
 
     def _sync(self) -> None:
-        with suppress(
-            OSError
-        ):  # a file system that cannot; what is full or broken is told by the next write
+        # A file system may be unable to; an error of the disk is raised by the next write.
+        with suppress(OSError):
             os.fsync(self._file)
         self._synced = time.monotonic()
 

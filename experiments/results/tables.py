@@ -1,4 +1,4 @@
-"""The tables of a directory: what a report is made of, read from journals or from the files of an earlier report."""
+"""The tables of a directory: what a report is made of, read from journals or from earlier tables."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.errors import ResultsError
+from experiments.errors import ResultsError, one_line
 from experiments.fitting.table import COMPLEXITY_COLUMNS
-from experiments.names import MODES, TIMELINE
+from experiments.names import AXES, MODES, TIMELINE
 from experiments.results.capacity import CAPACITY_COLUMNS, read_capacity
+from experiments.results.files import read_bytes, read_csv, unreadable, whole_numbers
 from experiments.results.journal import rows_below
 from experiments.results.manifest import sound
-from experiments.results.rows import GREATEST_WHOLE, frame_of, read_rows
+from experiments.results.rows import frame_of, read_rows
 from experiments.results.timings import seconds_that_count
+from experiments.text import counted
 
 RESULTS, SCALE, COMPLEXITY, TIMELINES, MANIFEST = (
     "results.csv",
@@ -34,7 +36,10 @@ EVENT = ("step", "event", "node", "phase", "live_bytes")
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What a report is made of: the tables of a sweep and its manifest; `concurrent`, whether seconds of rows that did not run alone count."""
+    """What a report is made of: the tables of a sweep and its manifest.
+
+    `concurrent` says whether seconds of rows count that were measured while other jobs ran.
+    """
 
     directory: Path
     results: pd.DataFrame
@@ -48,7 +53,7 @@ class Results:
     concurrent: bool = False
 
     def shown(self) -> Results:
-        """The same results with the seconds that count: what figures and report are made of."""
+        """Return the same results with the seconds that count, for figures and report."""
         parts = {
             name: seconds_that_count(frame, self.concurrent)
             for name, frame in (("results", self.results), ("scale", self.scale))
@@ -57,30 +62,27 @@ class Results:
 
 
 def read_results(directory: Path) -> Results:
-    """The tables of a directory as a sweep left them; `complexity` is empty where its file is missing.
+    """Return the tables of a directory; `complexity` is empty if its file is missing.
 
-    Raises ResultsError where the directory holds none.
+    Raises ResultsError if the directory holds none, or one that cannot be read.
     """
-
     if not (directory / RESULTS).exists():
         raise ResultsError(
             f"{directory} holds no {RESULTS}; expected a directory that a sweep wrote"
         )
     rows, path = read_rows(directory / RESULTS), directory / COMPLEXITY
-    complexity = (
-        _read_csv(path, COMPLEXITY_COLUMNS, keep_default_na=False)
-        if path.exists()
-        else pd.DataFrame(columns=list(COMPLEXITY_COLUMNS))
-    )
+    complexity = pd.DataFrame(columns=list(COMPLEXITY_COLUMNS))
+    if path.exists():
+        complexity = read_csv(path, COMPLEXITY_COLUMNS, as_text=False)
     scale = read_rows(directory / SCALE)
     timelines, capacity = merged_timelines([directory]), read_capacity([directory])
     return Results(directory, rows, scale, complexity, timelines, manifest_in(directory), capacity)
 
 
 def rows_in(directory: Path) -> pd.DataFrame:
-    """Every row of a directory, of its journals where it has any, else of its tables.
+    """Return every row of a directory, from its journals if it has any, else from its tables.
 
-    Raises ResultsError where there is neither.
+    Raises ResultsError if there is neither.
     """
     rows = rows_below(directory)
     if rows:
@@ -89,28 +91,11 @@ def rows_in(directory: Path) -> pd.DataFrame:
     return pd.concat([results.results, results.scale], ignore_index=True)
 
 
-def _read_csv(path: Path, columns: Iterable[str], **options: Any) -> pd.DataFrame:
-    """A table that has these columns."""
-    try:
-        frame: pd.DataFrame = pd.read_csv(path, **options)
-    except ValueError as error:
-        raise _unreadable(path, error) from error
-    lacking = [column for column in columns if column not in frame]
-    if lacking:
-        raise _unreadable(path, ResultsError(f"it has no column {lacking[0]}"))
-    return frame
-
-
-def _unreadable(path: Path, error: Exception) -> ResultsError:
-    """The error for a file that is there and cannot be read, one line."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return ResultsError(
-        f"{path} cannot be read ({reason}); expected a file that a sweep wrote; remove it, or run the sweep again"
-    )
-
-
 def merged_timelines(directories: Iterable[Path], can_do_without: bool = False) -> pd.DataFrame:
-    """The timelines of all directories, each mode of each shape once; one that is damaged is passed over where one can do without."""
+    """Return the timelines of all directories, each mode of each shape once.
+
+    A damaged file is skipped if `can_do_without`, and else raises ResultsError.
+    """
     merged: dict[tuple[Any, ...], pd.DataFrame] = {}
     for directory in directories:
         try:
@@ -118,7 +103,7 @@ def merged_timelines(directories: Iterable[Path], can_do_without: bool = False) 
         except ResultsError as error:
             if not can_do_without:
                 raise
-            log.warning("passed over: %s", error)
+            log.warning("skipped a damaged file: %s", error)
             continue
         for group, frame in found.groupby(list(TIMELINE), sort=False):
             merged.setdefault(group, frame)
@@ -130,59 +115,52 @@ def merged_timelines(directories: Iterable[Path], can_do_without: bool = False) 
 
 
 def _timelines(path: Path) -> pd.DataFrame:
-    """The timelines of a file; one that is damaged anywhere is left out whole, since half a step would look like a step.
+    """Return the timelines of a file, less those with damaged lines: half a step is no step.
 
-    Raises ResultsError where the file holds no timelines.
+    Raises ResultsError if the file holds no timelines.
     """
     none = pd.DataFrame(columns=list(TIMELINE))
-    if not path.exists() or path.stat().st_size <= 1:
+    if not path.exists() or len(read_bytes(path)) <= 1:
         return none
-    try:
-        read = pd.read_csv(path, dtype=str, keep_default_na=False)
-        columns = [*TIMELINE, *EVENT]
-        if read.empty:
-            return none
-        if not set(columns) <= set(read.columns):
-            raise ValueError(f"expected the columns {', '.join(columns)}")
-        numbers = [
-            name
-            for name in read.columns
-            if name in ("n", "d", "b", "step", "bytes") or name.startswith("live_")
-        ]
-        values = read[numbers].apply(pd.to_numeric, errors="coerce")
-        read["whole"] = ((values >= 0) & (values <= GREATEST_WHOLE) & (values % 1 == 0)).all(
-            axis=1
-        ) & read["mode"].isin(MODES)
-        sound = read[read.groupby(list(TIMELINE), sort=False)["whole"].transform("all")].drop(
-            columns="whole"
-        )
-        if len(sound) < len(read):
-            log.warning(
-                "%s: %d damaged or incomplete lines are passed over", path, len(read) - len(sound)
-            )
-        times = [name for name in sound.columns if name == "time_ns"]
-        return sound.assign(
-            **{name: pd.to_numeric(sound[name], errors="coerce") for name in [*numbers, *times]}
-        )
-    except ValueError as error:
-        raise _unreadable(path, error) from error
+    read = read_csv(path, TIMELINE)
+    if read.empty:
+        return none
+    missing = [column for column in EVENT if column not in read]
+    if missing:
+        raise unreadable(path, f"it has no column {missing[0]}")
+    numbers = [
+        name
+        for name in read.columns
+        if name in (*AXES, "step", "bytes") or name.startswith("live_")
+    ]
+    values = read[numbers].apply(whole_numbers)
+    is_whole = values.notna().all(axis=1) & read["mode"].isin(MODES)
+    by_step = is_whole.groupby([read[name] for name in TIMELINE], sort=False)
+    is_sound = by_step.transform("all")
+    if not is_sound.all():
+        lost = counted(int((~is_sound).sum()), "damaged or incomplete line")
+        log.warning("%s: skipped %s", path, lost)
+    columns = {name: values.loc[is_sound, name].astype("int64") for name in numbers}
+    if "time_ns" in read:
+        columns["time_ns"] = pd.to_numeric(read.loc[is_sound, "time_ns"], errors="coerce")
+    return read[is_sound].assign(**columns)
 
 
 def manifest_in(directory: Path, can_do_without: bool = False) -> dict[str, Any]:
-    """The manifest of the directory, or the first one below it; one that is damaged is passed over where one can do without.
+    """Return the manifest of a directory, or else the first one below it.
 
-    Raises ResultsError, else.
+    A damaged file is skipped if `can_do_without`, and else raises ResultsError.
     """
     for path in [directory / MANIFEST, *sorted(directory.rglob(MANIFEST))]:
         try:
-            found = json.loads(path.read_bytes())
+            found = json.loads(read_bytes(path))
             if not isinstance(found, dict):
                 raise ValueError(f"it holds a {type(found).__name__}")
             return sound(found)
         except FileNotFoundError:
             continue
-        except (ValueError, RecursionError) as error:
+        except (ValueError, RecursionError, ResultsError) as error:
             if not can_do_without:
-                raise _unreadable(path, error) from error
-            log.warning("passed over: %s", _unreadable(path, error))
+                raise unreadable(path, one_line(error)) from error
+            log.warning("skipped a damaged file: %s", unreadable(path, one_line(error)))
     return {}

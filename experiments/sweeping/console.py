@@ -18,7 +18,7 @@ from rich.table import Table
 
 from experiments.cli.exit import report_command
 from experiments.measuring.shapes import needed_bytes
-from experiments.names import FAILED, MEASURED, OK, PREDICTED, SOURCE, TIMEOUT
+from experiments.names import LOST, MEASURED, OK, PREDICTED, SOURCE
 from experiments.results.point import Point
 from experiments.results.timings import seconds_that_count, seconds_words
 from experiments.text import counted
@@ -47,6 +47,11 @@ def say_plan(points: list[Point]) -> None:
         greatest = max(needed, key=lambda point: needed[point][0])
         peak = needed[greatest][0]
         print(f"greatest predicted peak: {peak} bytes ({human_bytes(peak)}), {greatest}")
+
+
+def say_start(points: int, to_measure: int) -> None:
+    """Log how many points are there already."""
+    log.info("%d points: %d found, %d to measure", points, points - to_measure, to_measure)
 
 
 class Advance(Protocol):
@@ -90,7 +95,7 @@ def say_closing(rows: pd.DataFrame, directory: Path) -> None:
     statuses = Counter(rows["status"])
     if set(statuses) - {OK}:
         print("; ".join(f"{count} {status}" for status, count in sorted(statuses.items())))
-        lost = rows[rows["status"].isin([FAILED, TIMEOUT])]
+        lost = rows[rows["status"].isin(LOST)]
         for row in lost.head(MOST_FAILURES_SHOWN).itertuples():
             print(f"  {row.status} n={row.n} d={row.d} b={row.b} {row.mode}: {row.reason}")
     ok = rows.loc[rows["status"] == OK, SOURCE].value_counts()

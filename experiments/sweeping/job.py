@@ -1,12 +1,14 @@
-"""One job of a sweep: its config checked, its points measured and kept one by one, its results published."""
+"""One job of a sweep: check its config, measure and save its points one by one, publish them."""
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ from experiments.measuring.capacity import capacity_of
 from experiments.measuring.point import measure
 from experiments.measuring.shapes import rows_from_shapes, serves_shapes
 from experiments.measuring.timelines import timelines_of
-from experiments.names import FAILED, OK, SKIPPED, TIMEOUT
+from experiments.names import LOST, OK, SKIPPED
 from experiments.reporting.publishing import publish
 from experiments.results.capacity import CAPACITY
 from experiments.results.expected import expected_below, write_expected
@@ -41,9 +43,9 @@ from experiments.results.files import clear_partials, write_csv, write_json
 from experiments.results.journal import Journal, rows_below
 from experiments.results.manifest import manifest_of
 from experiments.results.point import Point
-from experiments.results.rows import frame_of
+from experiments.results.rows import Row, latest
 from experiments.results.tables import MANIFEST, TIMELINES
-from experiments.sweeping.console import progress_of, say_closing, say_plan
+from experiments.sweeping.console import progress_of, say_closing, say_plan, say_start
 from experiments.sweeping.launchers import let_children_start, runs_side_by_side
 
 log = logging.getLogger("tapemeasure")
@@ -77,12 +79,13 @@ def run_job(
     sweep_directory: Path | None = None,
     concurrent: bool = False,
 ) -> tuple[int, float]:
-    """Run one job into its directory; returns the exit code and the greatest value of the column that the config calls its objective.
+    """Run one job into its directory; return the exit code and the greatest value of its objective.
 
-    Within a multirun, rows of other jobs are found and not measured again, and the report is made once, at the end of all jobs; there
-    KeyboardInterrupt is passed on, to end the other jobs as well, and so is a launcher's word that a job's time is over. No other exception
-    leaves a job: what is wrong with a point becomes its row, and the rest one line on stderr. `concurrent` says that other jobs run at the
-    same time.
+    Within a multirun, rows of other jobs are found and not measured again, and the report is made
+    once, at the end of all jobs; there KeyboardInterrupt leaves the job, to end the other jobs as
+    well, and so does a launcher's error that a job's time is over. No other exception leaves a job:
+    what is wrong with a point becomes its row, and the rest one line on stderr. `concurrent` says
+    that other jobs run at the same time.
     """
     try:
         config = sweep_config(given)
@@ -98,13 +101,14 @@ def run_job(
         return WRONG_INPUT, float("nan")
     except BrokenPipeError:
         print(
-            f"error: nobody reads the output any more; rows are kept; to go on: {resume_command(directory, is_multirun=False)}",
+            "error: output closed; completed rows are saved; resume with: "
+            f"{resume_command(directory)}",
             file=sys.stderr,
         )
         return SOME_FAILED, float("nan")
     except OSError as error:
         print(
-            f"error: {one_line(error)}; {_how_to_go_on(directory, sweep_directory)}",
+            f"error: {one_line(error)}; {_how_to_resume(error, directory, sweep_directory)}",
             file=sys.stderr,
         )
         return SOME_FAILED, float("nan")
@@ -116,15 +120,16 @@ def run_job(
 
 
 def publish_sweep(directory: Path) -> int:
-    """Merge and publish what the jobs of a multirun left in its directory; returns the exit code, and says in one line what is wrong."""
+    """Merge and publish the rows of a multirun's jobs; return the exit code, print errors."""
     try:
         expected, rows = expected_below(directory), rows_below(directory)
         if not expected and not rows:
-            return FINE  # a dry run, or jobs that were refused at the door and have said so
+            return FINE  # a dry run, or jobs whose config was refused, which they have said
         return _publish(directory, rows, expected, is_multirun=True)
     except (TapemeasureError, OSError) as error:
         print(
-            f"error: {one_line(error)}; the rows are kept: {report_command(directory)}",
+            f"error: {one_line(error)}; completed rows are saved; to make the report: "
+            f"{report_command(directory)}",
             file=sys.stderr,
         )
         return SOME_FAILED
@@ -141,102 +146,99 @@ def _run(
     sweep_directory: Path | None,
     concurrent: bool,
 ) -> tuple[int, float]:
+    """Measure what is missing and publish it; return the exit code and the objective."""
     keys = {point.key for point in points}
     code = FINE
-    with Journal(
-        directory
-    ) as journal:  # first, since it refuses a directory that another sweep is writing
+    # The journal comes first, since it refuses a directory that another sweep is writing.
+    with Journal(directory) as journal:
         clear_partials(directory)
         write_json(directory / MANIFEST, manifest_of(given))
         write_expected(directory, keys)
-        rows = [row for row in rows_below(sweep_directory or directory) if row["key"] in keys]
-        found = {row["key"] for row in rows if row["status"] in (OK, SKIPPED)}
+        rows = [row for row in rows_below(sweep_directory or directory) if row.key in keys]
+        found = {row.key for row in rows if row.status in (OK, SKIPPED)}
         to_measure = [point for point in points if point.key not in found]
-        log.info(
-            "%d points: %d found, %d to measure",
-            len(points),
-            len(points) - len(to_measure),
-            len(to_measure),
-        )
+        say_start(len(points), len(to_measure))
         if sweep_directory is None:
-            log.info(
-                "if it is stopped, this goes on with it: %s",
-                resume_command(directory, is_multirun=False),
-            )
+            log.info("to resume after an interruption: %s", resume_command(directory))
         try:
-            for row in _measured(
-                to_measure, config.timeout_s, show_progress=sweep_directory is None
-            ):
-                row["concurrent"] = concurrent
+            for row in _measured(to_measure, config.timeout_s, sweep_directory is None):
+                row = replace(row, concurrent=concurrent)
                 journal.append(row)
                 rows.append(row)
-            write_csv(directory / TIMELINES, timelines_of(config))
-            if config.memory:
-                write_csv(directory / CAPACITY, capacity_of(config))
+            _write_tables(config, directory)
         except KeyboardInterrupt:
             if sweep_directory is not None:
                 raise
             code = INTERRUPTED
-            # It may have come between a row's writing and its counting: what the journal holds is what is kept.
-            rows = [row for row in rows_below(directory) if row["key"] in keys]
-        frame = frame_of(rows)
-        if frame["status"].isin([FAILED, TIMEOUT]).any():
+            # It may have come after a row was written and before it was counted: read them again.
+            rows = [row for row in rows_below(directory) if row.key in keys]
+        if any(row.status in LOST for row in latest(rows)):
             code = max(code, SOME_FAILED)
-        if sweep_directory is None and len(frame):
-            try:
-                code = max(
-                    code,
-                    _publish(
-                        directory, rows_below(directory), keys if code != INTERRUPTED else set()
-                    ),
-                )
-            except KeyboardInterrupt:
-                code = INTERRUPTED
-                log.warning("the report was not made; to make it: %s", report_command(directory))
+        if sweep_directory is None and rows:
+            code = max(code, _published(directory, keys if code != INTERRUPTED else set()))
     if code == INTERRUPTED:
         log.warning(
-            "interrupted; %d of %d points are kept. To go on: %s",
-            len(frame),
+            "interrupted; saved %d of %d points; resume with: %s",
+            len(latest(rows)),
             len(points),
-            resume_command(directory, is_multirun=False),
+            resume_command(directory),
         )
-    return code, _objective(frame, config.objective)
+    return code, _objective(latest(rows), config.objective)
+
+
+def _write_tables(config: SweepConfig, directory: Path) -> None:
+    """Write the tables that are no rows of points: timelines, and capacity if it is asked for."""
+    write_csv(directory / TIMELINES, timelines_of(config))
+    if config.memory:
+        write_csv(directory / CAPACITY, capacity_of(config))
+
+
+def _published(directory: Path, expected: set[str]) -> int:
+    """Publish the rows of a single job; return its exit code, also if that is interrupted."""
+    try:
+        return _publish(directory, rows_below(directory), expected)
+    except KeyboardInterrupt:
+        log.warning("the report was not made; to make it: %s", report_command(directory))
+        return INTERRUPTED
 
 
 def _publish(
-    directory: Path, rows: list[dict[str, Any]], expected: set[str], is_multirun: bool = False
+    directory: Path, rows: list[Row], expected: set[str], is_multirun: bool = False
 ) -> int:
-    """Make the tables and the report of a directory's rows and say what came of it; returns the exit code."""
+    """Make the tables and the report of a directory's rows and print a summary; return the code."""
     keys: set[str] = set()
     lost = False
     if rows:
         results = publish(directory, rows)
         table = pd.concat([results.results, results.scale], ignore_index=True)
         say_closing(table, directory)
-        keys, lost = set(table["key"]), bool(table["status"].isin([FAILED, TIMEOUT]).any())
+        keys, lost = set(table["key"]), bool(table["status"].isin(LOST).any())
     missing = len(expected - keys)
     if missing:
-        say = "%d OF %d POINTS ARE MISSING: they were not measured. To go on: %s"
+        say = "%d OF %d POINTS ARE MISSING: they were not measured; resume with: %s"
         log.error(say, missing, len(expected), resume_command(directory, is_multirun))
     return SOME_FAILED if missing or lost else FINE
 
 
-def _how_to_go_on(directory: Path, sweep_directory: Path | None) -> str:
-    """The end of a line about a disk: what is safe, and the command that goes on."""
-    if sweep_directory is not None:
-        return "rows that were written are kept; free or mend the disk and run the same command with the same hydra.sweep.dir again"
-    return f"rows that were written are kept; free or mend the disk, then: {resume_command(directory, is_multirun=False)}"
+def _how_to_resume(error: OSError, directory: Path, sweep_directory: Path | None) -> str:
+    """Return the end of a line about a disk: what is safe, and how to go on."""
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    first = "free disk space" if is_full else "make the directory writable"
+    how = (
+        f"rerun the same command: {resume_command(directory)}"
+        if sweep_directory is None
+        else "rerun the same command with the same hydra.sweep.dir"
+    )
+    return f"completed rows are saved; {first}, then {how}"
 
 
-def _objective(rows: pd.DataFrame, column: str) -> float:
-    """The greatest value of a column over the points that were measured; NaN where there is none."""
-    values = rows.loc[rows["status"] == OK, column].dropna()
-    return float(values.max()) if len(values) else float("nan")
+def _objective(rows: Iterable[Row], column: str) -> float:
+    """Return the greatest value of a column over the points that are ok; NaN if there is none."""
+    values = [getattr(row, column) for row in rows if row.status == OK]
+    return max((float(value) for value in values if value is not None), default=float("nan"))
 
 
-def _measured(
-    points: list[Point], timeout_s: float | None, show_progress: bool
-) -> Iterator[dict[str, Any]]:
+def _measured(points: list[Point], timeout_s: float | None, show_progress: bool) -> Iterator[Row]:
     """Yield the row of each point, made when it is asked for."""
     # Only in a process of its own can a user's planner that never ends be stopped by the time limit.
     together = [point for point in points if timeout_s is None and serves_shapes(point)]
@@ -249,13 +251,13 @@ def _measured(
                 else measure(point, timeout_s)
             )
             yield row
-            if row["status"] in (FAILED, TIMEOUT):
-                log.error("%s: %s: %s", point, row["status"], row["reason"])
-            advance(point, quiet=row["status"] in (FAILED, TIMEOUT))
+            if row.status in LOST:
+                log.error("%s: %s: %s", point, row.status, row.reason)
+            advance(point, quiet=row.status in LOST)
 
 
 def _leave_no_trace(directory: Path) -> None:
-    """Remove what Hydra made for a job that measured nothing; a directory that holds anything else stays."""
+    """Remove what Hydra made for a job that measured nothing, unless it holds anything else."""
     made = {".hydra", "sweep.log", "multirun.yaml"}
     with suppress(OSError):  # it is only tidying
         if directory.is_dir() and {path.name for path in directory.iterdir()} <= made:

@@ -1,9 +1,10 @@
-"""Before a multirun: its launcher judged, every job's config checked, its points counted, what is there already found.
+"""Before a multirun: check its launcher and every job's config, count points, find existing rows.
 
-Hydra composes and checks a job's config where the job runs, which on a cluster is late and elsewhere. So the launching process composes
-all of them first; a wrong key in the last job is told in one line before the first one begins, and what the whole sweep is expected
-to yield is known even if jobs die before they say a word. This is done for the grids of `--multirun`; what an optimising sweeper will
-ask for, nobody knows beforehand, and there the jobs say what they expect.
+Hydra composes and checks a job's config where the job runs, which on a cluster is late and
+elsewhere. So the launching process composes all of them first: a wrong key in the last job is one
+line before the first job begins, and the number of expected points is known even if jobs die
+without a word. This is done for the grids of `--multirun`; what an optimising sweeper will ask for
+is not known beforehand, so there the jobs note what they expect.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ EXTRAS = {
 
 
 def begin(config: Any) -> Path:
-    """Check a multirun and note in its directory what is expected of it; returns the directory.
+    """Check a multirun and write what is expected into its directory; return the directory.
 
-    Raises SystemExit, having said why in one line, where it cannot be run, and after a dry run.
+    Raises SystemExit, after one line that says why, if it cannot be run, and after a dry run.
     """
     directory = Path(str(config.hydra.sweep.dir))
     _refuse(config.hydra.launcher, directory)
@@ -54,10 +55,8 @@ def begin(config: Any) -> Path:
 
 
 def _noted(config: Any, directory: Path) -> Path:
-    """Count and note the points of all jobs."""
-
+    """Count the points of all jobs and write their keys; return the directory."""
     jobs = _jobs(config)
-
     configs = [sweep_config(job) for job in jobs or []]
     points = {point.key: point for config in configs for point in points_of(config)}
     if any(config.dry_run for config in configs):
@@ -69,27 +68,28 @@ def _noted(config: Any, directory: Path) -> Path:
         return directory
     write_expected(directory, points)
     found = points.keys() & {
-        row["key"] for row in rows_below(directory) if row["status"] in (OK, SKIPPED)
+        row.key for row in rows_below(directory) if row.status in (OK, SKIPPED)
     }
-    say = f"{len(points)} points: {len(found)} found, {len(points) - len(found)} to measure, in {len(configs)} jobs"
-    go_on = f"if it is stopped, this goes on with it: {resume_command(directory, is_multirun=True)}"
+    say = (
+        f"{len(points)} points: {len(found)} found, {len(points) - len(found)} to measure, "
+        f"in {len(configs)} jobs"
+    )
+    resume = f"to resume after an interruption: {resume_command(directory, is_multirun=True)}"
     log.info(say)
-    log.info(go_on)
+    log.info(resume)
     with (directory / "sweep.log").open("a") as file:
-        file.write(f"{say}\n{go_on}\n")
+        file.write(f"{say}\n{resume}\n")
     return directory
 
 
 def _take(directory: Path) -> None:
-    """Keep another multirun out of a directory until this command line ends; a lock on the directory itself leaves nothing behind.
+    """Lock a directory against other multiruns until this process ends.
 
-    Raises ResultsError where another one has it.
+    Raises ResultsError if another one has it.
     """
-
     directory.mkdir(parents=True, exist_ok=True)
-    with suppress(
-        OSError
-    ):  # a system that opens no directories, a file system without locks: there the jobs' own journals refuse
+    # Some systems open no directories or have no locks: there the jobs' own journals refuse.
+    with suppress(OSError):
         file = os.open(directory, os.O_RDONLY)
         if not lock(file):
             os.close(file)
@@ -98,27 +98,27 @@ def _take(directory: Path) -> None:
 
 
 def _refuse(launcher: Mapping[str, Any], directory: Path) -> None:
-    """Leave where a launcher is not installed, or would write where nobody looks."""
+    """Exit if a launcher is not installed, or would write where nobody looks."""
     target = str(launcher.get("_target_", ""))
     plugin = target.removeprefix("hydra_plugins.").split(".")[0]
     if plugin in EXTRAS and importlib.util.find_spec(f"hydra_plugins.{plugin}") is None:
         _leave(
-            f"error: this launcher is not installed; expected the package {plugin}; pip install 'tapemeasure[{EXTRAS[plugin]}]'",
+            f"error: this launcher is not installed; expected the package {plugin}; "
+            f"pip install 'tapemeasure[{EXTRAS[plugin]}]'",
             WRONG_INPUT,
         )
-    os.environ.setdefault(
-        "RAY_USAGE_STATS_ENABLED", "0"
-    )  # a measurement tells nobody but its owner
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
     if plugin == "hydra_ray_launcher" and not directory.is_absolute():
-        # A worker of Ray has a working directory of its own: rows would be written there, and nothing would fail.
+        # A worker of Ray has its own working directory: rows would go there, and nothing would fail.
         _leave(
-            f"error: hydra.sweep.dir={directory}; expected an absolute path that every worker of Ray sees, such as {directory.absolute()}",
+            f"error: hydra.sweep.dir={directory}; expected an absolute path that every worker of "
+            f"Ray sees, such as {directory.absolute()}",
             WRONG_INPUT,
         )
 
 
 def _jobs(config: Any) -> list[dict[str, Any]] | None:
-    """The plain config of every job that the sweep will launch; None where a sweeper decides on the way."""
+    """Return the plain config of every job; None if an optimising sweeper chooses them later."""
     if config.hydra.sweeper._target_ != BASIC_SWEEPER:
         return None
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -151,7 +151,7 @@ def _jobs(config: Any) -> list[dict[str, Any]] | None:
 
 
 def _leave(words: str, code: int) -> NoReturn:
-    """End the process: Hydra would turn any other exception of a callback into a warning, and launch."""
+    """Exit: Hydra would turn any other exception of a callback into a warning, and launch."""
     if words:
         print(words, file=sys.stderr)
     sys.exit(code)

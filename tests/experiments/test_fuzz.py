@@ -8,6 +8,7 @@ import pickle
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -25,12 +26,22 @@ from experiments.report import main
 from experiments.reporting.publishing import publish_again
 from experiments.reporting.sweep import missing_points, write_report
 from experiments.results.expected import POINTS, expected_below
+from experiments.results.files import write_csv
 from experiments.results.journal import JOURNAL, Journal, read_journal
-from experiments.results.rows import COLUMNS, frame_of, problem_of, read_rows, row_of
+from experiments.results.rows import (
+    COLUMNS,
+    Row,
+    RowError,
+    frame_of,
+    read_rows,
+    row_of,
+    row_of_fields,
+)
 from experiments.results.tables import COMPLEXITY, MANIFEST, RESULTS, TIMELINES, read_results
 from experiments.sweeping import job
 from tests.support.command_line import run_main
 from tests.support.paths import ROOT
+from tests.support.rows import with_key
 
 FEW = settings(
     max_examples=30,
@@ -64,6 +75,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(tmp_path: Path) -> Path:
     """A directory for one example after another."""
     return tmp_path
+
+
+def valid(several: list[dict[str, Any]]) -> list[Row]:
+    """The rows among mappings of anything."""
+    rows = []
+    for values in several:
+        with suppress(RowError):
+            rows.append(row_of_fields(values))
+    return rows
 
 
 def check_one_line(error: TapemeasureError) -> None:
@@ -100,7 +120,7 @@ def test_any_config_is_a_sweep_or_one_line(changes: dict[str, Any]) -> None:
     except ConfigError as error:
         check_one_line(error)
         return
-    assert all(problem_of(row_of(point, status="failed", reason="")) is None for point in points)
+    assert all(row_of(point, status="failed").key == point.key for point in points)
     assert len({point.key for point in points}) == len(points)
 
 
@@ -210,13 +230,12 @@ def test_a_damaged_journal_loses_no_valid_row(
     damaged = data.draw(damages(content))
     path = here / JOURNAL
     path.write_bytes(damaged)
-    untouched = [
-        json.loads(line) for line in damaged.split(b"\n") if line in content.split(b"\n")[:-1]
-    ]
+    whole = dict(zip(content.split(b"\n"), read_journal(finished / JOURNAL), strict=False))
+    untouched = [whole[line] for line in damaged.split(b"\n") if line in whole]
     rows = read_journal(path)
     assert all(row in rows for row in untouched)
-    assert all(problem_of(row) is None for row in rows)
-    assert set(frame_of(rows)["key"]) == {row["key"] for row in rows}
+    assert all(row in whole.values() for row in rows)  # no damage makes another valid row
+    assert set(frame_of(rows)["key"]) == {row.key for row in rows}
     new = row_of(points_of(sweep_config(TINY))[0], status="timeout", reason="planted")
     with Journal(here) as journal:
         journal.append(new)
@@ -237,12 +256,13 @@ def test_a_row_of_any_values_is_valid_or_passed_over(
     finished: Path, here: Path, changes: dict[str, Any]
 ) -> None:
     """A row whose columns hold anything is either no row, or comes through the table and its file as it is."""
-    row = {**read_journal(finished / JOURNAL)[0], **changes}
-    (here / JOURNAL).write_text(json.dumps(row) + "\n")
+    values = {**vars(read_journal(finished / JOURNAL)[0]), **changes}
+    values = values if "key" in changes else with_key(values)
+    (here / JOURNAL).write_text(json.dumps(values) + "\n")
     rows = read_journal(here / JOURNAL)
-    assert rows == ([] if problem_of(row) else [row])
+    assert rows == valid([values])
     frame = frame_of(rows)
-    frame.to_csv(here / RESULTS, index=False)
+    write_csv(here / RESULTS, frame)
     pd.testing.assert_frame_equal(read_rows(here / RESULTS), frame)
 
 
@@ -267,15 +287,16 @@ def test_rows_of_any_values_make_a_report(
     directory = here / "run"
     shutil.rmtree(directory, ignore_errors=True)
     shutil.copytree(finished, directory)
-    rows = read_journal(directory / JOURNAL)
-    rows = [{**row, **changes} if place < several else row for place, row in enumerate(rows)]
+    rows = [vars(row) for row in read_journal(directory / JOURNAL)]
+    rows = [
+        with_key({**row, **changes}) if place < several else row for place, row in enumerate(rows)
+    ]
     (directory / JOURNAL).write_text("".join(json.dumps(row) + "\n" for row in rows))
     with mock.patch("experiments.reporting.publishing.draw_figures", return_value={}):
         assert main([str(directory)]) == 0
     assert "error" not in capsys.readouterr().err
-    assert len(read_results(directory).results) + len(read_results(directory).scale) == sum(
-        problem_of(row) is None for row in rows
-    )
+    found = len(read_results(directory).results) + len(read_results(directory).scale)
+    assert found == len({row.key for row in valid(rows)})
 
 
 @SLOW
@@ -379,9 +400,7 @@ def test_a_directory_with_any_damage_is_reported_or_told(
         results = None
     if has_journal and name != JOURNAL:
         assert results is not None
-        assert set(results.results["key"]) == {
-            row["key"] for row in read_journal(finished / JOURNAL)
-        }
+        assert set(results.results["key"]) == {row.key for row in read_journal(finished / JOURNAL)}
 
 
 @FEW
@@ -532,12 +551,12 @@ def test_traps_in_a_results_directory_are_data(
         (directory / name).write_bytes(pickle.dumps(Trap(marker)))
     (here / "trapped.py").write_text(f"{command}\nplanner = None\n")
     monkeypatch.syspath_prepend(str(here))
-    row = read_journal(finished / JOURNAL)[0]
+    row = vars(read_journal(finished / JOURNAL)[0])
     rows = [
-        {**row, "key": "1", "planner": "trapped:planner", "mode": "checkpointed"},
-        {**row, "key": "2", "planner": target},
-        {**row, "key": "3", "reason": target, "status": "failed"},
-        {**row, **target, "key": "4", "part": "__import__('trapped')"},
+        with_key({**row, "planner": "trapped:planner", "mode": "checkpointed"}),
+        with_key({**row, "planner": target}),
+        {**row, "reason": target, "status": "failed"},
+        {**row, **target, "part": "__import__('trapped')"},
     ]
     (directory / "0" / JOURNAL).write_text("".join(json.dumps(each) + "\n" for each in rows))
     (directory / MANIFEST).write_text(json.dumps({**target, "config": target, "versions": target}))
@@ -549,4 +568,7 @@ def test_traps_in_a_results_directory_are_data(
     assert code == 0
     assert not marker.exists()
     assert "trapped" not in sys.modules
-    assert [row["key"] for row in read_journal(directory / "0" / "aside")] == ["1", "4"]
+    assert [row.key for row in read_journal(directory / "0" / "aside")] == [
+        rows[0]["key"],
+        row["key"],
+    ]

@@ -19,10 +19,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from experiments import plots
 from experiments.grid.config import sweep_config
 from experiments.grid.points import points_of
 from experiments.measuring.point import measure
+from experiments.reporting import publishing
 from experiments.results.journal import JOURNAL, read_journal
 from experiments.results.tables import read_results
 from experiments.sweeping import job
@@ -73,12 +73,12 @@ def whole_lines(directory: Path) -> list[bytes]:
 def check_end(directory: Path) -> None:
     """Each point has one row, and the table is the rows; no part of a file is left."""
     rows = read_journal(directory / JOURNAL)
-    keys = [row["key"] for row in rows]
+    keys = [row.key for row in rows]
     assert len(keys) == len(set(keys)), "a row is doubled"
     assert set(keys) == EXPECTED, "a row is missing"
     table = read_results(directory).results
     assert table["key"].tolist() == keys, "the table is not the rows"
-    assert table["ops"].tolist() == [row["ops"] for row in rows]
+    assert table["ops"].tolist() == [row.ops for row in rows]
     assert (directory / "report.html").exists()
     assert not list(directory.rglob("*.partial")), "a part of a file is left"
 
@@ -88,7 +88,7 @@ def main() -> None:
     root, kills, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     draw = random.Random(seed)
     # Figures have no part in what is kept, and take seconds.
-    plots.draw_figures = lambda results: {}
+    publishing.draw_figures = lambda results: {}
     measure(
         points_of(sweep_config(SWEEP))[0]
     )  # what is loaded late is loaded now, and not in each child

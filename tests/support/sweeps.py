@@ -14,8 +14,9 @@ from experiments.grid.points import points_of
 from experiments.measuring.capacity import capacity_of
 from experiments.measuring.point import measure
 from experiments.measuring.timelines import timelines_of
-from experiments.results.rows import frame_of, typed
+from experiments.results.rows import frame_of
 from experiments.results.tables import Results
+from tests.support.rows import with_keys
 
 MODES = ["no_grad", "forward", "full", "w1_only"]
 SMALL: dict[str, Any] = {
@@ -46,7 +47,7 @@ def results_of(given: dict[str, Any], directory: Path) -> Results:
     config = sweep_config(given)
     frame = frame_of(measure(point) for point in points_of(config))
     grids = frame[frame["micro_batches"] == 1]
-    tables = (frame, typed(pd.DataFrame()), complexity_table(grids), timelines_of(config))
+    tables = (frame, frame_of([]), complexity_table(grids), timelines_of(config))
     return Results(directory, *tables, {"config": given}, capacity_of(config))
 
 
@@ -62,4 +63,4 @@ def with_scale(results: Results) -> Results:
         )
     scale["baseline_rss_bytes"] = pd.array([1000] * len(scale), dtype="Int64")
     scale["peak_rss_bytes"] = scale["baseline_rss_bytes"] + scale["peak_bytes"] * 2
-    return replace(results, scale=scale)
+    return replace(results, scale=with_keys(scale))

@@ -18,7 +18,8 @@ from experiments.errors import ConfigError
 from experiments.figures.capacity import draw_capacity
 from experiments.figures.style import styled
 from experiments.grid.config import sweep_config
-from experiments.measuring.capacity import capacity_of, largest
+from experiments.measuring.capacity import capacity_of
+from experiments.measuring.search import largest
 from experiments.reporting.publishing import publish_again
 from experiments.results.capacity import ANY_PLAN, CAPACITY, CAPACITY_COLUMNS, read_capacity
 from experiments.results.tables import read_results

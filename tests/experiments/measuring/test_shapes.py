@@ -46,13 +46,13 @@ def test_rows_from_shapes_are_those_of_each_point_alone() -> None:
     asked = points()
     rows = list(shapes.rows_from_shapes(asked))
     assert rows == [measure(point) for point in asked]
-    statuses = Counter(row["status"] for row in rows)
+    statuses = Counter(row.status for row in rows)
     assert statuses["ok"] > 400
     assert statuses["failed"] > 0  # budgets that nothing fits
     assert all(
-        row["ops"] == row["theory_ops"]
+        row.ops == row.theory_ops
         for row in rows
-        if row["status"] == "ok" and row["theory_ops"] is not None
+        if row.status == "ok" and row.theory_ops is not None
     )
 
 
@@ -65,14 +65,14 @@ def test_rows_come_in_the_order_of_the_points(data: st.DataObject) -> None:
             points(modes=["no_grad", "checkpointed"], planners=["uniform", "revolve(snapshots=2)"])
         )
     )[:40]
-    assert [row["key"] for row in shapes.rows_from_shapes(asked)] == [point.key for point in asked]
+    assert [row.key for row in shapes.rows_from_shapes(asked)] == [point.key for point in asked]
 
 
 def test_a_row_would_differ_if_it_were_another_points() -> None:
     """The comparison is no tautology: the same kind of point at another shape has other numbers."""
     one = points(modes=["full"], micro_batches=1)[0]
     here, there = shapes.rows_from_shapes([one, replace(one, b=one.b + 1)])
-    assert {name for name in here if here[name] != there[name]} >= {
+    assert {name for name, value in vars(here).items() if value != vars(there)[name]} >= {
         "key",
         "b",
         "ops",
@@ -91,9 +91,9 @@ def test_one_shapes_failure_is_one_rows() -> None:
         network={"activation": "tanh"},
     )
     rows = list(shapes.rows_from_shapes(asked))
-    assert {(row["b"], row["status"], row["reason"]) for row in rows} == {
+    assert {(row.b, row.status, row.reason) for row in rows} == {
         (4, "ok", ""),
-        (9, "failed", "not nine"),
+        (9, "failed", "RuntimeError: not nine"),
     }
 
 
@@ -171,7 +171,5 @@ def test_needed_bytes_are_those_of_a_run() -> None:
     assert failing == {}
     for point in asked[::7]:
         row = measure(point)
-        assert needed[point] == (
-            row["peak_bytes"],
-            row["peak_bytes"] + row["parameter_bytes"] + row["input_bytes"],
-        )
+        parts = (row.peak_bytes, row.parameter_bytes, row.input_bytes)
+        assert needed[point] == (row.peak_bytes, sum(part or 0 for part in parts))

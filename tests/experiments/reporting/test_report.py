@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from experiments import publish, theory
+from experiments import theory
 from experiments.analysis.answers import DIFFERENCES, QUESTIONS, answers_of, held_against
 from experiments.analysis.comparison import MATCH, compare_rows, summary_of
 from experiments.analysis.verdict import verdict_of
@@ -24,7 +24,7 @@ from experiments.reporting import sweep as page
 from experiments.reporting.page import indexed
 from experiments.reporting.sweep import write_report
 from experiments.results.files import write_csv, write_json
-from experiments.results.tables import Results
+from experiments.results.tables import Results, read_results
 from tests.support.pages import Page, page_of
 from tests.support.sweeps import SMALL, results_of, with_scale
 
@@ -281,7 +281,7 @@ def test_a_journal_comes_before_the_tables(results: Results) -> None:
     (directory / "job").mkdir()
     (directory / "job" / "rows.jsonl").write_text("\n".join(lines_of(results, 30)) + "\n")
     assert main([str(directory)]) == 0
-    assert len(publish.read_results(directory).results) == 30
+    assert len(read_results(directory).results) == 30
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def test_a_damaged_list_of_points_costs_no_row(
     caplog: pytest.LogCaptureFixture,
     content: bytes,
 ) -> None:
-    """A points.json that is none is passed over in one line of the log, and the report has every row and says that nothing is missing."""
+    """A points.json that is none is skipped with one line in the log, and the report has every row and says that nothing is missing."""
     directory = written(results)
     (directory / "points.json").write_bytes(content)
     assert main([str(directory)]) == 0
@@ -340,7 +340,8 @@ def test_a_damaged_list_of_points_costs_no_row(
     said = [record.getMessage() for record in caplog.records]
     if content != b'["\\ud800"]':  # which is a list of texts
         assert said == [
-            f"{directory / 'points.json'} is damaged and passed over: how many points were asked for is not known"
+            "skipped a damaged file, so missing points are not counted: "
+            f"{directory / 'points.json'}"
         ]
         assert "not measured yet" not in Page((directory / "report.html").read_text()).words
 
@@ -354,9 +355,9 @@ def test_damage_of_a_journal_is_told_once(
     )
     assert main([str(results.directory)]) == 0
     assert [record.getMessage() for record in caplog.records] == [
-        f"{results.directory / 'rows.jsonl'}: 2 damaged lines are passed over"
+        f"{results.directory / 'rows.jsonl'}: skipped 2 damaged lines"
     ]
-    assert len(publish.read_results(results.directory).results) == 30
+    assert len(read_results(results.directory).results) == 30
 
 
 def test_rows_of_before_a_column_was_there_are_read(results: Results) -> None:
@@ -368,7 +369,7 @@ def test_rows_of_before_a_column_was_there_are_read(results: Results) -> None:
         row["gone"] = 1
     (results.directory / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in older))
     assert main([str(results.directory)]) == 0
-    table = publish.read_results(results.directory).results
+    table = read_results(results.directory).results
     assert table["key"].tolist() == results.results["key"].head(30).tolist()
     assert not table["concurrent"].any()
     assert table["load_average"].isna().all()

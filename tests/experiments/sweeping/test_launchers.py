@@ -85,7 +85,7 @@ def test_a_job_that_is_killed_loses_no_row_of_others(launcher: str, tmp_path: Pa
     code, said = multirun(launcher, tmp_path, *arguments)
     assert code == 1, said
     assert (
-        "POINTS ARE MISSING: they were not measured. To go on: python -m experiments.sweep --multirun"
+        "POINTS ARE MISSING: they were not measured; resume with: python -m experiments.sweep --multirun"
         in said
     )
     found = read_results(tmp_path / "all").results

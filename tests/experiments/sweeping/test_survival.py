@@ -22,17 +22,16 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import assume, given, settings, strategies as st
 
-from experiments import timelines
 from experiments.cli.exit import outcome, resume_command
 from experiments.errors import ResultsError
 from experiments.grid.config import sweep_config
 from experiments.grid.points import points_of
-from experiments.measuring import point as measure
+from experiments.measuring import point as measure, timelines
 from experiments.measuring.shapes import needed_bytes
 from experiments.results import files
 from experiments.results.expected import write_expected
 from experiments.results.journal import JOURNAL, Journal, read_journal
-from experiments.results.rows import row_of
+from experiments.results.rows import Row, row_of
 from experiments.results.tables import read_results
 from experiments.sweeping import job
 from experiments.sweeping.launchers import runs_side_by_side
@@ -142,7 +141,7 @@ def test_the_command_that_the_log_names_resumes_a_killed_sweep(
     process.communicate()
     log = (run / "sweep.log").read_text()
     assert "4 points: 0 found, 4 to measure" in log
-    command = shlex.split(log.split("this goes on with it: ")[1].splitlines()[0])
+    command = shlex.split(log.split("to resume after an interruption: ")[1].splitlines()[0])
     assert command[:3] == ["python", "-m", "experiments.sweep"]
     go.touch()
     monkeypatch.setenv("DEADLY_GO", str(go))
@@ -161,7 +160,7 @@ def test_ctrl_c_ends_with_the_rows_so_far_reported(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     code, out, err = ended(process)
     assert code == 130
-    assert "interrupted; 1 of 4 points are kept. To go on: python -m experiments.sweep" in out + err
+    assert "interrupted; saved 1 of 4 points; resume with: python -m experiments.sweep" in out + err
     assert len(read_results(tmp_path / "run").results) == 1
     assert (tmp_path / "run" / "report.html").exists()
 
@@ -172,14 +171,14 @@ def test_ctrl_c_right_after_a_row_was_written_keeps_it(
     """A row that was written when Ctrl-C came is counted, merged and reported, though the sweep had not gone on to the next."""
     append = Journal.append
 
-    def interrupted(journal: Journal, row: dict[str, Any]) -> None:
+    def interrupted(journal: Journal, row: Row) -> None:
         append(journal, row)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Journal, "append", interrupted)
     code, _ = job.run_job(TINY, tmp_path)
     assert code == 130
-    assert "interrupted; 1 of 2 points are kept" in caplog.text
+    assert "interrupted; saved 1 of 2 points" in caplog.text
     assert len(read_results(tmp_path).results) == 1
 
 
@@ -199,7 +198,7 @@ def test_ctrl_c_while_the_report_is_made_says_how_to_make_it(
         in caplog.text
     )
     assert (
-        "interrupted; 2 of 2 points are kept. To go on: python -m experiments.sweep" in caplog.text
+        "interrupted; saved 2 of 2 points; resume with: python -m experiments.sweep" in caplog.text
     )
     assert lines_of(tmp_path) == 2
 
@@ -240,17 +239,15 @@ def test_points_whose_process_dies_become_rows(
         {**TINY, "planners": [*planners, "recompute_all"], "timeout_s": 300}, tmp_path
     )
     rows = {
-        row["planner"]: row
-        for row in read_journal(tmp_path / JOURNAL)
-        if row["mode"] == "checkpointed"
+        row.planner: row for row in read_journal(tmp_path / JOURNAL) if row.mode == "checkpointed"
     }
     assert code == 1
-    assert rows["recompute_all"]["status"] == "ok"
-    assert {rows[planner]["status"] for planner in planners} == {"failed"}
-    assert "killed by SIGKILL" in rows[planners[0]]["reason"]
-    assert rows[planners[1]]["reason"] == "exited with code 3 before it gave a value"
-    assert "MemoryError" in rows[planners[2]]["reason"]
-    assert "KeyError" in rows[planners[3]]["reason"]
+    assert rows["recompute_all"].status == "ok"
+    assert {rows[planner].status for planner in planners} == {"failed"}
+    assert "killed by SIGKILL" in rows[planners[0]].reason
+    assert rows[planners[1]].reason == "exited with code 3 before it gave a value"
+    assert "MemoryError" in rows[planners[2]].reason
+    assert "KeyError" in rows[planners[3]].reason
     assert "4 failed; 2 ok" in capsys.readouterr().out
 
 
@@ -265,7 +262,7 @@ def test_a_point_over_its_time_becomes_a_row(tmp_path: Path) -> None:
     code, _ = job.run_job(given, tmp_path)
     (row,) = read_journal(tmp_path / JOURNAL)
     assert code == 1
-    assert (row["status"], row["reason"]) == (
+    assert (row.status, row.reason) == (
         "timeout",
         "not finished after timeout_s=0.5 seconds, and killed",
     )
@@ -277,7 +274,7 @@ def test_a_fault_in_the_same_process_is_a_row_too(tmp_path: Path) -> None:
         {**TINY, "planners": ["tests.support.deadly:faulty", "store_all"]}, tmp_path
     )
     assert code == 1
-    assert [row["status"] for row in read_journal(tmp_path / JOURNAL)] == ["ok", "failed", "ok"]
+    assert [row.status for row in read_journal(tmp_path / JOURNAL)] == ["ok", "failed", "ok"]
 
 
 def test_a_planner_that_leaves_costs_its_point_alone(tmp_path: Path) -> None:
@@ -286,7 +283,7 @@ def test_a_planner_that_leaves_costs_its_point_alone(tmp_path: Path) -> None:
         {**TINY, "planners": ["tests.support.deadly:leaving", "store_all"]}, tmp_path
     )
     assert code == 1
-    assert [(row["status"], row["reason"]) for row in read_journal(tmp_path / JOURNAL)] == [
+    assert [(row.status, row.reason) for row in read_journal(tmp_path / JOURNAL)] == [
         ("ok", ""),
         ("failed", "SystemExit: 3"),
         ("ok", ""),
@@ -364,7 +361,7 @@ def test_a_timeline_that_never_ends_costs_itself_alone(
     ]
     timeline = {"n": 2, "d": 3, "b": 2, "modes": ["full", "checkpointed"], "planners": planners}
     code, _ = job.run_job(
-        {**TINY, "modes": ["full"], "timeline": timeline, "timeout_s": 2.0}, tmp_path
+        {**TINY, "modes": ["full"], "timeline": timeline, "timeout_s": 10.0}, tmp_path
     )
     assert code == 0
     found = read_results(tmp_path).timelines
@@ -382,7 +379,7 @@ def test_a_timeline_that_never_ends_costs_itself_alone(
     ] == planners[:4]
     assert [
         "SIGKILL" in said[0],
-        "timeout_s=2" in said[1],
+        "timeout_s=10" in said[1],
         "SystemExit: 3" in said[2],
         "KeyError" in said[3],
     ] == [True] * 4
@@ -411,9 +408,9 @@ def test_numbers_that_no_table_holds_are_a_failed_row(
     code, _ = job.run_job(TINY, tmp_path)
     rows = read_journal(tmp_path / JOURNAL)
     assert code == 1
-    assert [row["status"] for row in rows] == ["failed", "failed"]
+    assert [row.status for row in rows] == ["failed", "failed"]
     assert (
-        rows[0]["reason"]
+        rows[0].reason
         == f"ops={2**63}; expected a whole number from 0 to {2**63 - 1}, the most that a table can hold"
     )
 
@@ -447,7 +444,7 @@ def test_a_full_disk_is_one_line_and_loses_no_row(tmp_path: Path) -> None:
     assert code == 1
     assert err.count("\n") == 1
     assert err.startswith(
-        "error: File too large; rows that were written are kept; free or mend the disk, then: python -m experiments.sweep"
+        "error: File too large; completed rows are saved; free disk space, then rerun the same command: python -m experiments.sweep"
     )
     before = (tmp_path / "run" / JOURNAL).read_bytes()
     found = len(read_journal(tmp_path / "run" / JOURNAL))
@@ -462,7 +459,7 @@ def test_a_full_disk_is_one_line_and_loses_no_row(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_turns_read_only_is_one_line(tmp_path: Path) -> None:
-    """Where tables cannot be written any more the sweep ends with one line; every row is kept, and with the directory mended it is finished."""
+    """Where tables cannot be written any more the sweep ends with one line; every row is kept, and once it is writable again it is finished."""
     run, go = tmp_path / "run", tmp_path / "go"
     arguments = (*SMALL, "planners=['tests.support.deadly:waiting']", "hydra.run.dir=run")
     process = start(tmp_path, *arguments, before=without_privilege, DEADLY_GO=str(go))
@@ -473,7 +470,7 @@ def test_a_directory_that_turns_read_only_is_one_line(tmp_path: Path) -> None:
     run.chmod(0o755)
     assert code == 1
     assert err.count("\n") == 1
-    assert "Permission denied; rows that were written are kept" in err
+    assert "Permission denied; completed rows are saved; make the directory writable, then" in err
     assert lines_of(run) == 4
     code, out, _ = run_main(*arguments, cwd=tmp_path)
     assert code == 0
@@ -547,7 +544,7 @@ def test_a_second_multirun_into_the_same_directory_is_refused(tmp_path: Path) ->
     assert code == 2
     assert (
         err
-        == f"error: {tmp_path / 'all'} is being written by another sweep; expected to be alone in it; wait for the other or take another directory\n"
+        == f"error: {tmp_path / 'all'} is being written by another sweep; expected one sweep at a time; wait for the other or use another directory\n"
     )
     assert {
         path: path.read_bytes() for path in (tmp_path / "all").rglob("*") if path.is_file()
@@ -639,7 +636,7 @@ def test_rows_that_are_missing_are_said_loudly(
         assert job.publish_sweep(tmp_path) == 1
         assert "1 OF 1 POINTS ARE MISSING" in caplog.text
         job.run_job(TINY, tmp_path / "0", sweep_directory=tmp_path)
-        keys = {row["key"] for row in read_journal(tmp_path / "0" / JOURNAL)}
+        keys = {row.key for row in read_journal(tmp_path / "0" / JOURNAL)}
         write_expected(tmp_path, [*keys, "0123456789abcdef"])
         assert job.publish_sweep(tmp_path) == 1
         assert "1 OF 3 POINTS ARE MISSING" in caplog.text

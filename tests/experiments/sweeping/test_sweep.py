@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -92,20 +93,20 @@ def test_a_torn_line_is_measured_again(finished: Path, tmp_path: Path) -> None:
     lines = whole.splitlines(keepends=True)
     (tmp_path / JOURNAL).write_bytes(b"".join(lines[:5]) + lines[5][:40])
     code, _ = job.run_job(TINY, tmp_path)
-    keys = [row["key"] for row in read_journal(tmp_path / JOURNAL)]
+    keys = [row.key for row in read_journal(tmp_path / JOURNAL)]
     assert code == 0
     assert len(keys) == len(set(keys)) == 16
     assert (tmp_path / JOURNAL).read_bytes().startswith(b"".join(lines[:5]))
 
 
 def test_a_witness_that_disagrees_fails_the_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where an op's declared cost is wrong, its row says that the witness of scalars disagrees."""
+    """Where an op's declared cost is wrong, its row says that the scalar audit failed."""
     from autodiff import Cost, Tanh
 
     monkeypatch.setattr(Tanh, "cost", lambda self, x: Cost(elementary=x.numel + 1))
     row = measure.measure(points_of(sweep_config(TINY))[0])
-    assert row["status"] == "failed"
-    assert "scalars" in row["reason"]
+    assert row.status == "failed"
+    assert row.reason.startswith("scalar audit failed: ")
 
 
 def test_a_wrong_ledger_is_seen_by_the_storages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,21 +119,22 @@ def test_a_wrong_ledger_is_seen_by_the_storages(monkeypatch: pytest.MonkeyPatch)
         return torch.tanh((x + x).mul_(0.5))
 
     point = points_of(sweep_config(TINY))[2]
-    assert measure.measure(point)["status"] == "ok"
+    assert measure.measure(point).status == "ok"
     monkeypatch.setattr(Tanh, "kernel", staticmethod(hoarding))
     row = measure.measure(point)
-    assert row["status"] == "failed"
-    assert row["audit"] == "storages"
-    assert "0 bytes of workspace are declared" in row["reason"]
+    assert row.status == "failed"
+    assert row.audit == "storages"
+    assert row.reason.startswith("storage audit failed: ")
+    assert "0 bytes of workspace are declared" in row.reason
 
 
 def test_a_point_that_does_not_fit_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """With too little memory available a point is not run; its row says how many bytes it would need."""
     monkeypatch.setattr(measure, "available_bytes", lambda: 10)
     row = measure.measure(points_of(sweep_config(TINY))[2])
-    assert row["status"] == "skipped_memory"
-    assert str(row["predicted_peak_bytes"] + 4 * (4 + 4)) in row["reason"]
-    assert row["ops"] is None
+    assert row.status == "skipped_memory"
+    assert str(row.predicted_peak_bytes + 4 * (4 + 4)) in row.reason
+    assert row.ops is None
 
 
 def test_a_failed_point_stops_nothing(
@@ -151,7 +153,7 @@ def test_a_failed_point_stops_nothing(
     frame = read_results(tmp_path).results
     assert code == 1
     assert frame.groupby("status").size().to_dict() == {"failed": 4, "ok": 12}
-    assert set(frame.loc[frame["status"] == "failed", "reason"]) == {"planted"}
+    assert set(frame.loc[frame["status"] == "failed", "reason"]) == {"RuntimeError: planted"}
     assert "4 failed" in capsys.readouterr().out
 
 
@@ -244,12 +246,22 @@ def test_every_preset_runs_shrunk(preset: str, tmp_path: Path) -> None:
     assert (frame["status"] == "ok").all()
 
 
-def test_a_journal_keeps_no_half_row(tmp_path: Path) -> None:
+def test_a_journal_keeps_no_half_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a row cannot be written whole, the journal holds what it held before."""
-    point = points_of(sweep_config(TINY))[0]
+    row = row_of(points_of(sweep_config(TINY))[0], status="failed", reason="planted")
+    write = os.write
+
+    def half(file: int, line: bytes) -> int:
+        if len(line) < 50:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, line[: len(line) // 2])
+
     with Journal(tmp_path) as journal:
-        journal.append(row_of(point, status="ok", reason=""))
+        journal.append(row)
         before = (tmp_path / JOURNAL).read_bytes()
-        with pytest.raises(ValueError, match="not JSON compliant"):
-            journal.append(row_of(point, status="ok", reason="", wall_ns_forward=float("nan")))
+        monkeypatch.setattr(os, "write", half)
+        with pytest.raises(OSError, match="No space left"):
+            journal.append(row)
+        monkeypatch.undo()
     assert (tmp_path / JOURNAL).read_bytes() == before
+    assert read_journal(tmp_path / JOURNAL) == [row]

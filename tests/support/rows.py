@@ -1,0 +1,29 @@
+"""Rows with changed values, as somebody writes them who knows how keys are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import pandas as pd
+
+from experiments.names import MEASURED
+from experiments.results.point import Point
+
+_ASKED = {"audit": "none", "measure_process": True}
+
+
+def with_key(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a row with the key of the point that they describe."""
+    execute = values["source"] == MEASURED
+    names = {field.name for field in fields(Point)} - {*_ASKED, "execute"}
+    point = Point(**{name: values[name] for name in names}, **_ASKED, execute=execute)
+    return {**values, "key": point.key}
+
+
+def with_keys(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of rows with the keys of the points that its rows describe."""
+    columns = ["n", "d", "b", "micro_batches", "threads", "repeats"]
+    rows = frame.astype(dict.fromkeys(columns, int)).to_dict("records")
+    return frame.assign(key=[with_key(row)["key"] for row in rows])
