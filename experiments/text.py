@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def pretty(formula: str) -> str:
-    """A formula of complexity.csv for the eye: `4*(max(n*b*d + d**2, 1))` as 4·max{nbd + d², 1}, `n**1.46` as n^1.46; other text as it is."""
-    power = re.fullmatch(r"n\*\*(\d+\.\d+|\(\d+/\d+\))", formula)
-    if power:
-        return f"n^{power.group(1)}"
-    if formula == "n*log2(n)":
-        return "n log n"
-    if not re.fullmatch(r"[nbdmax0-9+\-*/(), ]+", formula):
-        return formula
-    alone = re.fullmatch(r"(\d+)\*\((\d+)\)", formula)
-    if alone:
-        return str(int(alone.group(1)) * int(alone.group(2)))
-    text = re.sub(r"\*\*(\d+)", lambda power: power.group(1).translate(_RAISED), formula)
-    text = re.sub(r"^(\d+)\*\((max\(.*\))\)$", r"\1·\2", text)
-    text = re.sub(r"max\((.*)\)(\)?)$", r"max{\1}\2", text)
-    text = re.sub(r"^(\d+)\*\(([^()+\- ]+)\)$", r"\1·\2", text)
-    text = re.sub(r"(\d)\*\(", r"\1·(", text)
-    return text.replace("*", "").replace("-", "−")
+class Notation(NamedTuple):
+    """How a formula is written: its signs, and functions for powers and maxima."""
+
+    times: str
+    scale: str
+    minus: str
+    power: Callable[[int], str]
+    maximum: Callable[[str], str]
+
+    def product(self, number: object, factor: str) -> str:
+        """Return a coefficient times a factor, without a 1, and without a factor that is 1."""
+        if factor in ("", "1"):
+            return str(number)
+        return factor if str(number) == "1" else f"{number}{self.times}{factor}"
 
 
-def order_words(big_o: str) -> str:
-    """An order of complexity.csv for the eye: O(nbd²); nothing stays 0, and what was not decided says so."""
-    return big_o if big_o in ("0", "undecided") else f"O({pretty(big_o)})"
+PLAIN = Notation("*", "*", "-", lambda n: f"**{n}", lambda text: f"max({text})")
+PRETTY = Notation("", "·", "−", lambda n: raised(n), lambda text: f"max{{{text}}}")
+LATEX = Notation(
+    " ", r" \cdot ", "-", lambda n: f"^{{{n}}}", lambda text: rf"\max\left\{{{text}\right\}}"
+)
+
+
+def raised(number: int) -> str:
+    """Return a number as a power above the line."""
+    return str(number).translate(_RAISED)
 
 
 def lowered(number: int) -> str:

@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.fitting.table import UNDECIDED
-from experiments.text import order_words, pretty
+from experiments.fitting.polynomials import Monomial, Order
+from experiments.fitting.result import UNDECIDED
 
 CASE = ("network", "activation", "loss", "dtype", "engine")
 STORE_ALL = "store_all"
@@ -31,11 +31,14 @@ class Question:
     mode: str
     quantity: str
     sheet: str
-    sheet_order: str
+    sheet_order: Order
 
+
+NBDD, NBD, NDD = Monomial(1, 1, 2), Monomial(1, 1, 1), Monomial(1, 0, 2)
+BD, DD = Monomial(0, 1, 1), Monomial(0, 0, 2)
 
 QUESTIONS = (
-    Question("M", "net", "memory that holds the weights", "", "parameter_bytes", "", "n*d**2"),
+    Question("M", "net", "memory that holds the weights", "", "parameter_bytes", "", Order((NDD,))),
     Question(
         "T",
         "run",
@@ -43,7 +46,7 @@ QUESTIONS = (
         "no_grad",
         "ops",
         "n·(T_mm + T_σ)",
-        "n*b*d**2",
+        Order((NBDD,)),
     ),
     Question(
         "T",
@@ -52,7 +55,7 @@ QUESTIONS = (
         "forward",
         "ops_forward",
         "T_run + T(L)",
-        "n*b*d**2",
+        Order((NBDD,)),
     ),
     Question(
         "T",
@@ -61,7 +64,7 @@ QUESTIONS = (
         "full",
         "ops_backward",
         "n·(2 T_mm + T_σ)",
-        "n*b*d**2",
+        Order((NBDD,)),
     ),
     Question(
         "T",
@@ -70,7 +73,7 @@ QUESTIONS = (
         "w1_only",
         "ops_backward",
         "n·(T_mm + T_σ) + T_mm",
-        "n*b*d**2",
+        Order((NBDD,)),
     ),
     Question(
         "M",
@@ -79,7 +82,7 @@ QUESTIONS = (
         "no_grad",
         "peak_bytes",
         "x + z + L",
-        "b*d",
+        Order((BD,)),
     ),
     Question(
         "M",
@@ -88,7 +91,7 @@ QUESTIONS = (
         "forward",
         "peak_bytes",
         "n·x + n·z + L",
-        "n*b*d",
+        Order((NBD,)),
     ),
     Question(
         "M",
@@ -97,7 +100,7 @@ QUESTIONS = (
         "full",
         "peak_bytes",
         "M_forward + n·d²",
-        "n*b*d + n*d**2",
+        Order((NBD, NDD)),
     ),
     Question(
         "M",
@@ -106,7 +109,7 @@ QUESTIONS = (
         "w1_only",
         "peak_bytes",
         "M_forward + d²",
-        "n*b*d + d**2",
+        Order((NBD, DD)),
     ),
 )
 
@@ -126,7 +129,7 @@ class Answer:
     @property
     def sheet_order(self) -> str:
         """The sheet's order, for the eye."""
-        return order_words(self.question.sheet_order)
+        return self.question.sheet_order.pretty
 
 
 @dataclass(frozen=True)
@@ -178,22 +181,15 @@ def _answer(question: Question, rows: pd.DataFrame) -> Answer:
     row = asked.iloc[0]
     if row["formula"] == UNDECIDED:
         return Answer(question, UNDECIDED, UNDECIDED, None, 0, int(row["rows"]), str(row["reason"]))
-    agrees = _terms(str(row["big_o"])) == _terms(question.sheet_order)
+    agrees = str(row["big_o"]) == str(question.sheet_order)
     return Answer(
         question,
-        pretty(str(row["formula"])),
-        order_words(str(row["big_o"])),
+        str(row["pretty_formula"]),
+        str(row["pretty_order"]),
         agrees,
         int(row["valid_from_n"]),
         int(row["rows"]),
         str(row["reason"]),
-    )
-
-
-def _terms(order: str) -> frozenset[str]:
-    """The terms of an order, each with its factors in one order."""
-    return frozenset(
-        "*".join(sorted(term.strip().replace("**", "^").split("*"))) for term in order.split("+")
     )
 
 

@@ -158,6 +158,8 @@ def growth_table(rows: pd.DataFrame) -> pd.DataFrame:
                     "quantity": quantity,
                     "formula": f"n**{slope:.2f}",
                     "big_o": growth.rule.order,
+                    "pretty_formula": f"n^{slope:.2f}",
+                    "pretty_order": f"O({growth.rule.words})",
                     "valid_from_n": growth.depths[0],
                     "exact": False,
                     "rows": len(growth.rows),

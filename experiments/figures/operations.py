@@ -38,7 +38,7 @@ from experiments.figures.style import (
     new_figure,
 )
 from experiments.results.tables import Results
-from experiments.text import joined, order_words
+from experiments.text import joined
 
 OPERATIONS_CAPTION = (
     "How to read it: both axes are logarithmic, so a power law is a straight line and its power is the slope. The modes keep their "
@@ -126,9 +126,9 @@ def _order(results: Results, frame: pd.DataFrame) -> str:
     table, case = results.complexity, case_of(frame)
     if len(table):
         mine = table[(table["quantity"] == "ops") & (table["engine"] == HOME_ENGINE)]
-        orders = set(mine.loc[(mine[CASE] == pd.Series(case)).all(axis=1), "big_o"])
+        orders = set(mine.loc[(mine[CASE] == pd.Series(case)).all(axis=1), "pretty_order"])
         if len(orders) == 1 and "undecided" not in orders:
-            return f"Operations are {order_words(orders.pop())} in every mode"
+            return f"Operations are {orders.pop()} in every mode"
     return "How operations grow"
 
 

@@ -24,7 +24,7 @@ from experiments.figures.data import (
 )
 from experiments.figures.style import INK, MUTED, Drawing, Look, finish, new_figure
 from experiments.results.tables import Results
-from experiments.text import counted, pretty
+from experiments.text import counted
 
 CAPTION = (
     "How to read it: to the right batches that are wide beside the layer, upwards deeper networks. Each region is named after the moment at "
@@ -67,7 +67,7 @@ def draw_regimes(results: Results) -> Drawing | None:
         count = counted(len(mine), "row")
         if index >= 0 and (index in ruling or len(mine)):
             look = REGIONS[index % len(REGIONS)]
-            label = f"{pieces[index].label}: {pretty(pieces[index].formula)} ({count})"
+            label = f"{pieces[index].label}: {pieces[index].pretty_formula} ({count})"
             patch = Patch(
                 facecolor=look.colour, hatch=look.dash, edgecolor=MUTED, linewidth=0.6, label=label
             )

@@ -15,15 +15,16 @@ enough rows meet a piece. Where the rows do not bear a piece out at all (`_evide
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import combinations, pairwise, product
+from itertools import combinations
 
 import numpy as np
 
 from experiments.fitting.cover import Piece, equally_short, shortest_cover
+from experiments.fitting.evidence import evidence, telling
 from experiments.fitting.polynomials import (
     MONOMIALS,
+    Formula,
     Polynomial,
-    formula_of,
     independent_rows,
     null_vectors,
     solve,
@@ -105,7 +106,7 @@ def _unless_lone(rows: Sequence[Row], fit: Fit) -> Fit:
         return fit
     n, d, b, value = departing[0]
     reason = f"{name((n, d, b))} alone is {value}, where the other rows at n={n} meet {fit.formula}: measure it again"
-    return undecided(len(rows), reason, (fit.formula,))
+    return undecided(len(rows), reason, filter(None, [fit.found]))
 
 
 def _bent(rows: Sequence[Row]) -> str:
@@ -198,113 +199,34 @@ def _steps(rows: Sequence[Row], key: Coefficients, mask: int) -> list[Coefficien
 def _verdict(rows: Sequence[Row], ways: Sequence[Sequence[Coefficients]]) -> Fit:
     """Return the one formula, or the rivals, the smallest coefficients first, and a shape that would tell them apart."""
     formulas = [
-        sorted(
-            (Polynomial.of(dict(zip(MONOMIALS, key, strict=True))) for key in way), key=_as_written
+        Formula(
+            tuple(
+                sorted(
+                    (Polynomial.of(dict(zip(MONOMIALS, key, strict=True))) for key in way),
+                    key=_as_written,
+                )
+            )
         )
         for way in ways
     ]
-    formulas.sort(key=lambda pieces: (sum(piece.weight for piece in pieces), formula_of(pieces)))
-    rivals = [formula_of(pieces) for pieces in formulas]
+    formulas.sort(key=lambda one: (sum(piece.weight for piece in one.pieces), str(one)))
     if len(formulas) > 1:
-        many = f"{len(rivals)}{' or more' if len(rivals) == MOST_RIVALS else ''}"
-        reason = f"{many} equally short formulas meet every row with n >= {rows[0][0]}: {_telling(rows, formulas)}"
-        return undecided(len(rows), reason, rivals)
-    caveats = [wide_gap(rows)] if len(formulas[0]) > 1 else []
-    for piece in formulas[0]:
-        borne_out, remark = _evidence(rows, piece, formulas[0])
+        many = f"{len(formulas)}{' or more' if len(formulas) == MOST_RIVALS else ''}"
+        reason = (
+            f"{many} equally short formulas meet every row with n >= {rows[0][0]}: "
+            f"{telling(rows, formulas)}"
+        )
+        return undecided(len(rows), reason, formulas)
+    pieces = formulas[0].pieces
+    caveats = [wide_gap(rows)] if len(pieces) > 1 else []
+    for piece in pieces:
+        borne_out, remark = evidence(rows, piece, pieces)
         if not borne_out:
-            return undecided(len(rows), remark, rivals)
+            return undecided(len(rows), remark, formulas)
         caveats.append(remark)
-    return decided(formulas[0], rows[0][0], len(rows), "; ".join(filter(None, caveats)))
+    return decided(pieces, rows[0][0], len(rows), "; ".join(filter(None, caveats)))
 
 
 def _as_written(piece: Polynomial) -> list[tuple[int, ...]]:
     """Order pieces as they are read: the highest monomial first."""
     return [tuple(-power for power in monomial) for monomial, _ in piece.terms]
-
-
-def _evidence(
-    rows: Sequence[Row], piece: Polynomial, pieces: Sequence[Polynomial]
-) -> tuple[bool, str]:
-    """Say whether the rows that a piece meets bear it out, and which shape to add where they do not, or only just do.
-
-    A piece met at a single value of n, d or b shows nothing of how it grows with that. Rows at which all its monomials are the same count
-    once, and each must be foretold by the others: 44*d - 383 through two values of d is checked by nothing, however many n those
-    come with. Best is that each value of n, d and b is foretold by the other values; a remark says so where it is not.
-    """
-    met = [row for row in rows if piece(*row[:3]) == row[3]]
-    seen = [tuple(monomial.at(*row[:3]) for monomial, _ in piece.terms) for row in met]
-    remark = ""
-    for letter, place in (("n", 0), ("d", 1), ("b", 2)):
-        values = sorted({row[place] for row in met})
-        alone = f"{letter}={', '.join(map(str, values))}"
-        advice = (
-            f"only rows with {alone} meet {piece}: {_more_of(rows, piece, pieces, values, place)}"
-        )
-        if len(values) == 1:
-            return False, advice
-        for value in values:
-            others = [one for one, row in zip(seen, met, strict=True) if row[place] != value]
-            if not remark and not _determined(others):
-                remark = advice
-    different = sorted(set(seen))
-    if len(different) > 1 and not all(
-        _determined([*different[:index], *different[index + 1 :]])
-        for index in independent_rows(different)
-    ):
-        return (
-            False,
-            remark
-            or f"too few different rows meet {piece}: add values of n, d and b between those measured",
-        )
-    return True, remark
-
-
-def _determined(rows: Sequence[tuple[int, ...]]) -> bool:
-    """Say whether the values of a piece's monomials at these rows determine its coefficients."""
-    different = sorted(set(rows))
-    return bool(different) and len(independent_rows(different)) == len(different[0])
-
-
-def _more_of(
-    rows: Sequence[Row],
-    piece: Polynomial,
-    pieces: Sequence[Polynomial],
-    known: Sequence[int],
-    place: int,
-) -> str:
-    """Return advice: the smallest shape nearby that this piece would rule, with a value on one axis that is not known yet."""
-    for shape in _nearby(rows):
-        if shape[place] not in known and all(
-            piece(*shape) > other(*shape) for other in pieces if other != piece
-        ):
-            return f"add {name(shape)}"
-    return f"it would rule at no other {'ndb'[place]} nearby, so leave those rows out or measure them again"
-
-
-def _nearby(rows: Sequence[Row]) -> list[tuple[int, int, int]]:
-    """Return the shapes of the values measured, those between and those beyond, the smallest first."""
-    axes = []
-    for place in (0, 1, 2):
-        have = sorted({row[place] for row in rows})
-        between = [(left + right) // 2 for left, right in pairwise(have)]
-        below = (
-            have[:1] if place == 0 else [max(1, have[0] // 2)]
-        )  # the formulas hold from the least n on, so no shape below it tells
-        axes.append(sorted({*have, *between, *below, 2 * have[-1], 4 * have[-1]}))
-    return sorted(
-        ((n, d, b) for n, d, b in product(*axes)),
-        key=lambda shape: (shape[0] * shape[1] * shape[2], shape),
-    )
-
-
-def _telling(rows: Sequence[Row], formulas: Sequence[Sequence[Polynomial]]) -> str:
-    """Return advice: the smallest shape nearby at which most of the rivals differ."""
-    shapes = _nearby(rows)
-    different = [
-        len({max(piece(*shape) for piece in pieces) for pieces in formulas}) for shape in shapes
-    ]
-    most = max(different)
-    if most == 1:
-        return f"they agree on every shape nearby, since a piece rules at n={rows[0][0]} or at single values alone: leave those out"
-    return f"add {name(shapes[different.index(most)])}"

@@ -1,9 +1,10 @@
 """Polynomials in depth n, batch b and width d with exact coefficients, and the exact linear algebra that finds them.
 
 Quantities of a network of n layers of width d on a batch of b are sums of the twelve monomials {1, n} x {1, b} x {1, d, d**2}
-(`MONOMIALS`). Coefficients are integers where they can be and fractions elsewhere; nothing here is a float.
-Bound: `independent_rows` and `reduced` cost O(rows * monomials**2) operations on integers or fractions.
-It does not decide which polynomial explains a measurement: see `fit.py` and `fit_maximum.py`.
+(`MONOMIALS`). Coefficients are integers where they can be and fractions elsewhere; no floats.
+A formula writes itself in Python's notation, for the eye, and as LaTeX (`experiments.text`).
+Bound: the linear algebra is sympy's DomainMatrix, exact over the integers and the rationals.
+Which polynomial explains a measurement is the subject of `table.py` and `maximum.py`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import gcd, lcm
 from typing import NamedTuple
+
+from sympy import ZZ
+from sympy.polys.matrices import DomainMatrix
+
+from experiments.text import PLAIN, PRETTY, Notation
 
 
 class Monomial(NamedTuple):
@@ -22,14 +27,16 @@ class Monomial(NamedTuple):
     b: int
     d: int
 
-    def __str__(self) -> str:
-        """Return the product as Python writes it, the letters in the order n, b, d: `n*b*d**2`."""
-        factors = [
-            letter if power == 1 else f"{letter}**{power}"
+    def written(self, notation: Notation = PLAIN) -> str:
+        """Return the product with the letters in the order n, b, d: `n*b*d**2`."""
+        return notation.times.join(
+            letter if power == 1 else letter + notation.power(power)
             for letter, power in zip("nbd", self, strict=True)
             if power
-        ]
-        return "*".join(factors) or "1"
+        )
+
+    def __str__(self) -> str:
+        return self.written() or "1"
 
     def at(self, n: int, d: int, b: int) -> int:
         """Return the value of the product at one shape."""
@@ -72,21 +79,18 @@ class Polynomial:
         """Return the exact value at depth n, width d, batch b."""
         return _plain(sum((value * monomial.at(n, d, b) for monomial, value in self.terms), 0))
 
-    def __str__(self) -> str:
-        """Return the formula in Python's own notation: `n*b*d + 2*d**2 + 1`."""
+    def written(self, notation: Notation = PLAIN) -> str:
+        """Return the sum, the highest power of n first: `n*b*d + 2*d**2 + 1`."""
         text = ""
         for monomial, value in self.terms:
-            size = abs(value)
-            body = (
-                str(size)
-                if monomial == (0, 0, 0)
-                else (str(monomial) if size == 1 else f"{size}*{monomial}")
-            )
-            if text:
-                text += f" - {body}" if value < 0 else f" + {body}"
-            else:
-                text = f"-{body}" if value < 0 else body
+            body = notation.product(abs(value), monomial.written(notation))
+            sign = notation.minus if value < 0 else "+"
+            lead = notation.minus if value < 0 else ""
+            text += f" {sign} {body}" if text else lead + body
         return text or "0"
+
+    def __str__(self) -> str:
+        return self.written()
 
     @property
     def weight(self) -> Fraction:
@@ -94,84 +98,99 @@ class Polynomial:
         return sum((abs(Fraction(value)) for _, value in self.terms), Fraction(0))
 
 
-def formula_of(pieces: Sequence[Polynomial]) -> str:
-    """Return one polynomial as it is, and several as `max(..., ...)`."""
-    return str(pieces[0]) if len(pieces) == 1 else f"max({', '.join(map(str, pieces))})"
+@dataclass(frozen=True)
+class Formula:
+    """A polynomial, or a maximum of several, times the bytes of one element where it counts bytes."""
+
+    pieces: tuple[Polynomial, ...]
+    itemsize: int = 1
+
+    def __call__(self, n: int, d: int, b: int) -> int | Fraction:
+        """Return the exact value at depth n, width d, batch b."""
+        return self.itemsize * max(piece(n, d, b) for piece in self.pieces)
+
+    def written(self, notation: Notation = PLAIN) -> str:
+        """Return the formula in a notation: `4*(max(n*b*d, d**2))`, or for the eye 4·max{nbd, d²}."""
+        one = len(self.pieces) == 1
+        text = ", ".join(piece.written(notation) for piece in self.pieces)
+        text = text if one else notation.maximum(text)
+        if self.itemsize == 1 or text == "0":
+            return text
+        if notation is PLAIN:
+            return f"{self.itemsize}*({text})"
+        terms = self.pieces[0].terms
+        if one and len(terms) == 1 and terms[0][0] == (0, 0, 0):
+            return str(self.itemsize * terms[0][1])
+        return f"{self.itemsize}{notation.scale}{f'({text})' if one and len(terms) > 1 else text}"
+
+    def __str__(self) -> str:
+        return self.written()
+
+    @property
+    def order(self) -> Order:
+        """Return how the formula grows."""
+        return order_of(self.pieces)
 
 
-def big_o(pieces: Iterable[Polynomial]) -> str:
-    """Return the monomials of a maximum that no other of its monomials dominates: `n*b*d + n*d**2`.
+@dataclass(frozen=True)
+class Order:
+    """A sum of monomials without coefficients, the order of a formula; none of them is the order of zero."""
 
-    A maximum of quantities grows as their sum does. A term that is subtracted makes nothing grow, so it is not counted.
+    monomials: tuple[Monomial, ...]
+
+    def __str__(self) -> str:
+        return " + ".join(map(str, self.monomials)) or "0"
+
+    @property
+    def pretty(self) -> str:
+        """Return the order for the eye: O(nbd + d²), and 0 for what is zero."""
+        return (
+            f"O({' + '.join(one.written(PRETTY) or '1' for one in self.monomials)})"
+            if self.monomials
+            else "0"
+        )
+
+
+def order_of(pieces: Iterable[Polynomial]) -> Order:
+    """Return the monomials of a maximum that no other of its monomials dominates.
+
+    A maximum of quantities grows as their sum does. A subtracted term makes nothing grow, so it is
+    not counted.
     """
     growing = {monomial for piece in pieces for monomial, value in piece.terms if value > 0}
-    leading = sorted(
-        (one for one in growing if not any(other.dominates(one) for other in growing)), reverse=True
-    )
-    return " + ".join(map(str, leading)) or "0"
+    leading = (one for one in growing if not any(other.dominates(one) for other in growing))
+    return Order(tuple(sorted(leading, reverse=True)))
 
 
 def independent_rows(matrix: Sequence[Sequence[int]]) -> list[int]:
-    """Return the indices of the first rows that are linearly independent of those before them (their number is the rank).
+    """Return the indices of the first rows that are linearly independent of those before them.
 
-    Elimination without fractions: each step multiplies crosswise and divides by the common divisor, so the arithmetic is exact.
+    Their number is the rank. Rows are taken in blocks, since a dozen usually do.
     """
-    pivots: list[tuple[int, list[int]]] = []
     chosen: list[int] = []
-    for index, row in enumerate(matrix):
-        rest = list(row)
-        for column, pivot in pivots:
-            if rest[column]:
-                ours, theirs = rest[column], pivot[column]
-                rest = [theirs * x - ours * p for x, p in zip(rest, pivot, strict=True)]
-        divisor = gcd(*rest)
-        if divisor:
-            rest = [x // divisor for x in rest]
-            pivots.append((next(column for column, x in enumerate(rest) if x), rest))
-            chosen.append(index)
-            if len(chosen) == len(row):
-                break
+    width = len(matrix[0]) if matrix else 0
+    for start in range(0, len(matrix), 2 * width):
+        if len(chosen) == width:
+            break
+        tried = [*chosen, *range(start, min(start + 2 * width, len(matrix)))]
+        columns = _matrix([matrix[index] for index in tried]).transpose()
+        chosen = [tried[pivot] for pivot in columns.rref_den()[2]]
     return chosen
-
-
-def reduced(matrix: Sequence[Sequence[int]]) -> tuple[list[int], list[list[Fraction]]]:
-    """Return the reduced row echelon form by Gauss-Jordan elimination over the rationals: its pivot columns, and one row for each."""
-    rows = [[Fraction(x) for x in row] for row in matrix]
-    pivots: list[int] = []
-    for column in range(len(rows[0]) if rows else 0):
-        rank = len(pivots)
-        swap = next((index for index in range(rank, len(rows)) if rows[index][column]), None)
-        if swap is None:
-            continue
-        rows[rank], rows[swap] = rows[swap], rows[rank]
-        head = rows[rank][column]
-        rows[rank] = [x / head for x in rows[rank]]
-        for index, row in enumerate(rows):
-            if index != rank and row[column]:
-                factor = row[column]
-                rows[index] = [x - factor * p for x, p in zip(row, rows[rank], strict=True)]
-        pivots.append(column)
-    return pivots, rows[: len(pivots)]
 
 
 def solve(matrix: Sequence[Sequence[int]], values: Sequence[int]) -> list[Fraction]:
     """Return the exact solution of a square system of full rank."""
-    return [
-        row[-1]
-        for row in reduced([[*row, value] for row, value in zip(matrix, values, strict=True)])[1]
-    ]
+    found, denominator = _matrix(matrix).solve_den(_matrix([[value] for value in values]))
+    return [Fraction(int(value), int(denominator)) for value in found.to_list_flat()]
 
 
 def null_vectors(matrix: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Return a basis, in integers without a common divisor, of what the rows of a matrix all map to zero."""
-    pivots, rows = reduced(matrix)
-    width = len(matrix[0])
-    basis = []
-    for free in sorted(set(range(width)) - set(pivots)):
-        vector = [Fraction(column == free) for column in range(width)]
-        for pivot, row in zip(pivots, rows, strict=True):
-            vector[pivot] = -row[free]
-        common = lcm(*(x.denominator for x in vector))
-        whole = [int(x * common) for x in vector]
-        basis.append([x // gcd(*whole) for x in whole])
-    return basis
+    """Return a basis, in integers without a common divisor, of what a matrix maps to zero."""
+    basis = _matrix(matrix).to_field().nullspace().clear_denoms_rowwise(convert=True)[1]
+    return [[int(value) for value in row] for row in basis.to_list()]
+
+
+def _matrix(rows: Sequence[Sequence[int]]) -> DomainMatrix:
+    return DomainMatrix(
+        [[ZZ(value) for value in row] for row in rows], (len(rows), len(rows[0])), ZZ
+    )

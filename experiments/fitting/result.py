@@ -1,14 +1,14 @@
 """What goes into a fit and what comes out: measured rows, checked once, and `Fit`, with advice where the grid says too little.
 
-A row is (n, d, b, value), four integers. Beyond this door rows are sorted and distinct.
-Two conditions make a grid able to decide: full rank on the twelve monomials, and (for a maximum, whose pieces rule in turn as the
+A row is (n, d, b, value), four integers. Checked rows are sorted and distinct. Two conditions make a grid
+able to decide: full rank on the twelve monomials, and (for a maximum, whose pieces are active in turn as the
 batch outgrows the width) a ratio b/d that reaches below 1/3 and above 2. Where one fails, the advice names the values to add.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from numbers import Integral
@@ -16,9 +16,8 @@ from numbers import Integral
 from autodiff.errors import TapemeasureError
 from experiments.fitting.polynomials import (
     MONOMIALS,
+    Formula,
     Polynomial,
-    big_o,
-    formula_of,
     independent_rows,
 )
 
@@ -37,39 +36,57 @@ class FitError(TapemeasureError):
 class Fit:
     """A formula that measured rows decide, or why they do not.
 
-    `pieces` count elements of `itemsize` bytes each (plain numbers where it is 1); `formula` includes the factor. `rows` is the number
-    of rows that the formula was held against, all of which it meets where `exact`; they have n >= `valid_from_n`, which is 0 where
-    nothing was decided. `reason` says why not and which values to add, and of a decided maximum what the grid could have hidden;
-    `rivals` are the formulas that fit equally well.
+    `found` is the formula, None where nothing was decided. `rows` is the number of rows that it was
+    compared with, all of which it meets; they have n >= `valid_from_n`, which is 0 where nothing
+    was decided. `reason` says why not and which values to add, and of a decided maximum what the
+    grid could have hidden; `rivals` are the formulas that fit equally well.
     """
 
-    pieces: tuple[Polynomial, ...]
-    formula: str
-    big_o: str
+    found: Formula | None
     valid_from_n: int
-    exact: bool
     rows: int
     reason: str = ""
-    rivals: tuple[str, ...] = ()
-    itemsize: int = 1
+    rivals: tuple[Formula, ...] = ()
 
     def __call__(self, n: int, d: int, b: int) -> int | Fraction:
-        """Return the formula's value at a shape, in the unit of the rows; a `FitError` where nothing was decided."""
-        if not self.exact:
+        """Return the formula's value at a shape, in the unit of the rows.
+
+        Raises FitError where nothing was decided.
+        """
+        if self.found is None:
             raise FitError(
                 f"this fit is undecided, expected a decided one to evaluate: {self.reason}"
             )
-        return self.itemsize * max(piece(n, d, b) for piece in self.pieces)
+        return self.found(n, d, b)
+
+    @property
+    def exact(self) -> bool:
+        """Return whether a formula was decided."""
+        return self.found is not None
+
+    @property
+    def formula(self) -> str:
+        """Return the formula in Python's notation."""
+        return UNDECIDED if self.found is None else str(self.found)
+
+    def in_bytes(self, itemsize: int) -> Fit:
+        """Return the fit of the same rows times the bytes of one element."""
+        found = None if self.found is None else replace(self.found, itemsize=itemsize)
+        return replace(
+            self,
+            found=found,
+            rivals=tuple(replace(rival, itemsize=itemsize) for rival in self.rivals),
+        )
 
 
 def decided(pieces: Sequence[Polynomial], valid_from_n: int, rows: int, caveat: str = "") -> Fit:
     """Return the fit of a formula that meets every one of `rows` rows."""
-    return Fit(tuple(pieces), formula_of(pieces), big_o(pieces), valid_from_n, True, rows, caveat)
+    return Fit(Formula(tuple(pieces)), valid_from_n, rows, caveat)
 
 
-def undecided(rows: int, reason: str, rivals: Sequence[str] = ()) -> Fit:
+def undecided(rows: int, reason: str, rivals: Iterable[Formula] = ()) -> Fit:
     """Return the fit that claims nothing, with its reason."""
-    return Fit((), UNDECIDED, UNDECIDED, 0, False, rows, reason, tuple(rivals))
+    return Fit(None, 0, rows, reason, tuple(rivals))
 
 
 def checked(rows: Iterable[Sequence[int]]) -> list[Row]:
@@ -81,7 +98,7 @@ def checked(rows: Iterable[Sequence[int]]) -> list[Row]:
     for row in rows:
         if len(row) != 4 or not all(isinstance(x, Integral) for x in row) or min(row[:3]) < 1:
             raise FitError(
-                f"row {tuple(row)} given, expected four integers (n, d, b, value) with n, d, b at least 1: leave it out or mend it"
+                f"row {tuple(row)} given, expected four integers (n, d, b, value) with n, d, b at least 1: leave it out or correct it"
             )
         clean.add((int(row[0]), int(row[1]), int(row[2]), int(row[3])))
     return sorted(clean)
@@ -145,7 +162,7 @@ def lacks_ratio(rows: Sequence[Row]) -> str:
 
 
 def wide_gap(rows: Sequence[Row]) -> str:
-    """Return the values to add where b/d doubles in one step between 1/3 and 2, which may hide a piece that rules there, else nothing."""
+    """Return the values to add where b/d doubles in one step between 1/3 and 2, which may hide a piece that is active only there, else nothing."""
     ratios = sorted({Fraction(row[2], row[1]) for row in rows})
     gaps = [
         (low, high)
@@ -157,4 +174,4 @@ def wide_gap(rows: Sequence[Row]) -> str:
     d = max(row[1] for row in rows)
     where = ", ".join(f"{low} and {high}" for low, high in gaps)
     wanted = ", ".join(str(max(1, round((low + high) / 2 * d))) for low, high in gaps)
-    return f"b/d takes no value between {where}, so a piece that rules only there is not seen: add b={wanted}"
+    return f"b/d takes no value between {where}, so a piece that is active only there is not seen: add b={wanted}"

@@ -1,9 +1,9 @@
-"""Finds complexity formulas in measured rows alone: exact polynomials, maxima of polynomials, and the table of both.
+"""Complexity formulas found in measured rows: polynomials, maxima of polynomials, their table.
 
 Operations are one polynomial in n, b and d: twelve independent rows, the smallest shapes there are, determine it in exact
-rational arithmetic, and every other row is held out to check it. Peaks are a maximum of polynomials (`fit_maximum.py`). A formula
+rational arithmetic, and every other row is held out to check it. Peaks are a maximum of polynomials (`maximum.py`). A formula
 is claimed only when the rows decide it; otherwise the answer is `undecided`, with the reason and the values to add.
-Bound: polynomials on {1,n}x{1,b}x{1,d,d**2}. It knows no theory, no network and no measuring, and it fits no seconds and nothing that
+Bound: polynomials on {1,n}x{1,b}x{1,d,d**2}. It uses no theory, network or measuring, and fits no seconds and nothing that
 scatters: one row that is off by one leaves nothing decided.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -19,9 +18,8 @@ import pandas as pd
 from experiments.fitting.maximum import fit_maximum
 from experiments.fitting.polynomials import (
     MONOMIALS,
-    Monomial,
+    Formula,
     Polynomial,
-    big_o,
     independent_rows,
     solve,
 )
@@ -38,23 +36,7 @@ from experiments.fitting.result import (
     name,
     undecided,
 )
-
-__all__ = [
-    "COMPLEXITY_COLUMNS",
-    "GROUP_COLUMNS",
-    "MONOMIALS",
-    "QUANTITIES",
-    "UNDECIDED",
-    "Fit",
-    "FitError",
-    "Monomial",
-    "Polynomial",
-    "big_o",
-    "complexity_table",
-    "fit_maximum",
-    "fit_polynomial",
-    "fit_quantity",
-]
+from experiments.text import PRETTY
 
 GROUP_COLUMNS = ("network", "activation", "loss", "dtype", "engine", "planner", "mode")
 COMPLEXITY_COLUMNS = (
@@ -62,6 +44,8 @@ COMPLEXITY_COLUMNS = (
     "quantity",
     "formula",
     "big_o",
+    "pretty_formula",
+    "pretty_order",
     "valid_from_n",
     "exact",
     "rows",
@@ -131,20 +115,7 @@ def fit_quantity(
     fit = (fit_polynomial if kind == "polynomial" else fit_maximum)(
         [(n, d, b, value // itemsize) for n, d, b, value in measured]
     )
-    if itemsize == 1:
-        return fit
-    formula = _times(itemsize, fit.formula) if fit.exact else fit.formula
-    return replace(
-        fit,
-        itemsize=itemsize,
-        formula=formula,
-        rivals=tuple(_times(itemsize, rival) for rival in fit.rivals),
-    )
-
-
-def _times(itemsize: int, formula: str) -> str:
-    """Return the formula in bytes; nothing stays nothing."""
-    return formula if formula == "0" else f"{itemsize}*({formula})"
+    return fit if itemsize == 1 else fit.in_bytes(itemsize)
 
 
 def complexity_table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -183,8 +154,7 @@ def complexity_table(frame: pd.DataFrame) -> pd.DataFrame:
                 {
                     **label,
                     "quantity": quantity,
-                    "formula": fit.formula,
-                    "big_o": fit.big_o,
+                    **_written(fit.found),
                     "valid_from_n": fit.valid_from_n,
                     "exact": fit.exact,
                     "rows": fit.rows,
@@ -192,6 +162,18 @@ def complexity_table(frame: pd.DataFrame) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows, columns=list(COMPLEXITY_COLUMNS))
+
+
+def _written(found: Formula | None) -> dict[str, str]:
+    """Return a formula and its order, in Python's notation and for the eye."""
+    if found is None:
+        return dict.fromkeys(("formula", "big_o", "pretty_formula", "pretty_order"), UNDECIDED)
+    return {
+        "formula": str(found),
+        "big_o": str(found.order),
+        "pretty_formula": found.written(PRETTY),
+        "pretty_order": found.order.pretty,
+    }
 
 
 def _rows_of(group: pd.DataFrame, quantity: str) -> list[Row]:
@@ -205,7 +187,7 @@ def _rows_of(group: pd.DataFrame, quantity: str) -> list[Row]:
     ):
         if int(value) != value:
             raise FitError(
-                f"{quantity} is {value} at {name((n, d, b))}, expected an integer: mend this row of results.csv"
+                f"{quantity} is {value} at {name((n, d, b))}, expected an integer: correct this row of results.csv"
             )
         rows.append((int(n), int(d), int(b), int(value)))
     return sorted(rows)
@@ -216,6 +198,6 @@ def _itemsize(dtype: str) -> int:
     digits = re.search(r"(\d+)$", dtype)
     if digits is None or int(digits.group(1)) % 8:
         raise FitError(
-            f"dtype {dtype!r} given, expected a name that ends in its bits, such as float32: mend the column dtype"
+            f"dtype {dtype!r} given, expected a name that ends in its bits, such as float32: correct the column dtype"
         )
     return int(digits.group(1)) // 8

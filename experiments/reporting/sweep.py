@@ -15,13 +15,13 @@ from experiments.analysis.engines import engines_of
 from experiments.analysis.lessons import lessons_of
 from experiments.analysis.verdict import Verdict, verdict_of
 from experiments.figures.registry import FIGURES, FOLDER
-from experiments.fitting.table import UNDECIDED
+from experiments.fitting.result import UNDECIDED
 from experiments.reporting.page import page_figures, render
 from experiments.results.expected import expected_below
 from experiments.results.files import write_text
 from experiments.results.tables import Results
 from experiments.results.timings import seconds_words
-from experiments.text import counted, joined, order_words, pretty, short_bytes
+from experiments.text import counted, joined, short_bytes
 
 REPORT = "report.html"
 MOST_LOST = 200
@@ -173,8 +173,8 @@ def _complexity(table: pd.DataFrame) -> list[dict[str, Any]]:
                 {
                     **known,
                     "mode": mode,
-                    "order": order_words(str(row["big_o"])),
-                    "formula": pretty(str(row["formula"])),
+                    "order": str(row["pretty_order"]),
+                    "formula": str(row["pretty_formula"]),
                     "valid_from_n": start,
                 }
             )

@@ -65,51 +65,99 @@ Bound: exact for n ≥ 1, 1 ≤ j ≤ n, d ≥ 1, b ≥ 1. It knows nothing of a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import reduce
+from dataclasses import dataclass
 
-from experiments.theory.case import (
-    Case,
-    Dimension,
-    check_count,
-    check_dimensions,
-    is_symbolic,
-    make_case,
-    slice_width,
-)
+from experiments.theory.case import Case, make_case
+from experiments.theory.pieces import KA, NA, ND, RA, A, B, D, Piece, Total
+
+OUTPUTS, GELU, IDENTITY = "outputs read", "gelu", "identity"
+ALL, ONE = "all weights", "W_j only"
+_LOSS, _READS = {"squared_error", "cross_entropy"}, {OUTPUTS, GELU}
+SUM, SQUARED, ENTROPY = {"sum"}, {"squared_error"}, {"cross_entropy"}
+FIRST, DEEP, BELOW = {"n = 1"}, {"n > 1"}, {"j = n-1", "j < n-1"}
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A moment that may be the peak: (area_n·n + area)·bd + (weight_n·n + weight)·d² + batch·b + one elements."""
+class Moment:
+    """A row of the tables: a moment, what is alive at it, and the conditions, which all must hold.
+
+    A condition is a set of facts of which a case has one (`_facts`).
+    """
 
     label: str
-    area_n: int = 0
-    area: int = 0
-    weight_n: int = 0
-    weight: int = 0
-    batch: int = 0
-    one: int = 0
-    micro_batches: int = 1
+    total: Total
+    conditions: tuple[frozenset[str], ...]
 
-    def elements(self, n: Dimension, d: Dimension, b: Dimension) -> Dimension:
-        """Return the live elements at this moment; b is the whole batch."""
-        b = slice_width(b, self.micro_batches)
-        areas = (self.area_n * n + self.area) * b * d
-        return areas + (self.weight_n * n + self.weight) * d**2 + self.batch * b + self.one
 
-    @property
-    def formula(self) -> str:
-        """The polynomial as Python and sympy read it, such as "(n+1)*b*d + d**2 + 1"."""
-        batch = "b" if self.micro_batches == 1 else f"(b/{self.micro_batches})"
-        terms = [
-            _term(self.area_n, self.area, f"{batch}*d"),
-            _term(self.weight_n, self.weight, "d**2"),
-            _term(0, self.batch, batch),
-            str(self.one) if self.one else "",
-        ]
-        return " + ".join(term for term in terms if term) or "0"
+def _moment(label: str, total: Total, *conditions: set[str]) -> Moment:
+    return Moment(label, total, tuple(map(frozenset, conditions)))
+
+
+NO_GRAD: tuple[Moment, ...] = (
+    _moment("the loss is born", A + 1, FIRST, {IDENTITY}, SUM),
+    _moment("a value is born while the one before it is read", 2 * A, FIRST, _READS | _LOSS),
+    _moment("a value is born while the one before it is read", 2 * A, DEEP),
+)
+
+_PICKED = "the sum of the picked log-probabilities is born"
+FORWARD: tuple[Moment, ...] = (
+    _moment("the last activation is born", KA + A, SUM, {OUTPUTS}),
+    _moment("the last product is born", KA + 2 * A, SUM, {IDENTITY}, {ONE}, BELOW),
+    _moment("the loss is born", KA + A + 1, SUM, {GELU}),
+    _moment("the loss is born", KA + A + 1, SUM, {IDENTITY}, {ALL, "j = n"}),
+    _moment("the loss is born", KA + A + 1, SQUARED, {OUTPUTS}),
+    _moment("the difference is born", KA + 2 * A, SQUARED, {GELU, IDENTITY}),
+    _moment("the log-probabilities are born", KA + 2 * A, ENTROPY, {GELU, IDENTITY}),
+    _moment(_PICKED, KA + A + B + 1, ENTROPY),
+)
+
+_DIFFERENCE = _moment("the gradient of the difference is born", KA + 2 * A + 2, SQUARED)
+_SOFTMAX = _moment("the gradient of the log-softmax is born", KA + 3 * A + 1, ENTROPY)
+_PRODUCT = "the gradient of the last product is born"
+TURN: tuple[Moment, ...] = (
+    _DIFFERENCE,
+    _SOFTMAX,
+    _moment(_PRODUCT, KA + A + 2, SUM, {OUTPUTS}, FIRST | {ONE}),
+    _moment(_PRODUCT, KA + A + 2, SUM, {GELU}),
+    _moment("the loss is born", KA + A + 1, SUM, {IDENTITY}, {ALL, "j = n"}),
+    _moment("the last product is born", KA + 2 * A, SUM, {IDENTITY}, {ONE}, {"j = n-1"}),
+    _moment(
+        "a gradient is born while the one above it is read",
+        KA + 2 * A + 1, SUM, {IDENTITY}, {ONE}, {"j < n-1"},
+    ),
+)  # fmt: skip
+
+_PASSED = "the first gradient passed down is born"
+_LAST = "the last weight gradient is born"
+_WEIGHT = "the weight gradient is born"
+DESCENT: tuple[Moment, ...] = (
+    _moment(_WEIGHT, RA + A + D + 1, {ONE}, _READS | _LOSS | BELOW),
+    _moment(_WEIGHT, RA + D + 2, {ONE}, {IDENTITY}, SUM, {"j = n"}),
+    _moment(_PASSED, NA + A + D + 1, {ALL}, DEEP, SUM, {OUTPUTS}),
+    _moment("the first weight gradient is born", 2 * NA - A + D + 1, {ALL}, DEEP, SUM, {GELU}),
+    _moment("the second weight gradient is born", NA - A + 2 * D + 1, {ALL}, DEEP, SUM, {IDENTITY}),
+    _moment("the last gradient passed down is born", 3 * A + ND - D + 1, {ALL}, DEEP, {OUTPUTS}),
+    _moment(_LAST, A + ND + 1, {ALL}, DEEP),
+    _moment(_LAST, A + ND + 1, {ALL}, FIRST, _READS | _LOSS),
+    _moment(_LAST, D + 2, {ALL}, FIRST, {IDENTITY}, SUM),
+)
+
+BOTH = TURN + DESCENT
+
+_OWN = "the last layer's weight gradient is born"
+ACCUMULATION: tuple[Moment, ...] = (
+    _moment(_PRODUCT, KA + A + ND + 2, SUM, {OUTPUTS}, FIRST),
+    _moment(_PRODUCT, KA + A + ND + 2, SUM, {GELU}),
+    _moment("the loss is born", KA + A + ND + 2, SUM, {IDENTITY}),
+    _moment(_DIFFERENCE.label, _DIFFERENCE.total + ND, SQUARED),
+    _moment(_SOFTMAX.label, _SOFTMAX.total + ND, ENTROPY),
+    _moment(_PASSED, KA + A + ND + D + 1, {OUTPUTS}, DEEP),
+    _moment(_OWN, KA + ND + D + 1, {OUTPUTS}, FIRST),
+    _moment(_OWN, KA + ND + D + 1, {GELU}),
+    _moment(_OWN, KA + A + ND + D + 1, {IDENTITY}, _LOSS),
+    _moment(_OWN, KA + ND + D + 2, {IDENTITY}, SUM),
+)
+"""Over k slices: each moment with the n accumulators besides."""
 
 
 def peak_pieces(
@@ -123,85 +171,19 @@ def peak_pieces(
 ) -> list[Piece]:
     """Return the moments, in order of time, of which the greatest is the peak for every d and b; n only decides which moments exist."""
     case = make_case(mode, n, activation, loss, wrt, micro_batches)
-    if mode == "no_grad":
-        return _no_grad(case)
-    if mode == "forward":
-        return _forward(case)
-    return _turn(case) + _descent(case) if micro_batches == 1 else _accumulation(case)
-
-
-def peak_elements(
-    mode: str,
-    n: int,
-    d: Dimension,
-    b: Dimension,
-    *,
-    activation: str = "tanh",
-    loss: str = "sum",
-    wrt: str | int | None = None,
-    micro_batches: int = 1,
-) -> Dimension:
-    """Return the greatest total of live elements without parameters and inputs; signed arrays give arrays, symbols a sympy Max."""
-    check_dimensions(d, b)
-    pieces = peak_pieces(
-        mode, n, activation=activation, loss=loss, wrt=wrt, micro_batches=micro_batches
+    table = {"no_grad": NO_GRAD, "forward": FORWARD}.get(
+        mode, BOTH if micro_batches == 1 else ACCUMULATION
     )
-    return greatest([piece.elements(n, d, b) for piece in pieces])
+    facts, kept, r = _facts(case), kept_of(case), int(case.lowest > 1)
+    return [
+        moment.total.piece(moment.label, kept, r, micro_batches)
+        for moment in table
+        if all(facts & condition for condition in moment.conditions)
+    ]
 
 
-def live_after_elements(
-    mode: str,
-    n: int,
-    d: Dimension,
-    b: Dimension,
-    *,
-    activation: str = "tanh",
-    loss: str = "sum",
-    wrt: str | int | None = None,
-    micro_batches: int = 1,
-) -> Dimension:
-    """Return the elements still alive after the run: the loss, the asked gradients, after `forward` what backward would read."""
-    check_dimensions(d, b)
-    case = make_case(mode, n, activation, loss, wrt, micro_batches)
-    if mode == "no_grad":
-        return 1
-    if mode == "forward":
-        slope, constant = _kept(case)
-        kept_by_loss = 0 if loss == "sum" else 1
-        return (slope * n + constant + kept_by_loss) * b * d + 1
-    return (n if case.every else 1) * d**2 + 1
-
-
-def parameter_elements(n: int, d: Dimension) -> Dimension:
-    """Return the elements of W_1…W_n, the exercise's M_net."""
-    check_count("n", n)
-    check_dimensions(d, 1)
-    return n * d**2
-
-
-def input_bytes(d: Dimension, b: Dimension, loss: str = "sum", itemsize: int = 4) -> Dimension:
-    """Return the caller's bytes: x_1, for squared_error y too, for cross_entropy b class indices of 8 bytes each."""
-    make_case("no_grad", 1, loss=loss)
-    check_dimensions(d, b)
-    check_count("itemsize", itemsize)
-    extra = {"sum": 0, "squared_error": itemsize * b * d, "cross_entropy": 8 * b}
-    return itemsize * b * d + extra[loss]
-
-
-def greatest(values: Sequence[Dimension]) -> Dimension:
-    """Return the greatest of ints, elementwise of signed integer arrays, as a sympy Max of expressions."""
-    if any(is_symbolic(value) for value in values):
-        import sympy  # only here: it is slow to load and a sweep never needs it
-
-        return sympy.Max(*values)
-    if all(isinstance(value, int) for value in values):
-        return max(values)
-    # 2·max(p, q) = p + q + |p − q|, which every array type computes exactly without our importing numpy.
-    return reduce(lambda p, q: (p + q + abs(p - q)) // 2, values)
-
-
-def _kept(case: Case) -> tuple[int, int]:
-    """K of the module's table, as (s, c) for s·n + c."""
+def kept_of(case: Case) -> tuple[int, int]:
+    """Return K of the table above, as (s, c) for s·n + c."""
     j = case.lowest
     r = int(j > 1)
     if case.activation == "identity":
@@ -211,114 +193,9 @@ def _kept(case: Case) -> tuple[int, int]:
     return (1, 1 - j + r)
 
 
-def _no_grad(case: Case) -> list[Piece]:
-    if case.n == 1 and case.activation == "identity" and case.loss == "sum":
-        return [Piece("the loss is born", area=1, one=1)]
-    return [Piece("a value is born beside the one before it", area=2)]
-
-
-def _forward(case: Case) -> list[Piece]:
-    s, k = _kept(case)
-    picked = Piece("the sum of the picked log-probabilities is born", s, k + 1, batch=1, one=1)
-    if case.reads_output:
-        return {
-            "sum": [Piece("the last activation is born", s, k + 1)],
-            "squared_error": [Piece("the loss is born", s, k + 1, one=1)],
-            "cross_entropy": [picked],
-        }[case.loss]
-    if case.loss == "sum":
-        if case.activation == "identity" and not case.every and case.n > case.lowest:
-            return [Piece("the last product is born", s, k + 2)]
-        return [Piece("the loss is born", s, k + 1, one=1)]
-    if case.loss == "squared_error":
-        return [Piece("the difference is born", s, k + 2)]
-    return [Piece("the log-probabilities are born", s, k + 2), picked]
-
-
-def _turn(case: Case) -> list[Piece]:
-    s, k = _kept(case)
-    if case.loss == "squared_error":
-        return [Piece("the gradient of the difference is born", s, k + 2, one=2)]
-    if case.loss == "cross_entropy":
-        return [Piece("the gradient of the log-softmax is born", s, k + 3, one=1)]
-    if case.activation != "identity":
-        if case.every and case.reads_output and case.n >= 2:
-            return []
-        return [Piece("the gradient of the last product is born", s, k + 1, one=2)]
-    if case.every or case.lowest == case.n:
-        return [Piece("the loss is born", s, k + 1, one=1)]
-    if case.lowest == case.n - 1:
-        return [Piece("the last product is born", s, k + 2)]
-    return [Piece("a gradient is born beside the one above it", s, k + 2, one=1)]
-
-
-def _descent(case: Case) -> list[Piece]:
-    r = int(case.lowest > 1)
-    seed_as_gradient = case.activation == "identity" and case.loss == "sum"
-    if not case.every:
-        if seed_as_gradient and case.lowest == case.n:
-            return [Piece("the weight gradient is born", area=r, weight=1, one=2)]
-        return [Piece("the weight gradient is born", area=1 + r, weight=1, one=1)]
-    if seed_as_gradient and case.n == 1:
-        return [Piece("the last weight gradient is born", weight=1, one=2)]
-    last = Piece("the last weight gradient is born", area=1, weight_n=1, one=1)
-    if case.n == 1:
-        return [last]
-    pieces = [last]
-    if case.reads_output:
-        pieces.insert(
-            0, Piece("the last gradient passed down is born", area=3, weight_n=1, weight=-1, one=1)
-        )
-    if case.loss == "sum":
-        start = {
-            "identity": Piece("the second weight gradient is born", 1, -1, weight=2, one=1),
-            "gelu": Piece("the first weight gradient is born", 2, -1, weight=1, one=1),
-        }
-        pieces.insert(
-            0,
-            start.get(
-                case.activation,
-                Piece("the first gradient passed down is born", 1, 1, weight=1, one=1),
-            ),
-        )
-    return pieces
-
-
-def _accumulation(case: Case) -> list[Piece]:
-    s, k = _kept(case)
-    seed_as_gradient = case.activation == "identity" and case.loss == "sum"
-    turn = {
-        "sum": Piece("the gradient of the last product is born", s, k + 1, one=2),
-        "squared_error": Piece("the gradient of the difference is born", s, k + 2, one=2),
-        "cross_entropy": Piece("the gradient of the log-softmax is born", s, k + 3, one=1),
-    }[case.loss]
-    if seed_as_gradient:
-        turn = Piece("the loss is born", s, k + 1, one=2)
-    if case.reads_output and case.n >= 2:
-        born = Piece("the first gradient passed down is born", s, k + 1, weight=1, one=1)
-        pieces = [born] if case.loss == "sum" else [turn, born]
-    else:
-        area = {"gelu": k}.get(
-            case.activation, k if case.reads_output else k + (not seed_as_gradient)
-        )
-        pieces = [
-            turn,
-            Piece(
-                "the last layer's weight gradient is born",
-                s,
-                area,
-                weight=1,
-                one=1 + seed_as_gradient,
-            ),
-        ]
-    return [
-        replace(piece, weight_n=piece.weight_n + 1, micro_batches=case.micro_batches)
-        for piece in pieces
-    ]
-
-
-def _term(slope: int, constant: int, factor: str) -> str:
-    if slope == 0:
-        return {0: "", 1: factor}.get(constant, f"{constant}*{factor}")
-    leading = "n" if slope == 1 else f"{slope}*n"
-    return f"{leading}*{factor}" if constant == 0 else f"({leading}{constant:+d})*{factor}"
+def _facts(case: Case) -> frozenset[str]:
+    """Return what the conditions of the table ask about a case."""
+    reads = OUTPUTS if case.reads_output else case.activation
+    position = {0: "j = n", 1: "j = n-1"}.get(case.n - case.lowest, "j < n-1")
+    weights = ALL if case.every else ONE
+    return frozenset({case.loss, reads, weights, position, "n = 1" if case.n == 1 else "n > 1"})

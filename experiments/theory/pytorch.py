@@ -7,7 +7,7 @@ from experiments.theory.case import (
     check_dimensions,
     make_case,
 )
-from experiments.theory.peaks import (
+from experiments.theory.elements import (
     greatest,
 )
 

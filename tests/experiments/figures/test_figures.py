@@ -27,7 +27,7 @@ from experiments.figures.style import (
     wrap,
 )
 from experiments.results.tables import Results
-from experiments.text import percent, pretty, short_bytes
+from experiments.text import percent, short_bytes
 from tests.support.drawings import ELSEWHERE, overlaps, texts
 from tests.support.paths import ROOT
 from tests.support.sweeps import MODES, SMALL, results_of, with_scale
@@ -443,25 +443,3 @@ def test_a_legend_wider_than_the_page_takes_more_lines() -> None:
             ],
         )
         assert overlaps(figure) == []
-
-
-@pytest.mark.parametrize(
-    ("formula", "expected"),
-    [
-        (
-            "4*(max(n*b*d + b*d + d**2 + 1, n*d**2 + b*d + 1))",
-            "4·max{nbd + bd + d² + 1, nd² + bd + 1}",
-        ),
-        ("6*n*b*d**2 - 2*b*d**2 - 1", "6nbd² − 2bd² − 1"),
-        ("4*(2*b*d)", "4·2bd"),
-        ("4*(n*b*d + 1)", "4·(nbd + 1)"),
-        ("4*(1)", "4"),
-        ("(n+1)*b*d + d**2 + 1", "(n+1)bd + d² + 1"),
-        ("0", "0"),
-        ("undecided", "undecided"),
-        ("<b>", "<b>"),
-    ],
-)
-def test_formulas_for_the_eye(formula: str, expected: str) -> None:
-    """A formula is written as people write it; any other text stays as it is."""
-    assert pretty(formula) == expected
