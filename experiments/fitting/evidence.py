@@ -9,7 +9,7 @@ from experiments.fitting.polynomials import Formula, Polynomial, independent_row
 from experiments.fitting.result import Row, name
 
 
-def evidence(
+def borne_out(
     rows: Sequence[Row], piece: Polynomial, pieces: Sequence[Polynomial]
 ) -> tuple[bool, str]:
     """Say whether the rows that a piece meets bear it out, and which shape to add where they do not, or only just do.

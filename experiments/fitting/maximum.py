@@ -20,7 +20,7 @@ from itertools import combinations
 import numpy as np
 
 from experiments.fitting.cover import Piece, equally_short, shortest_cover
-from experiments.fitting.evidence import evidence, telling
+from experiments.fitting.evidence import borne_out, telling
 from experiments.fitting.polynomials import (
     MONOMIALS,
     Formula,
@@ -220,8 +220,8 @@ def _verdict(rows: Sequence[Row], ways: Sequence[Sequence[Coefficients]]) -> Fit
     pieces = formulas[0].pieces
     caveats = [wide_gap(rows)] if len(pieces) > 1 else []
     for piece in pieces:
-        borne_out, remark = evidence(rows, piece, pieces)
-        if not borne_out:
+        enough, remark = borne_out(rows, piece, pieces)
+        if not enough:
             return undecided(len(rows), remark, formulas)
         caveats.append(remark)
     return decided(pieces, rows[0][0], len(rows), "; ".join(filter(None, caveats)))

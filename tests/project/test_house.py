@@ -30,10 +30,8 @@ NOT_YET = {
     "experiments/figures/growth.py",
     "experiments/figures/modules.py",
     "experiments/figures/operations.py",
-    "experiments/fitting/maximum.py",
     "experiments/grid/config.py",
     "experiments/modules/summary.py",
-    "experiments/theory/peaks.py",
 }
 """Modules that are still too long, hold a function that is, or have the name of one."""
 

@@ -490,7 +490,7 @@ def test_the_report_has_the_sections(
     places = [page.words.rindex(heading) for heading in headings]
     assert places == sorted(places)
     assert {"#lessons", "#checkpointing", "#pytorch"} <= set(page.addresses)
-    assert "n^(3/2)" in page.words
+    assert "O(n^(1+1/2))" in page.words
     plain = results_of(
         {**SMALL, "studies": None, "modes": ["full"], "grid": {"n": [2], "d": [2], "b": [2]}},
         tmp_path / "plain",

@@ -565,7 +565,7 @@ def test_the_pool_admits_no_piece_that_exceeds_a_row_or_meets_too_few() -> None:
 def test_a_fit_that_takes_any_proposal_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the check of evidence the false line is claimed: the tests above do depend on it."""
     _, rule = maximum("n*b*d + 3*b*d + 1", "b*d + d**2 + 1")
-    monkeypatch.setattr(fit_maximum, "evidence", lambda *_: (True, ""))
+    monkeypatch.setattr(fit_maximum, "borne_out", lambda *_: (True, ""))
     careless = fit.fit_maximum(rows_of(rule, SMALL_GRID))
     assert careless.exact
     assert any(careless(*shape) != rule(*shape) for shape in BEYOND)
