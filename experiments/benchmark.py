@@ -6,7 +6,8 @@ checkpointing  a checkpointed step; `checkpoint_sequential`
 prediction     numbers from shapes only
 schedules      making a binomial schedule
 
-Without a name all are run. Prints one table and writes `benchmark.csv` and `benchmark.png`.
+Without a name all are run. Prints one table and writes `benchmark.csv`, `benchmark.png`
+and `history.csv`, which keeps the rows of all runs.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from experiments.cli.exit import SOME_FAILED, WRONG_INPUT, program_of
 from experiments.errors import one_line
 
 NAMES = ("step", "measuring", "checkpointing", "prediction", "schedules")
+OUT = "outputs/benchmark"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -33,9 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "names", nargs="*", default=list(NAMES), metavar="NAME", help=f"any of {', '.join(NAMES)}"
     )
-    parser.add_argument(
-        "--out", default=".", help="where benchmark.csv and benchmark.png are written"
-    )
+    parser.add_argument("--out", default=OUT, help=f"where the files are written (default {OUT})")
     given = parser.parse_args(arguments)
     unknown = [name for name in given.names if name not in NAMES]
     if unknown:
@@ -46,11 +46,10 @@ def main(arguments: list[str] | None = None) -> None:
         )
         sys.exit(WRONG_INPUT)
     try:
-        frame = benchmarks.run_benchmarks(given.names)
-    except TapemeasureError as error:
+        benchmarks.write_benchmark(benchmarks.run_benchmarks(given.names), Path(given.out))
+    except (TapemeasureError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(SOME_FAILED)
-    benchmarks.write_benchmark(frame, Path(given.out))
 
 
 if __name__ == "__main__":

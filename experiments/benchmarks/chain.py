@@ -1,4 +1,4 @@
-"""The chain that the benchmarks run: as a program of ours, as plain PyTorch on the same weights, and as the bare work within it."""
+"""The chain that the benchmarks run: as a program of ours, as PyTorch on the same weights, and its bare work."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PRODUCTS, KERNELS = "products alone", "kernels alone"
 
 
 def rounds_for(shape: Shape) -> int:
-    """How often a step of a shape is timed: many times where it takes less than a millisecond."""
+    """Return how often a step of a shape is timed: often where it takes less than a millisecond."""
     return 1500 if shape == SMALL else 15
 
 
@@ -41,29 +41,28 @@ class Chain:
 
     @classmethod
     def make(cls, shape: Shape) -> Chain:
-        """A chain with weights of both."""
+        """Return a chain with weights of both."""
         network = networks.chain(*shape)
         return cls(
             shape, network, [leaf.value.clone().requires_grad_() for leaf in network.weights]
         )
 
     def instrumented(self, planner: Planner | None = None) -> Executable:
-        """Our step: every allocation and release noted."""
+        """Return our step: every allocation and release noted."""
         program = linearize(
             [self.network.loss, *gradients(self.network.loss, self.network.weights)]
         )
         return Executable(program, (planner or StoreAll())(program))
 
     def eager(self) -> Any:
-        """PyTorch's step."""
+        """Run PyTorch's step."""
         h = self.network.input.value
         for weight in self.weights:
             h = torch.tanh(weight @ h)
         return torch.autograd.grad(h.sum(), self.weights)
 
     def checkpointed(self, segments: int) -> Step:
-        """PyTorch's step through `checkpoint_sequential`."""
-
+        """Return PyTorch's step through `checkpoint_sequential`."""
         model = torch.nn.Sequential(
             *(Layer(weight.detach().clone(), "tanh") for weight in self.weights)
         )
@@ -77,7 +76,7 @@ class Chain:
         return step
 
     def products(self) -> None:
-        """The matrix products of a step alone, below which nothing can go."""
+        """Run the matrix products of a step only, a lower bound of any step."""
         x = self.network.input.value
         with torch.inference_mode():
             for weight in self.weights:
@@ -88,7 +87,7 @@ class Chain:
                 torch.mm(weight.t(), x)
 
     def kernels(self) -> list[torch.Tensor]:
-        """A step's kernels alone, called one after another by hand: nothing is taped, noted or planned."""
+        """Run a step's kernels only, one after another by hand: nothing is taped, noted or planned."""
         kept = [self.network.input.value]
         found = []
         with torch.inference_mode():
@@ -112,7 +111,7 @@ class Chain:
 
 
 def named(shape: Shape) -> str:
-    """A shape in words."""
+    """Return a shape in words."""
     return "n={}, d={}, b={}".format(*shape)
 
 
@@ -123,7 +122,7 @@ def rows_of(
     baseline: str,
     peaks: Mapping[str, int] | None = None,
 ) -> Rows:
-    """The rows of one comparison."""
+    """Return the rows of one comparison."""
     return [
         {
             "benchmark": benchmark,

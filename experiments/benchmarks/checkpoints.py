@@ -15,7 +15,7 @@ SHAPE, SEGMENTS, ROUNDS = LARGE, 8, 15
 
 
 def checkpointing() -> Rows:
-    """The fastest plan of ours that takes no more than they do, and the same number of segments; gradients equal."""
+    """Compare our fastest plan within their peak, and our plan of as many segments; gradients equal."""
     chain = Chain.make(SHAPE)
     theirs = chain.checkpointed(SEGMENTS)
     their_peak = profile_step(theirs).peak_bytes

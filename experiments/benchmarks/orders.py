@@ -17,7 +17,7 @@ MANY_STEPS, MANY_SNAPSHOTS = 1_000_000, 50
 
 
 def schedules() -> Rows:
-    """One order that all can make, by each; and one that is a hundred times as long, by ours."""
+    """Compare one order made by each tool, and time one a hundred times as long made by ours."""
     others: dict[str, Callable[[], None]] = {
         "checkpoint_schedules": _checkpoint_schedules,
         "pyrevolve": _pyrevolve,

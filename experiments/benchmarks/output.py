@@ -1,8 +1,9 @@
-"""What a benchmark shows: a table on the terminal, and the ratios as bars."""
+"""What a benchmark shows: a table on the terminal, the ratios as bars, and a history of all runs."""
 
 from __future__ import annotations
 
 import io
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -12,19 +13,40 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.results.files import write_bytes, write_csv
+from experiments.results.manifest import manifest_of
 from profiler.units import human_bytes
 
 
 def write_benchmark(frame: pd.DataFrame, directory: Path) -> None:
-    """Print the table of a benchmark and write it, with its figure, into a directory."""
+    """Print the table of a benchmark and write it, with its figure, into a directory.
+
+    `benchmark.csv` and `benchmark.png` are of this run; `history.csv` keeps those of all runs.
+    """
     print_table(frame)
     write_csv(directory / "benchmark.csv", frame)
     draw(frame, directory / "benchmark.png")
+    append_history(frame, directory / "history.csv")
+
+
+def append_history(frame: pd.DataFrame, path: Path) -> None:
+    """Add the rows of a run to a history, with the time (UTC), the commit and the machine."""
+    made = manifest_of({})
+    rows = frame.assign(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        commit=made["commit"],
+        python=made["python"],
+        torch=made["versions"]["torch"],
+        system=made["system"],
+        cpu=made["cpu"],
+        cores=made["cores"],
+        load_average=made["load_average"],
+    )
+    earlier = [pd.read_csv(path)] if path.exists() else []
+    write_csv(path, pd.concat([*earlier, rows], ignore_index=True))
 
 
 def print_table(frame: pd.DataFrame) -> None:
     """Print the medians and ratios."""
-
     table = Table(title="medians of alternating runs, one thread")
     for column in (
         "benchmark",
@@ -54,12 +76,14 @@ def print_table(frame: pd.DataFrame) -> None:
 
 
 def draw(frame: pd.DataFrame, path: Path) -> None:
-    """Draw the ratios as bars, one panel a comparison, the baseline's 1 as a line; what is compared with nothing is left out."""
+    """Draw the ratios as bars, one panel a comparison, with a line at the baseline's 1.
 
+    What is compared with nothing is left out.
+    """
     groups = list(frame.groupby(["benchmark", "shape"], sort=False))
     groups = [
         (key, group) for key, group in groups if len(group) > 1
-    ] or groups  # what stands alone has its row in the table
+    ] or groups  # a single row is in the table
     heights = [len(group) + 1.6 for _, group in groups]
     figure = Figure(figsize=(10, 0.42 * sum(heights) + 0.6), layout="constrained")
     FigureCanvasAgg(figure)

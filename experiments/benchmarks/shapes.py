@@ -1,4 +1,4 @@
-"""Numbers from shapes alone: one deep network against PyTorch's tools on tensors without memory; a grid; a very deep network; a formula."""
+"""Numbers from shapes: a deep network against PyTorch's tools on meta tensors; a grid; a formula."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODES = ("no_grad", "forward", "full", "w1_only")
 
 
 def prediction() -> Rows:
-    """From a network's shape to its numbers."""
+    """Time the way from a network's shape to its numbers."""
     d, b = np.arange(1, GRID_SIDE + 1)[:, None], np.arange(1, GRID_SIDE + 1)[None, :]
     grid = f"n={GRID_DEPTH}, {GRID_SIDE**2} shapes, {len(MODES)} modes"
     single: list[tuple[str, str, Step, int]] = [
@@ -47,7 +47,7 @@ def _predict(shape: Shape) -> int:
 
 
 def _one_deep_network() -> Rows:
-    """One deep chain, by ours and by PyTorch's tools on meta tensors."""
+    """Compare one deep chain by ours and by PyTorch's tools on meta tensors."""
     n, d, b = DEEP
     weights = [torch.empty(d, d, device="meta", requires_grad=True) for _ in range(n)]
     x = torch.empty(d, b, device="meta")

@@ -1,4 +1,4 @@
-"""The instrumented step against PyTorch's eager step and `torch.compile`, beside the floors: its kernels, and its products, alone."""
+"""The instrumented step against PyTorch's eager step, `torch.compile`, its kernels, its products."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHAPES = (SMALL, LARGE)
 
 
 def step() -> Rows:
-    """The instrumented step against PyTorch's eager step, gradients equal, and `torch.compile` where it works."""
+    """Compare the instrumented step with PyTorch's, gradients equal, and `torch.compile` if it works."""
     rows: Rows = []
     for shape in SHAPES:
         chain = Chain.make(shape)
@@ -48,7 +48,7 @@ def step() -> Rows:
 
 
 def _compiled(chain: Chain) -> Step | None:
-    """PyTorch's step through `torch.compile`; None where the machine cannot compile it."""
+    """Return PyTorch's step through `torch.compile`; None where the machine cannot compile it."""
     x = chain.network.input.value
 
     def loss_of(weights: list[torch.Tensor]) -> torch.Tensor:

@@ -22,7 +22,7 @@ class Timing:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch on one thread, and as before afterwards."""
+    """Run PyTorch on one thread, and as before afterwards."""
     import torch
 
     threads = torch.get_num_threads()
@@ -36,9 +36,10 @@ def one_thread() -> Iterator[None]:
 def alternate(
     steps: Mapping[str, Callable[[], Any]], rounds: int, warm_up: int = 3
 ) -> dict[str, Timing]:
-    """Time every step once a round, in turn, so that what disturbs the machine disturbs all alike; the collector is off meanwhile.
+    """Time every step once a round, in turn, so that what disturbs the machine disturbs all alike.
 
-    Each round begins with another step, so that none always follows the same one.
+    The collector is off meanwhile. Each round begins with another step, so that none always follows
+    the same one.
     """
     names = list(steps)
     for _ in range(warm_up):

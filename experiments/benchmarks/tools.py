@@ -18,7 +18,7 @@ SHAPES = (SMALL, LARGE)
 
 
 def measuring() -> Rows:
-    """A plain step, measured by each tool in turn."""
+    """Compare a plain step with the same step measured by each tool."""
     rows: Rows = []
     for shape in SHAPES:
         chain = Chain.make(shape)
@@ -68,7 +68,7 @@ def _stock_tools(chain: Chain) -> dict[str, Step]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Within it, nothing reaches the standard error of the process, not even from below Python."""
+    """Keep the standard error of the process silent, also from below Python."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from autodiff import TapemeasureError
-from experiments import benchmark
+from experiments import benchmark, benchmarks
 from experiments.benchmarks import checkpoints, orders, shapes, steps, tools
 from experiments.benchmarks.chain import KERNELS, PRODUCTS, Chain, rows_of
+from experiments.benchmarks.output import append_history
 from experiments.benchmarks.registry import BENCHMARKS
-from experiments.benchmarks.timing import alternate
+from experiments.benchmarks.timing import Timing, alternate
 
 TINY = (6, 4, 8)
 
@@ -107,7 +108,30 @@ def test_every_step_runs_once_a_round_in_turn() -> None:
     assert rows[1]["ratio"] == 1.0
 
 
-def test_an_unknown_benchmark_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_history_keeps_every_run(tmp_path: Path) -> None:
+    """A second run is added to the first, each row with its time, commit and machine."""
+    rows = rows_of("name", "shape", {"a": Timing(2e6, 0), "b": Timing(1e6, 0)}, "b")
+    path = tmp_path / "history.csv"
+    append_history(pd.DataFrame(rows), path)
+    append_history(pd.DataFrame(rows[:1]).assign(new=1), path)
+    history = pd.read_csv(path)
+    assert history["what"].tolist() == ["a", "b", "a"]
+    assert history["new"].tolist()[2:] == [1]
+    assert history[["date", "commit", "system", "torch"]].notna().all(axis=None)
+
+
+def test_files_go_where_outputs_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without --out the files are in outputs/benchmark, not in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    rows = rows_of("name", "shape", {"a": Timing(2e6, 0), "b": Timing(1e6, 0)}, "b")
+    monkeypatch.setattr(benchmarks, "run_benchmarks", lambda names: pd.DataFrame(rows))
+    benchmark.main(["step"])
+    assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
+    found = {path.name for path in (tmp_path / "outputs" / "benchmark").iterdir()}
+    assert found == {"benchmark.csv", "benchmark.png", "history.csv"}
+
+
+def test_an_unknown_benchmark_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """A name that is none is one line and exit code 2."""
     with pytest.raises(SystemExit) as left:
         benchmark.main(["stepp"])
