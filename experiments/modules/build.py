@@ -10,17 +10,22 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import inspect
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.parameter import is_lazy
 from torch.utils.checkpoint import checkpoint
 
+from autodiff.errors import TapemeasureError
 from experiments.errors import ConfigError, ModuleError, one_line
 from experiments.modules.config import ModuleConfig
 
@@ -42,7 +47,7 @@ def imported(key: str, path: str) -> Any:
             raise ConfigError(
                 f"{key}={path}: {name} needs the module {error.name}, which is not installed"
             ) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ConfigError(
                 f"{key}={path}: importing {name} failed: {one_line(error)}"
             ) from error
@@ -64,6 +69,38 @@ def imported(key: str, path: str) -> Any:
         f"{key}={path}: there is no module {parts[0]}; "
         "expected an installed package or a file of the working directory"
     )
+
+
+def own_step(path: str) -> Callable[[torch.nn.Module, Any, Any], Any]:
+    """Return a step of the user's, `file.py:function` or `package.module:function`.
+
+    It takes the module and the batch, and the optimiser where it has a third parameter. Raises
+    ConfigError where there is no such function.
+    """
+    place, name = path.rsplit(":", 1)
+    if place.endswith(".py"):
+        spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+        assert spec is not None
+        assert spec.loader is not None
+        source = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(source)
+        except (Exception, SystemExit) as error:
+            raise ConfigError(f"step={path}: {place} cannot be read: {one_line(error)}") from error
+        found = getattr(source, name, None)
+    else:
+        found = imported("step", f"{place}.{name}")
+    if not callable(found):
+        raise ConfigError(
+            f"step={path}: {place} has no function {name}; expected one, given model and batch"
+        )
+    takes = inspect.signature(found).parameters.values()
+    if (
+        len([one for one in takes if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)])
+        > 2
+    ):
+        return lambda module, batch, optimizer: found(module, batch, optimizer)
+    return lambda module, batch, _: found(module, batch)
 
 
 def make_module(config: ModuleConfig) -> torch.nn.Module:
@@ -123,6 +160,12 @@ def _prepared(module: torch.nn.Module, config: ModuleConfig) -> torch.nn.Module:
     """The module of the dtype that is asked for, ready to train or not, its checkpointed parts wrapped."""
     if config.dtype != "float32":
         module = module.to(getattr(torch, config.dtype))
+    lazy = next((name for name, one in module.named_parameters() if is_lazy(one)), None)
+    if lazy is not None:
+        raise ModuleError(
+            f"{config.path} is lazy: {lazy} has no shape before a first batch; expected a module "
+            "whose shapes are given, such as Linear instead of LazyLinear"
+        )
     module.train(config.mode == "train")
     chosen: list[str] = []
     for name, part in module.named_modules():
@@ -158,18 +201,20 @@ def fake_module(config: ModuleConfig, mode: FakeTensorMode) -> tuple[torch.nn.Mo
     try:
         with mode:
             return make_module(config), "fake"
-    except ConfigError:
+    except TapemeasureError:
         raise
-    except Exception as first:
+    except (Exception, SystemExit) as first:
         try:
             with torch.device("meta"):
                 module, how = make_module(config), "meta"
-        except (
-            Exception
-        ):  # the module's constructor is the user's own and raises what it likes: one way is left
+        except ModuleError:
+            raise
+        except (Exception, SystemExit):  # a constructor raises what it likes: one way is left
             try:
                 module, how = make_module(config), "real"
-            except Exception as error:
+            except ModuleError:
+                raise
+            except (Exception, SystemExit) as error:
                 raise ModuleError(f"{config.path} cannot be made: {one_line(error)}") from first
     _fake_in_place(module, mode)
     return module, how

@@ -1,4 +1,4 @@
-"""The door of `experiments.profile_module`: its keys as typed values, with every wrong one told in one line."""
+"""The keys of `experiments.profile_module` as typed values; each wrong one is an error of one line."""
 
 from __future__ import annotations
 
@@ -9,22 +9,40 @@ from typing import Any
 
 from experiments.errors import ConfigError
 from experiments.keys import MOST_THREADS, boolean, choice, known_keys, mapping, positive, size
+from experiments.text import counted
+from profiler.units import human_bytes
 
 MODES = ("train", "forward")
-LOSSES = ("auto", "own", "mean", "sum", "cross_entropy")
+LOSSES = ("auto", "own", "mean", "sum", "cross_entropy", "cross_entropy_last")
 FLOATS = ("float32", "float64", "bfloat16", "float16")
 DTYPES = (*FLOATS, "int64", "int32", "uint8", "bool")
 OPTIMIZERS = {"adamw": "torch.optim.AdamW", "adam": "torch.optim.Adam", "sgd": "torch.optim.SGD"}
 KEYS = (
     "model", "batch", "input", "inputs", "loss", "mode", "optimizer", "optimizer_arguments", "dtype", "autocast", "checkpoint", "memory",
-    "execute", "repeats", "threads", "depth", "plans",
+    "step", "execute", "repeats", "threads", "depth", "plans",
 )  # fmt: skip
 _PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
+_STEP = re.compile(r"(?:.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A memory in bytes, and the text that it was given as, such as 24 GB."""
+
+    nbytes: int
+    text: str
+
+    def __str__(self) -> str:
+        binary = human_bytes(self.nbytes)
+        return self.text if self.text.endswith("iB") else f"{self.text} ({binary})"
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """One example of an argument: its name (None: the first), its shape without the batch, its dtype; whole numbers are drawn below `high`."""
+    """One example of an argument: its name (None: the first), shape without the batch, and dtype.
+
+    Whole numbers are drawn below `high`.
+    """
 
     name: str | None
     shape: tuple[int, ...]
@@ -34,7 +52,11 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class ModuleConfig:
-    """What is to be measured. `memory_bytes` None asks for no verdict, `depth` None for as many levels as are readable."""
+    """What is to be measured.
+
+    Without a `memory` no verdict is given; without a `depth` as many levels as are readable. `step`
+    is the user's own, as `file.py:function` or `package.module:function`.
+    """
 
     path: str
     config_path: str | None
@@ -48,16 +70,25 @@ class ModuleConfig:
     dtype: str
     autocast: str | None
     checkpoint: tuple[str, ...]
-    memory_bytes: int | None
+    memory: Memory | None
     execute: bool
     repeats: int
     threads: int
     depth: int | None
     plans: bool = True
+    step: str | None = None
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Return the bytes that the step may take, None where no memory was given."""
+        return None if self.memory is None else self.memory.nbytes
 
 
 def module_config(given: Mapping[str, Any]) -> ModuleConfig:
-    """The typed config of a plain mapping. Raises ConfigError, one line, for an unknown key and for any value that is not of its kind."""
+    """Return the typed config of a plain mapping.
+
+    Raises ConfigError, one line, for an unknown key and for any value of the wrong kind.
+    """
     known_keys("", given, KEYS)
     model = mapping("model", given.get("model"))
     known_keys("model.", model, ("path", "config", "arguments"))
@@ -81,13 +112,36 @@ def module_config(given: Mapping[str, Any]) -> ModuleConfig:
         if given.get("autocast") is None
         else choice("autocast", given["autocast"], ("bfloat16", "float16")),
         checkpoint=_patterns(given.get("checkpoint")),
-        memory_bytes=None if given.get("memory") is None else size("memory", given["memory"]),
+        memory=None if given.get("memory") is None else _memory(given["memory"]),
         execute=boolean("execute", given.get("execute", False)),
         repeats=positive("repeats", given.get("repeats", 3)),
         threads=positive("threads", given.get("threads", 1), MOST_THREADS),
         depth=None if given.get("depth") is None else positive("depth", given["depth"]),
         plans=boolean("plans", given.get("plans", True)),
+        step=_step(given.get("step"), mode),
     )
+
+
+def _memory(value: Any) -> Memory:
+    """Return a memory with its unit; a bare number is refused, since it would be bytes."""
+    nbytes = size("memory", value)
+    if not isinstance(value, str):
+        raise ConfigError(
+            f"memory={value!r} is {counted(nbytes, 'byte')}; expected a unit, binary or decimal, "
+            f"such as memory={value}GiB or memory={value}GB"
+        )
+    number, unit = re.fullmatch(r"\s*([\d.]+)\s*(\w+)\s*", value).groups()  # type: ignore[union-attr]
+    return Memory(nbytes, f"{number} {unit}")
+
+
+def _step(value: Any, mode: str) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _STEP.fullmatch(value):
+        raise ConfigError(f"step={value!r}; expected a function such as train.py:train_step")
+    if mode != "train":
+        raise ConfigError(f"step={value} with mode={mode}; expected mode=train")
+    return value
 
 
 def _path(key: str, value: Any) -> str:

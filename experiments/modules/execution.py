@@ -17,7 +17,7 @@ from experiments.modules.prediction import telling
 from experiments.modules.step import Step, Steps, profiled_steps
 from profiler.available import available_bytes
 from profiler.resident import measure_process_memory, process_memory_reason
-from profiler.units import human_bytes
+from profiler.units import human_bytes_apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +40,9 @@ def execute(config: ModuleConfig, predicted_bytes: int | None) -> Execution:
     """
     available = available_bytes()
     if predicted_bytes is not None and predicted_bytes > available:
+        needs, have = human_bytes_apart(predicted_bytes, available)
         raise ModuleError(
-            f"execute=true: a batch of {config.batch} needs {human_bytes(predicted_bytes)}, and {human_bytes(available)} are available; "
-            "take a smaller batch, or leave execute out"
+            f"execute=true: a batch of {config.batch} needs {needs}, and {have} are available; take a smaller batch, or leave execute out"
         )
     with telling(config, config.batch):
         torch.manual_seed(0)

@@ -85,7 +85,7 @@ def telling(config: ModuleConfig, size: int) -> Iterator[None]:
             f"{config.path} reads values of tensors ({what}{_place(error)}), which fake tensors do not have; "
             "execute=true measures it on real ones"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModuleError(
             f"{config.path} on a batch of {size}: {one_line(error)} ({_place(error)})"
         ) from error

@@ -42,15 +42,19 @@ def _profile(plain: dict[str, Any], directory: Path) -> None:
     result = measured(config)
     say(result)
     print(f"report: {write_report(result, directory, plain)}")
-    if result.search is not None and result.search.largest == 0 and config.memory_bytes is not None:
+    if result.search is not None and result.search.largest == 0:
         raise ModuleError(
-            f"memory={human_bytes(config.memory_bytes)} cannot hold a batch of 1, which needs {human_bytes(result.search.needed[1])}; "
+            f"memory: {config.memory} cannot hold a batch of 1, which needs {human_bytes(result.search.needed[1])}; "
             "expected more memory, or a smaller model, optimizer=sgd or none, dtype=bfloat16, checkpoint=[…]"
         )
 
 
 def measured(config: ModuleConfig) -> Result:
-    """What is to be told of a module: predicted, the largest batch searched for where a memory is given, executed where that is asked for."""
+    """Return what was found for a module.
+
+    The step is predicted, the largest batch searched for where a memory is given, and the step executed
+    where that is asked for. Raises FakeTensorError where it cannot be predicted and is not executed.
+    """
     torch.manual_seed(0)
     fake = FakeModule(config)
     try:
@@ -61,13 +65,24 @@ def measured(config: ModuleConfig) -> Result:
         return Result(
             config, None, fake.how, None, execute(config, None), str(error).split("; ")[0]
         )
-    search = None
+    search, not_searched = None, ""
     if config.memory_bytes is not None:
         known = {config.batch: predicted.needed_bytes}
-        search = largest_batch(
-            lambda size: known[size] if size in known else fake.steps(size).needed_bytes,
-            config.memory_bytes,
-            config.batch,
-        )
+        try:
+            search = largest_batch(
+                lambda size: known[size] if size in known else fake.steps(size).needed_bytes,
+                config.memory_bytes,
+                config.batch,
+            )
+        except ModuleError as error:  # a batch that the module refuses: the report is still made
+            not_searched = one_line(error)
     executed = execute(config, predicted.needed_bytes) if config.execute else None
-    return Result(config, predicted, fake.how, search, executed, plans=plans_of(fake, config))
+    return Result(
+        config,
+        predicted,
+        fake.how,
+        search,
+        executed,
+        plans=plans_of(fake, config),
+        not_searched=not_searched,
+    )

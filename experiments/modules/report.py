@@ -22,6 +22,7 @@ from rich.table import Table
 from experiments.figures.axes import short_count
 from experiments.figures.modules import draw_modules, draw_step
 from experiments.figures.style import Drawing, png_of, styled, svg_of
+from experiments.modules.sentences import remarks, title, verdict
 from experiments.modules.step import needed_bytes
 from experiments.modules.summary import (
     Result,
@@ -30,11 +31,8 @@ from experiments.modules.summary import (
     module_cells,
     plan_rows,
     plans_words,
-    remarks,
     shown_modules,
     sum_rows,
-    title,
-    verdict,
 )
 from experiments.reporting.page import page_figures, render
 from experiments.results.files import write_bytes, write_csv, write_json, write_text

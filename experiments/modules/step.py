@@ -1,24 +1,27 @@
-"""The step that is measured: forward, and in training the loss, backward, the optimiser's update; on an example batch made by shape.
+"""The step that is measured: forward, and in training the loss, backward and the optimiser's update.
 
-The step lets go of the module's output before backward begins: only what autograd keeps, and the loss, live on. Gradients are dropped
-at its end (`zero_grad(set_to_none=True)`). The first step makes the optimiser's state; a later one finds it, and is what training
-consists of, so that one is reported and both must fit.
+It runs on an example batch made by shape. Forward and loss run inside autocast where it is asked for,
+backward outside, as PyTorch documents it. The step lets go of the module's output before backward
+begins: only what autograd keeps, and the loss, live on. Gradients are dropped at its end
+(`zero_grad(set_to_none=True)`). The first step makes the optimiser's state; a later one finds it and is
+what training consists of, so that one is reported and both must fit. A step of the user's own is called
+with the module and the batch, and with the optimiser where it takes three arguments.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
 from experiments.errors import ConfigError, ModuleError
-from experiments.modules.build import imported
+from experiments.modules.build import imported, own_step
 from experiments.modules.config import InputSpec, ModuleConfig
+from experiments.modules.losses import loss_of, tensor_of
 from profiler.measurement import Profile
 from profiler.pytorch.steps import profile_step
 
@@ -40,6 +43,13 @@ class Batch:
             *([self.labels] if self.labels is not None else []),
         ]
 
+    @property
+    def plain(self) -> Any:
+        """Return the batch as a step of the user's gets it: a tensor, a mapping by name, or both."""
+        if not self.named:
+            return self.first[0]
+        return (*self.first, self.named) if self.first else self.named
+
     def of(self, tensors: Sequence[torch.Tensor]) -> Batch:
         """The same batch with other tensors in their places."""
         given = iter(tensors)
@@ -52,10 +62,11 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """The profiles of a first step and of a later one."""
+    """The profiles of a first step and of a later one, and what the loss was made of."""
 
     first: Profile
     later: Profile
+    loss: str = ""
 
     @property
     def needed_bytes(self) -> int:
@@ -69,13 +80,18 @@ def needed_bytes(profile: Profile) -> int:
 
 
 class Step:
-    """A step of a module with an optimiser of its own; `step(batch)` runs it and returns the loss, without training the output."""
+    """A step of a module with an optimiser of its own; `step(batch)` runs it and returns the loss.
+
+    `took` says what the loss was made of, once a loss has been made.
+    """
 
     def __init__(self, module: torch.nn.Module, config: ModuleConfig) -> None:
         self.module = module
         self._config = config
         self._optimizer = _optimizer(module, config)
+        self._own = None if config.step is None else own_step(config.step)
         self._labels: tuple[tuple[int, ...], int] | None = None
+        self.took = ""
 
     def batch(self, size: int) -> Batch:
         """An example batch of so many examples, of random numbers."""
@@ -89,23 +105,30 @@ class Step:
             if spec.name is not None
         }
         batch = Batch(first, named, None)
-        if self._config.loss != "cross_entropy" or self._config.mode == "forward":
+        rule = self._config.loss
+        if not rule.startswith("cross_entropy") or self._config.mode == "forward" or self._own:
             return batch
         if self._labels is None:
-            with torch.no_grad():
-                logits = _tensor_of(self._forward(batch))
+            with torch.no_grad(), self._autocast():
+                logits = tensor_of(self._forward(batch))
             if logits.dim() < 2 or logits.shape[0] != size:
                 raise ModuleError(
-                    f"loss=cross_entropy: the output is {tuple(logits.shape)}; expected the batch of {size} first and the classes last"
+                    f"loss={rule}: the output has shape {tuple(logits.shape)}; expected the batch of "
+                    f"{size} first and the classes {'last' if rule.endswith('last') else 'second'}"
                 )
+            if rule == "cross_entropy":
+                logits = logits.movedim(1, -1)
             self._labels = tuple(logits.shape[1:-1]), logits.shape[-1]
         shape, classes = self._labels
         return Batch(first, named, torch.randint(classes, (size, *shape)))
 
     def __call__(self, batch: Batch) -> Any:
         if self._config.mode == "forward":
-            with torch.no_grad():
+            with torch.no_grad(), self._autocast():
                 return self._forward(batch)
+        if self._own is not None:
+            self.took = f"of {self._config.step}"
+            return self._own(self.module, batch.plain, self._optimizer)
         loss = self.loss(batch)
         if not loss.requires_grad:
             raise ModuleError(
@@ -118,29 +141,17 @@ class Step:
         return loss.detach()
 
     def _forward(self, batch: Batch) -> Any:
+        return self.module(*batch.first, **batch.named)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
         dtype = self._config.autocast
-        with torch.autocast("cpu", getattr(torch, dtype)) if dtype is not None else nullcontext():
-            return self.module(*batch.first, **batch.named)
+        return nullcontext() if dtype is None else torch.autocast("cpu", getattr(torch, dtype))
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """The loss of a batch, by the rule of the config."""
-        output, rule = self._forward(batch), self._config.loss
-        if rule in ("auto", "own"):
-            own = (
-                output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
-            )
-            if isinstance(own, torch.Tensor):
-                return own if own.dim() == 0 else own.mean()
-            if rule == "own":
-                raise ConfigError(
-                    f"loss=own: the output, a {type(output).__name__}, has no loss; expected one that comes with labels among the inputs, "
-                    "or loss=mean, sum or cross_entropy"
-                )
-        found = _tensor_of(output)
-        if rule == "cross_entropy":
-            assert batch.labels is not None
-            return torch.nn.functional.cross_entropy(found.flatten(0, -2), batch.labels.flatten())
-        return found.sum() if rule == "sum" else found.mean()
+        """Return the loss of a batch, by the rule of the config."""
+        with self._autocast():
+            loss, self.took = loss_of(self._forward(batch), self._config.loss, batch.labels)
+        return loss
 
 
 def profiled_steps(step: Step, size: int) -> Steps:
@@ -150,21 +161,8 @@ def profiled_steps(step: Step, size: int) -> Steps:
     def run(*_: torch.Tensor) -> Any:
         return step(batch)
 
-    return Steps(
-        profile_step(run, *batch.tensors, model=step.module),
-        profile_step(run, *batch.tensors, model=step.module),
-    )
-
-
-def _tensor_of(output: Any) -> torch.Tensor:
-    """The first tensor of floating point of what a module returned."""
-    leaves = pytree.tree_leaves(dict(output) if isinstance(output, Mapping) else output)
-    for leaf in leaves:
-        if isinstance(leaf, torch.Tensor) and leaf.is_floating_point():
-            return leaf
-    raise ModuleError(
-        f"the output is a {type(output).__name__} without a tensor of floating point, of which a loss could be made"
-    )
+    first, later = (profile_step(run, *batch.tensors, model=step.module) for _ in range(2))
+    return Steps(first, later, step.took)
 
 
 def _example(spec: InputSpec, size: int, dtype: str) -> torch.Tensor:

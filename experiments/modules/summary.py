@@ -1,4 +1,4 @@
-"""What is said of a module's step: how it was measured, what it needs, whether that fits, who holds the peak, which modules take what."""
+"""What was found for a module's step, and the rows of its tables: sums, modules, plans, buffers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from experiments.modules.execution import Execution
 from experiments.modules.plans import Plans
 from experiments.modules.prediction import Search
 from experiments.modules.step import Steps, needed_bytes
-from experiments.text import counted, percent
+from experiments.text import percent
 from profiler.measurement import Profile
 from profiler.savings import savings_text
-from profiler.units import human_bytes, human_count, human_ns
+from profiler.units import human_bytes
 
 GIVEN_WORDS = {
     "parameter": "parameters",
@@ -37,20 +37,15 @@ PEAK_WORDS = {
 }
 MOST_ROWS = 24
 BLAMED = 5
-NOT_COUNTED = "not in it: what kernels hold inside themselves, what the allocator keeps for later, and what the device's own library takes"
-LSTM = "mkldnn_rnn_layer"
-_INSIDE = "runs as one op ({}) in inference, and what that holds inside is not seen; torch.backends.mha.set_fastpath_enabled(False) takes it apart."
-UNSEEN = {
-    LSTM: f"The workspace of PyTorch’s LSTM on the CPU ({LSTM}) is not predicted: execute=true measures it.",
-    "_transformer_encoder_layer_fwd": f"An encoder layer {_INSIDE.format('_transformer_encoder_layer_fwd')}",
-    "_native_multi_head_attention": f"An attention layer {_INSIDE.format('_native_multi_head_attention')}",
-}
-"""What is said of ops that hold more than they tell."""
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What was found: the steps on fake tensors (None: they cannot run it), how the module was made for that, the search, the execution."""
+    """What was found.
+
+    `predicted` are the steps on fake tensors, None where those cannot run it (`not_predicted` says why);
+    `how` the module was made for that; `not_searched` says why no largest batch is known.
+    """
 
     config: ModuleConfig
     predicted: Steps | None
@@ -58,11 +53,12 @@ class Result:
     search: Search | None
     executed: Execution | None
     not_predicted: str = ""
+    not_searched: str = ""
     plans: Plans | None = None
 
     @property
     def steps(self) -> Steps:
-        """What the report is about: the prediction, or where there is none the execution."""
+        """Return what the report is about: the prediction, or where there is none the execution."""
         if self.predicted is not None:
             return self.predicted
         assert self.executed is not None
@@ -70,17 +66,17 @@ class Result:
 
     @property
     def profile(self) -> Profile:
-        """The profile of a later step."""
+        """Return the profile of a later step."""
         return self.steps.later
 
     @property
     def needed_bytes(self) -> int:
-        """What the step needs."""
+        """Return what the step needs."""
         return self.steps.needed_bytes
 
     @property
     def fits(self) -> bool | None:
-        """Whether the step fits in the memory that was given; None where none was."""
+        """Return whether the step fits in the memory that was given; None where none was."""
         return (
             None
             if self.config.memory_bytes is None
@@ -88,45 +84,8 @@ class Result:
         )
 
 
-def title(result: Result) -> str:
-    """The step in a line."""
-    config = result.config
-    what = "one training step" if config.mode == "train" else "one forward pass without gradients"
-    return f"{config.path}, {counted(config.batch, 'example')}: {what}"
-
-
-def how_measured(result: Result) -> str:
-    """Whether it was predicted or executed."""
-    if result.predicted is None:
-        return f"measured on real tensors, since {result.not_predicted}"
-    made = {
-        "fake": "",
-        "meta": "; its constructor reads values, so it was made on the meta device",
-        "real": "; its constructor reads values, so it was made for real, once",
-    }[result.how]
-    also = "; executed on real tensors as well" if result.executed is not None else ""
-    return f"predicted on fake tensors: nothing was computed, no memory taken{made}{also}"
-
-
-def step_words(result: Result) -> str:
-    """What the step consists of."""
-    config = result.config
-    if config.mode == "forward":
-        return "forward under no_grad, its output kept"
-    name = "no optimizer" if config.optimizer is None else config.optimizer.rsplit(".", 1)[-1]
-    parts = [
-        "forward",
-        f"loss {config.loss}",
-        "backward",
-        f"update by {name}" if config.optimizer is not None else name,
-    ]
-    more = [config.dtype, *([f"autocast to {config.autocast}"] if config.autocast else [])]
-    more += [f"checkpointed: {', '.join(config.checkpoint)}"] if config.checkpoint else []
-    return f"{', '.join(parts)}; {', '.join(more)}"
-
-
 def sum_rows(result: Result) -> list[tuple[str, int]]:
-    """What is added up to what the step needs: words and bytes, in order, the total last."""
+    """Return what is added up to what the step needs: words and bytes, the total last."""
     profile = result.profile
     rows = [
         (GIVEN_WORDS.get(role, role), nbytes)
@@ -141,83 +100,11 @@ def sum_rows(result: Result) -> list[tuple[str, int]]:
     return [*rows, ("needed", needed_bytes(profile))]
 
 
-def verdict(result: Result) -> str:
-    """Whether the step fits, and the largest batch that does."""
-    memory = result.config.memory_bytes
-    needs = f"needs {human_bytes(result.needed_bytes)}"
-    if memory is None:
-        return f"A batch of {result.config.batch} {needs}."
-    words = f"A batch of {result.config.batch} {'fits' if result.fits else 'does not fit'} in {human_bytes(memory)}: it {needs}."
-    if result.search is None:
-        return f"{words} The largest batch was not searched for."
-    search = result.search
-    if search.largest == 0:
-        return f"{words} Not even one example fits: that needs {human_bytes(search.needed[1])}."
-    if search.is_bound:
-        return f"{words} So does every batch that was tried, up to {search.largest:,}."
-    inside, outside = search.needed[search.largest], search.needed[search.largest + 1]
-    return (
-        f"{words} The largest batch that fits is {search.largest:,} ({human_bytes(inside)}); "
-        f"{search.largest + 1:,} would need {human_bytes(outside)}."
-    )
-
-
-def remarks(result: Result) -> list[str]:
-    """What a reader should know beside the verdict."""
-    lines = [
-        f"{how_measured(result)}.",
-        f"The step: {step_words(result)}.",
-        f"Counted are whole buffers; {NOT_COUNTED}.",
-    ]
-    first, later = (needed_bytes(profile) for profile in (result.steps.first, result.steps.later))
-    if first > later:
-        lines.append(
-            f"The first step needs more than later ones, {human_bytes(first)}, and is what has to fit."
-        )
-    executed = result.executed
-    if executed is not None and result.predicted is not None:
-        found, said = executed.steps.later.peak_bytes, result.profile.peak_bytes
-        same = (
-            "the same as predicted"
-            if found == said
-            else f"{human_count(abs(found - said))} bytes {'more' if found > said else 'less'} than predicted"
-        )
-        lines.append(
-            f"Executed: the peak above what exists before is {human_count(found)} bytes, {same}."
-        )
-    if executed is not None:
-        process = (
-            ""
-            if executed.process_bytes is None
-            else f"; the process's resident memory rose by {human_bytes(executed.process_bytes)}"
-        )
-        lines.append(
-            f"Executed: a step takes {human_ns(executed.wall_ns)} (median of {result.config.repeats}){process}."
-        )
-    ran = _ops(result.profile)
-    lines += [
-        words
-        for op, words in UNSEEN.items()
-        if op in ran and (result.predicted is not None or op != LSTM)
-    ]
-    if result.profile.uncounted:
-        ops = ", ".join(
-            f"{op} ({counted(calls, 'call')})" for op, calls in result.profile.uncounted.items()
-        )
-        lines.append(f"Operations are without those of ops that the table lacks: {ops}.")
-    return [line[0].upper() + line[1:] for line in lines]
-
-
-def _ops(profile: Profile) -> set[str]:
-    """The short names of the ops that ran."""
-    return {
-        profile.ledger.names.step(step).rsplit("#", 1)[0].rsplit(".", 1)[-1]
-        for step in range(len(profile.ledger.phases))
-    }
-
-
 def shown_modules(frame: pd.DataFrame, depth: int | None) -> pd.DataFrame:
-    """The rows of `Profile.by_module()` down to a depth; without one, as deep as two dozen rows go. Lists of modules, never called, are left out."""
+    """Return the rows of `Profile.by_module()` down to a depth; without one, as deep as 24 rows go.
+
+    Lists of modules, which are never called, are left out.
+    """
     levels = frame["module"].map(
         lambda name: 0 if not name or name.startswith("(") else name.count(".") + 1
     )
@@ -238,7 +125,10 @@ def shown_modules(frame: pd.DataFrame, depth: int | None) -> pd.DataFrame:
 def module_cells(
     row: Mapping[Any, Any], columns: list[str], count: Callable[[int], str]
 ) -> list[str]:
-    """A row of the table by module as text: name, class, then numbers, counts as `count` writes them; zero is an empty cell."""
+    """Return a row of the table by module as text: name, class, then numbers.
+
+    `count` writes the counts; zero is an empty cell.
+    """
     cells = [row["module"] or "(the whole module)", row["class"]]
     for column in columns:
         value = int(row[column])
@@ -260,7 +150,7 @@ COLUMNS = {
 
 
 def columns_of(frame: pd.DataFrame) -> dict[str, str]:
-    """The columns that have something to say, and their headings."""
+    """Return the columns that have something to say, and their headings."""
     return {
         column: words
         for column, words in COLUMNS.items()
@@ -269,16 +159,19 @@ def columns_of(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def plans_words(plans: Plans | None, most: int = 6) -> str:
-    """What checkpointing would save, in a few lines of text; empty where nobody asked."""
+    """Return what checkpointing would save, in a few lines; empty where nobody asked."""
     if plans is None:
         return ""
     if plans.savings is None:
-        return f"What checkpointing would save is not told: {plans.reason}"
-    return f"What checkpointing would save, as PyTorch's ops planned by this project's planners: {savings_text(plans.savings, most)}"
+        return f"What checkpointing would save is not known: {plans.reason}"
+    return (
+        "What checkpointing would save, as PyTorch's ops planned by this project's planners: "
+        f"{savings_text(plans.savings, most)}"
+    )
 
 
 def plan_rows(plans: Plans | None) -> list[dict[str, str]]:
-    """Keeping everything, and each plan that nothing beats, as the lines of a table."""
+    """Return keeping everything, and each plan that nothing beats, as rows of a table."""
     if plans is None or plans.savings is None:
         return []
     rows = []
@@ -298,7 +191,7 @@ def plan_rows(plans: Plans | None) -> list[dict[str, str]]:
 
 
 def blame(profile: Profile) -> list[dict[str, str]]:
-    """The greatest buffers that are alive at the peak: what they are, how large, and why they live."""
+    """Return the largest buffers alive at the peak: what they are, how large, and why they live."""
     rows = []
     for row in profile.alive_at_peak().head(BLAMED).to_dict("records"):
         rows.append(

@@ -15,9 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hypothesis import given, settings, strategies as st
-from omegaconf import OmegaConf
 from torch import nn
 
 from autodiff import parse_planner
@@ -26,12 +24,13 @@ from experiments import profile_module
 from experiments.errors import ConfigError, FakeTensorError, ModuleError
 from experiments.modules import profiling
 from experiments.modules.build import imported, make_module
-from experiments.modules.config import KEYS, ModuleConfig, module_config
+from experiments.modules.config import KEYS, ModuleConfig
 from experiments.modules.prediction import LARGEST_BATCH, FakeModule, largest_batch
+from experiments.modules.sentences import remarks
 from experiments.modules.step import Step, Steps, needed_bytes, profiled_steps
-from experiments.modules.summary import remarks
 from profiler import profile
 from tests.support import command_line
+from tests.support.module_configs import config_of
 from tests.support.paths import ROOT
 
 HERE = __name__
@@ -48,15 +47,6 @@ TINY = {
     "mlp": "model.arguments.layers=2 model.arguments.width=8",
 }
 SMALL = ["model=mlp", *TINY["mlp"].split()]
-
-
-def config_of(*arguments: str) -> ModuleConfig:
-    """The typed config of a command line."""
-    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        plain: Any = OmegaConf.to_container(
-            compose("profile_module", list(arguments)), resolve=True
-        )
-    return module_config(plain)
 
 
 def fake(config: ModuleConfig) -> Steps:
@@ -286,7 +276,7 @@ def test_the_boundary_of_a_real_model(model: str) -> None:
     """The largest batch of a small real model fits and one more does not, measured anew on fake and on real tensors."""
     memory = 3 * 2**20
     arguments = [f"model={model}", *TINY[model].split()]
-    config = config_of(*arguments, f"memory={memory}", "batch=2")
+    config = config_of(*arguments, f"memory={memory}B", "batch=2")
     result = profiling.measured(config)
     assert result.search is not None
     largest = result.search.largest
@@ -491,6 +481,7 @@ WRONG = {
     "model=mlp input.dtype=int": "input.dtype='int'; expected one of float32",
     "model=mlp batch=0": "batch=0; expected an integer of at least 1",
     "model=mlp memory=24XB": "memory='24XB'; expected bytes with a unit such as 24GiB",
+    "model=mlp memory=24": "memory=24 is 24 bytes; expected a unit, binary or decimal, such as memory=24GiB",
     "model=mlp memory=0": "memory=0; expected bytes with a unit",
     "model=mlp optimizer=adamm": "optimizer='adamm'; expected one of adamw, adam, sgd, none",
     "model=mlp optimizer_arguments={speed:1}": "unexpected keyword argument 'speed'; it takes lr, betas",
