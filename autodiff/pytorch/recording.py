@@ -89,13 +89,22 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch's
 
     def fake_of(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the fake of a tensor from outside."""
-        if isinstance(tensor, FakeTensor):
+        if isinstance(tensor, FakeTensor) and tensor.fake_mode is self.fake_mode:
             return tensor
         known = self.given.get(id(tensor))
         if known is None:
             self._on_given(tensor)
-            known = self.given[id(tensor)] = (tensor, self.fake_mode.from_tensor(tensor))
+            known = self.given[id(tensor)] = (tensor, self._fake_like(tensor))
         return known[1]
+
+    def _fake_like(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return a fake of a tensor, which may be the fake of another mode."""
+        if not isinstance(tensor, FakeTensor):
+            return self.fake_mode.from_tensor(tensor)
+        with self.fake_mode:
+            return torch.empty_strided(
+                tensor.size(), tensor.stride(), dtype=tensor.dtype, device=tensor.device
+            )
 
     @contextmanager
     def differentiating(self) -> Iterator[None]:
