@@ -1,4 +1,4 @@
-"""The chain that the benchmarks run: as a program of ours, as PyTorch on the same weights, and its bare work."""
+"""The chain that the benchmarks run: our program, PyTorch on the same weights, the bare work."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Chain:
                 torch.mm(weight.t(), x)
 
     def kernels(self) -> list[torch.Tensor]:
-        """Run a step's kernels only, one after another by hand: nothing is taped, noted or planned."""
+        """Run a step's kernels only, by hand: nothing is taped, noted or planned."""
         kept = [self.network.input.value]
         found = []
         with torch.inference_mode():
@@ -106,7 +106,8 @@ class Chain:
         for one, other in zip(mine, self.eager(), strict=True):
             if not torch.equal(one, other):
                 raise TapemeasureError(
-                    f"the gradients of the chain {named(self.shape)} differ from PyTorch's; please report this"
+                    f"the gradients of the chain {named(self.shape)} differ from PyTorch's; "
+                    "please report this"
                 )
 
 

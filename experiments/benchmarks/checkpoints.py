@@ -1,4 +1,4 @@
-"""A checkpointed step of ours against PyTorch's `checkpoint_sequential`, at equal or less measured peak."""
+"""Our checkpointed step against PyTorch's `checkpoint_sequential`, at no higher measured peak."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHAPE, SEGMENTS, ROUNDS = LARGE, 8, 15
 
 
 def checkpointing() -> Rows:
-    """Compare our fastest plan within their peak, and our plan of as many segments; gradients equal."""
+    """Compare with our fastest plan within their peak, and one of as many segments."""
     chain = Chain.make(SHAPE)
     theirs = chain.checkpointed(SEGMENTS)
     their_peak = profile_step(theirs).peak_bytes

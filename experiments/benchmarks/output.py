@@ -1,4 +1,4 @@
-"""What a benchmark shows: a table on the terminal, the ratios as bars, and a history of all runs."""
+"""What a benchmark shows: a table on the terminal, ratios as bars, a history of all runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers from shapes: a deep network against PyTorch's tools on meta tensors; a grid; a formula."""
+"""Numbers from shapes: a deep network against PyTorch's tools on meta tensors, grid, formula."""
 
 from __future__ import annotations
 

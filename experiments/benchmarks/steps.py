@@ -1,4 +1,4 @@
-"""The instrumented step against PyTorch's eager step, `torch.compile`, its kernels, its products."""
+"""The instrumented step against PyTorch's eager and compiled ones, its kernels, its products."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHAPES = (SMALL, LARGE)
 
 
 def step() -> Rows:
-    """Compare the instrumented step with PyTorch's, gradients equal, and `torch.compile` if it works."""
+    """Compare the instrumented step with PyTorch's eager and compiled ones, gradients equal."""
     rows: Rows = []
     for shape in SHAPES:
         chain = Chain.make(shape)

@@ -1,4 +1,4 @@
-"""Times that can be compared: steps that alternate in one process, on one thread, medians of many."""
+"""Times that can be compared: steps that alternate in one process on one thread, medians."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What it costs to measure a PyTorch step: ours, and PyTorch's own tools, as multiples of the plain step."""
+"""What measuring a PyTorch step costs, by ours and by PyTorch's tools, over the plain step."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
 """The fewest pieces that together meet every row: an exact set cover over bit masks.
 
-A piece is a mask of the rows that it meets and a number of terms. Covers are compared by pieces first, then by terms.
-Bound: a depth-first search that always branches on the row met by the fewest pieces, cut off at the best cover so far; it is exact
-over the pieces that it is given and at most `most` of them, and knows nothing of polynomials.
+A piece is a mask of the rows that it meets and a number of terms. Covers are compared by pieces
+first, then by terms.
+Bound: a depth-first search that always branches on the row met by the fewest pieces, cut off at the
+best cover so far; it is exact over the pieces that it is given and at most `most` of them, whatever
+the pieces stand for.
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ class Piece:
 def covers(
     pieces: Sequence[Piece], goal: int, size: int, terms: int
 ) -> Iterator[tuple[tuple[int, ...], int]]:
-    """Yield each choice of at most `size` pieces with at most `terms` terms in all that meets every row of `goal`, with its terms.
+    """Yield each cover of `goal` by at most `size` pieces and `terms` terms, with its terms.
 
-    A choice is a sorted tuple of indices into `pieces`; the same choice may be yielded more than once.
+    A choice is a sorted tuple of indices into `pieces`; the same choice may be yielded more than
+    once.
     """
     rows = [row for row in range(goal.bit_length()) if goal >> row & 1]
     by_row = {
@@ -53,7 +56,10 @@ def covers(
 
 
 def undominated(pieces: Sequence[Piece]) -> list[int]:
-    """Return the indices of the pieces that no other replaces at no more terms; of equals the first."""
+    """Return the indices of the pieces that no other replaces at no more terms.
+
+    Of equals the first is kept.
+    """
     order = sorted(
         range(len(pieces)),
         key=lambda index: (-pieces[index].mask.bit_count(), pieces[index].terms, index),
@@ -72,7 +78,10 @@ def undominated(pieces: Sequence[Piece]) -> list[int]:
 def shortest_cover(
     pieces: Sequence[Piece], goal: int, most: int
 ) -> tuple[tuple[int, ...], int] | None:
-    """Return a cover of the fewest pieces, and among those of the fewest terms, with its terms; None where `most` pieces do not do."""
+    """Return a cover of the fewest pieces, among those of the fewest terms, with its terms.
+
+    None where `most` pieces are not enough.
+    """
     kept = undominated(pieces)
     few = [pieces[index] for index in kept]
     for size in range(1, most + 1):

@@ -1,15 +1,19 @@
-"""A maximum of polynomials from measured rows: the fewest pieces, then the fewest terms, with integer coefficients.
+"""A maximum of polynomials from measured rows: fewest pieces, then fewest terms, in integers.
 
-Among the rows with n >= n0 no piece may exceed a row, each row is met by one piece, and a piece meets more rows than it has
-terms; n0 is the least that succeeds. Pieces come from `fit_search.py`, the shortest choice of them from `fit_cover.py`. Two
-closing steps look for what would be shorter or as short: the rows that one piece alone meets (and those of two together) are a
-window in which every choice of monomials is tried, and what those rows leave free of a piece's coefficients is tried in integer steps.
-A formula with as many pieces and as many terms that meets the same conditions is a rival, whatever its coefficients. With a rival
-nothing is decided, since the rows cannot tell which one is meant; the rivals are listed with the smallest coefficients first.
-Bound: formulas of at most `MOST_PIECES` pieces of at most `MOST_TERMS` terms (a single polynomial may have all twelve). That none shorter
-exists is as sure as the proposals of `fit_search.py` are complete. A piece that rules at none of the shapes measured cannot be
-found; where b/d leaves room for one (powers of two do, between 1/2 and 1), the fit says so in its reason, as it does where just
-enough rows meet a piece. Where the rows do not bear a piece out at all (`_evidence`), nothing is decided.
+Among the rows with n >= n0 no piece may exceed a row, each row is met by one piece, and a piece
+meets more rows than it has terms; n0 is the least that succeeds. Pieces come from `search.py`, the
+shortest choice of them from `cover.py`. Two closing steps look for what would be shorter or as
+short: the rows that only one piece meets (and those of two together) are a window in which every
+choice of monomials is tried, and what those rows leave free of a piece's coefficients is tried in
+integer steps. A formula with as many pieces and as many terms that meets the same conditions is a
+rival, whatever its coefficients. With a rival nothing is decided, since the rows cannot tell which
+one is meant; the rivals are listed with the smallest coefficients first.
+Bound: formulas of at most `MOST_PIECES` pieces of at most `MOST_TERMS` terms (a single polynomial
+may have all twelve). That none shorter exists is as sure as the proposals of `search.py` are
+complete. A piece that is active at none of the shapes measured cannot be found; where b/d leaves a
+gap for one (powers of two do, between 1/2 and 1), the fit says so in its reason, as it does where
+just enough rows meet a piece. Where the rows do not support a piece at all (`evidence.py`), nothing
+is decided.
 """
 
 from __future__ import annotations
@@ -48,7 +52,10 @@ MOST_PIECES, MOST_RIVALS, CLOSING_ROUNDS, LARGEST_VALUE = 5, 5, 4, 10**13
 
 
 def fit_maximum(rows: Iterable[Sequence[int]]) -> Fit:
-    """Find the shortest maximum of polynomials that rows (n, d, b, value) decide, or say which values to add."""
+    """Return the shortest maximum of polynomials that rows (n, d, b, value) decide.
+
+    Where they decide none, the fit says which values to add.
+    """
     measured = checked(rows)
     if not measured:
         return undecided(0, "no rows were given: measure some")
@@ -58,13 +65,14 @@ def fit_maximum(rows: Iterable[Sequence[int]]) -> Fit:
     if (largest := max(abs(row[3]) for row in measured)) > LARGEST_VALUE:
         return undecided(
             len(measured),
-            f"a value is {largest}, above {LARGEST_VALUE}, where proposals by floats fail: use smaller shapes",
+            f"a value is {largest}, above {LARGEST_VALUE}, where proposals by floats fail: use "
+            "smaller shapes",
         )
     pool: Iterable[Coefficients] = ()
     for least in sorted({row[0] for row in measured}):
         kept = [row for row in measured if row[0] >= least]
         if lack := lacks_rank(kept) or lacks_ratio(kept):
-            problem = f"{problem}; of the rows with n >= {least} alone, {lack}"
+            problem = f"{problem}; of the rows with n >= {least}, {lack}"
             break
         if problem := _bent(kept):
             continue
@@ -96,21 +104,28 @@ def _single(rows: Sequence[Row]) -> Polynomial | None:
 
 
 def _unless_lone(rows: Sequence[Row], fit: Fit) -> Fit:
-    """Return the fit, unless one single row of the next smaller n is all that keeps it from holding there.
+    """Return the fit, unless a single row of the next smaller n keeps it from holding there.
 
-    Small n may follow a rule of its own, but a rule needs more rows than it has terms: a row that departs alone was measured wrongly.
+    Small n may follow a rule of its own, but a rule needs more rows than it has terms: a single row
+    that departs was measured wrongly.
     """
     below = max((row[0] for row in rows if row[0] < fit.valid_from_n), default=0)
     departing = [row for row in rows if row[0] == below and fit(*row[:3]) != row[3]]
     if len(departing) != 1:
         return fit
     n, d, b, value = departing[0]
-    reason = f"{name((n, d, b))} alone is {value}, where the other rows at n={n} meet {fit.formula}: measure it again"
+    reason = (
+        f"{name((n, d, b))} is {value}, where the other rows at n={n} meet {fit.formula}: "
+        "measure it again"
+    )
     return undecided(len(rows), reason, filter(None, [fit.found]))
 
 
 def _bent(rows: Sequence[Row]) -> str:
-    """Return a row that no maximum can meet, since it stands above the line through two rows that differ from it in n only, or b only."""
+    """Return what is wrong with a row that no maximum can meet, else nothing.
+
+    Such a row is above the line through two rows that differ from it in n only, or in b only.
+    """
     for place, fixed in ((0, (1, 2)), (2, (0, 1))):
         lines: dict[tuple[int, ...], list[Row]] = {}
         for row in rows:
@@ -120,8 +135,10 @@ def _bent(rows: Sequence[Row]) -> str:
                 before, after = row[place] - left[place], right[place] - row[place]
                 if row[3] * (before + after) > left[3] * after + right[3] * before:
                     return (
-                        f"the row at {name(row)} is {row[3]}, above the line between {name(left)} and {name(right)}, "
-                        f"where no maximum of these polynomials can be: measure it again, or add n={2 * max(each[0] for each in rows)}"
+                        f"the row at {name(row)} is {row[3]}, above the line between "
+                        f"{name(left)} and {name(right)}, "
+                        "where no maximum of these polynomials can be: measure it again, or add "
+                        f"n={2 * max(each[0] for each in rows)}"
                     )
     return ""
 
@@ -130,16 +147,24 @@ def _unmet(search: Search) -> str:
     """Say which row could not be met, or that too many pieces would be needed."""
     missing = search.missing()
     if not missing.size:
-        return f"more than {MOST_PIECES} pieces would be needed: measure again, or add values of n, d and b so that each piece rules more rows"
+        return (
+            f"more than {MOST_PIECES} pieces would be needed: measure again, or add values of n, d "
+            "and b so that each piece meets more rows"
+        )
     n, d, b, value = search.rows[int(missing[0])]
     return (
-        f"no polynomial of up to {MOST_TERMS} terms that exceeds no row meets {name((n, d, b))} ({value}) and more rows than it has terms "
-        f"({missing.size} of {len(search.rows)} rows are not met): measure this row again, or add values of n, d and b near it"
+        f"no polynomial of up to {MOST_TERMS} terms that exceeds no row meets {name((n, d, b))} "
+        f"({value}) and more rows than it has terms "
+        f"({missing.size} of {len(search.rows)} rows are not met): measure this row again, or "
+        "add values of n, d and b near it"
     )
 
 
 def _shortest(search: Search) -> list[list[Coefficients]]:
-    """Return the shortest choices of pieces that meet every row: one, or one and its rivals; none where too many would be needed."""
+    """Return the shortest choices of pieces that meet every row: one, or one and its rivals.
+
+    None where too many pieces would be needed.
+    """
     chosen: list[Coefficients] = []
     for _ in range(CLOSING_ROUNDS):
         keys, pieces = _candidates(search)
@@ -183,7 +208,10 @@ def _close(search: Search, chosen: Sequence[Coefficients]) -> None:
 
 
 def _steps(rows: Sequence[Row], key: Coefficients, mask: int) -> list[Coefficients]:
-    """Return the pieces of the same monomials that meet the same rows, a few integer steps away: none where those rows have full rank."""
+    """Return the pieces of the same monomials that meet the same rows, a few integer steps away.
+
+    There are none where those rows have full rank.
+    """
     columns = [column for column, value in enumerate(key) if value]
     matrix = monomials_at([rows[index] for index in bits(mask)])
     found = []
@@ -197,7 +225,10 @@ def _steps(rows: Sequence[Row], key: Coefficients, mask: int) -> list[Coefficien
 
 
 def _verdict(rows: Sequence[Row], ways: Sequence[Sequence[Coefficients]]) -> Fit:
-    """Return the one formula, or the rivals, the smallest coefficients first, and a shape that would tell them apart."""
+    """Return the one formula, or the rivals and a shape that would tell them apart.
+
+    The rival with the smallest coefficients comes first.
+    """
     formulas = [
         Formula(
             tuple(

@@ -1,8 +1,9 @@
-"""Polynomials in depth n, batch b and width d with exact coefficients, and the exact linear algebra that finds them.
+"""Polynomials in depth n, batch b and width d with exact coefficients, and their linear algebra.
 
-Quantities of a network of n layers of width d on a batch of b are sums of the twelve monomials {1, n} x {1, b} x {1, d, d**2}
-(`MONOMIALS`). Coefficients are integers where they can be and fractions elsewhere; no floats.
-A formula writes itself in Python's notation, for the eye, and as LaTeX (`experiments.text`).
+Quantities of a network of n layers of width d on a batch of b are sums of the twelve monomials {1,
+n} x {1, b} x {1, d, d**2} (`MONOMIALS`). Coefficients are integers where they can be and fractions
+elsewhere; no floats. A formula writes itself in Python's notation, for the eye, and as LaTeX
+(`experiments.text`).
 Bound: the linear algebra is sympy's DomainMatrix, exact over the integers and the rationals.
 Which polynomial explains a measurement is the subject of `table.py` and `maximum.py`.
 """
@@ -21,7 +22,7 @@ from experiments.text import PLAIN, PRETTY, Notation
 
 
 class Monomial(NamedTuple):
-    """The exponents of n, b and d; tuples compare in the order in which terms are written, least first."""
+    """The exponents of n, b and d; tuples compare as terms are ordered, least first."""
 
     n: int
     b: int
@@ -44,7 +45,7 @@ class Monomial(NamedTuple):
         return value
 
     def dominates(self, other: Monomial) -> bool:
-        """Say whether this one outgrows `other` when n, b and d grow independently of one another."""
+        """Return whether this one outgrows `other` when n, b and d grow independently."""
         return self != other and all(
             mine >= theirs for mine, theirs in zip(self, other, strict=True)
         )
@@ -62,13 +63,16 @@ def _plain(number: int | Fraction) -> int | Fraction:
 
 @dataclass(frozen=True)
 class Polynomial:
-    """A sum of monomials with exact coefficients: no zero among them, the highest power of n first."""
+    """A sum of monomials with exact coefficients, none of them zero, the highest n first."""
 
     terms: tuple[tuple[Monomial, int | Fraction], ...]
 
     @classmethod
     def of(cls, coefficients: Mapping[Monomial, int | Fraction]) -> Polynomial:
-        """Build the polynomial in its one normal form from any mapping of monomials (or triples of exponents) to coefficients."""
+        """Return the polynomial in its one normal form.
+
+        The mapping may have triples of exponents as its keys.
+        """
         ordered = sorted(
             ((Monomial(*monomial), _plain(value)) for monomial, value in coefficients.items()),
             reverse=True,
@@ -94,13 +98,13 @@ class Polynomial:
 
     @property
     def weight(self) -> Fraction:
-        """Return the sum of the absolute coefficients, by which equally long formulas are ordered."""
+        """Return the sum of absolute coefficients, which orders equally long formulas."""
         return sum((abs(Fraction(value)) for _, value in self.terms), Fraction(0))
 
 
 @dataclass(frozen=True)
 class Formula:
-    """A polynomial, or a maximum of several, times the bytes of one element where it counts bytes."""
+    """A polynomial, or a maximum of several, times the bytes of an element if it counts bytes."""
 
     pieces: tuple[Polynomial, ...]
     itemsize: int = 1
@@ -110,7 +114,7 @@ class Formula:
         return self.itemsize * max(piece(n, d, b) for piece in self.pieces)
 
     def written(self, notation: Notation = PLAIN) -> str:
-        """Return the formula in a notation: `4*(max(n*b*d, d**2))`, or for the eye 4·max{nbd, d²}."""
+        """Return the formula in a notation: `4*(max(n*b, d))`, or for the eye 4·max{nb, d}."""
         one = len(self.pieces) == 1
         text = ", ".join(piece.written(notation) for piece in self.pieces)
         text = text if one else notation.maximum(text)
@@ -134,7 +138,7 @@ class Formula:
 
 @dataclass(frozen=True)
 class Order:
-    """A sum of monomials without coefficients, the order of a formula; none of them is the order of zero."""
+    """The order of a formula: monomials without coefficients, none for zero."""
 
     monomials: tuple[Monomial, ...]
 

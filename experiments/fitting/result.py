@@ -1,8 +1,9 @@
-"""What goes into a fit and what comes out: measured rows, checked once, and `Fit`, with advice where the grid says too little.
+"""What goes into a fit and what comes out: measured rows, checked once, and `Fit` with its advice.
 
-A row is (n, d, b, value), four integers. Checked rows are sorted and distinct. Two conditions make a grid
-able to decide: full rank on the twelve monomials, and (for a maximum, whose pieces are active in turn as the
-batch outgrows the width) a ratio b/d that reaches below 1/3 and above 2. Where one fails, the advice names the values to add.
+A row is (n, d, b, value), four integers. Checked rows are sorted and distinct. Two conditions make
+a grid able to decide: full rank on the twelve monomials, and (for a maximum, whose pieces are
+active in turn as the batch outgrows the width) a ratio b/d that reaches below 1/3 and above 2.
+Where one fails, the advice names the values to add.
 """
 
 from __future__ import annotations
@@ -98,17 +99,21 @@ def checked(rows: Iterable[Sequence[int]]) -> list[Row]:
     for row in rows:
         if len(row) != 4 or not all(isinstance(x, Integral) for x in row) or min(row[:3]) < 1:
             raise FitError(
-                f"row {tuple(row)} given, expected four integers (n, d, b, value) with n, d, b at least 1: leave it out or correct it"
+                f"row {tuple(row)} given, expected four integers (n, d, b, value) with n, d, b "
+                "at least 1: leave it out or correct it"
             )
         clean.add((int(row[0]), int(row[1]), int(row[2]), int(row[3])))
     return sorted(clean)
 
 
 def contradiction(rows: Sequence[Row]) -> str:
-    """Return what is wrong where one shape was measured with two values (a rule of n, d and b alone cannot hold), else nothing."""
+    """Return what is wrong where one shape was measured with two values, else nothing."""
     for (*shape, value), (*after, other) in pairwise(rows):
         if shape == after:
-            return f"{name(tuple(shape))} was measured as {value} and as {other}: separate what differs between the two"
+            return (
+                f"{name(tuple(shape))} was measured as {value} and as {other}: "
+                "separate what differs between the two"
+            )
     return ""
 
 
@@ -123,7 +128,7 @@ def monomials_at(rows: Iterable[Sequence[int]]) -> list[list[int]]:
 
 
 def lacks_rank(rows: Sequence[Row]) -> str:
-    """Return the values to add where the rows cannot tell the twelve monomials apart, else nothing."""
+    """Return the values to add where rows cannot tell the monomials apart, else nothing."""
     rank = len(independent_rows(monomials_at(rows)))
     if rank == len(MONOMIALS):
         return ""
@@ -155,14 +160,18 @@ def lacks_ratio(rows: Sequence[Row]) -> str:
     if high <= HIGHEST_RATIO:
         wanted.append(f"b={2 * smallest_d + 1}")
     return (
-        f"b/d reaches from {low} to {high}, expected below 1/3 and above 2: add {' and '.join(wanted)}"
+        f"b/d reaches from {low} to {high}, expected below 1/3 and above 2: add "
+        f"{' and '.join(wanted)}"
         if wanted
         else ""
     )
 
 
 def wide_gap(rows: Sequence[Row]) -> str:
-    """Return the values to add where b/d doubles in one step between 1/3 and 2, which may hide a piece that is active only there, else nothing."""
+    """Return the values to add where b/d doubles in one step between 1/3 and 2, else nothing.
+
+    A piece that is active only in such a gap is not seen.
+    """
     ratios = sorted({Fraction(row[2], row[1]) for row in rows})
     gaps = [
         (low, high)
@@ -174,4 +183,7 @@ def wide_gap(rows: Sequence[Row]) -> str:
     d = max(row[1] for row in rows)
     where = ", ".join(f"{low} and {high}" for low, high in gaps)
     wanted = ", ".join(str(max(1, round((low + high) / 2 * d))) for low, high in gaps)
-    return f"b/d takes no value between {where}, so a piece that is active only there is not seen: add b={wanted}"
+    return (
+        f"b/d takes no value between {where}, so a piece that is active only there is not seen: "
+        f"add b={wanted}"
+    )

@@ -1,12 +1,14 @@
-"""Proposes the pieces of a maximum, and admits only those that integers confirm.
+"""Pieces of a maximum, proposed by floats and admitted only where integers confirm them.
 
-A piece may nowhere exceed a row and must meet more rows than it has terms; `Search.admit` checks both in exact integers. Floats only
-propose: rows are taken to belong to one piece (a window), and for every choice of at most `MOST_TERMS` monomials the window's normal
-equations give coefficients, which are rounded and corrected once by what they leave. Windows are the nearest rows of a seed in
+A piece may nowhere exceed a row and must meet more rows than it has terms; `Search.admit` checks
+both in exact integers. Floats only propose: rows are taken to belong to one piece (a window), and
+for every choice of at most `MOST_TERMS` monomials the window's normal equations give coefficients,
+which are rounded and corrected once by what they leave. Windows are the nearest rows of a seed in
 log shape, in sizes that grow, seeds being spread over the rows that no piece meets yet.
-Bound: a window costs one batch of linear systems, one for each choice of monomials (1,585), about a millisecond; at most
-`MOST_SEEDS` seeds are tried, and no more than `MOST_FRUITLESS` in a row that add nothing. Rounding trusts doubles, so values
-must stay below about 10**13. It does not choose among the pieces: see `fit_maximum.py`.
+Bound: a window costs one batch of linear systems, one for each choice of monomials (1,585), about a
+millisecond; at most `MOST_SEEDS` seeds are tried, and no more than `MOST_FRUITLESS` in a row that
+add nothing. Rounding trusts doubles, so values must stay below about 10**13. It does not choose
+among the pieces: see `maximum.py`.
 """
 
 from __future__ import annotations
@@ -33,7 +35,10 @@ SUPPORTS = {
 
 
 class Search:
-    """The rows of one attempt as arrays, and the pool of pieces found so far (coefficients -> the rows that each meets, as bits)."""
+    """The rows of one attempt as arrays, and the pool of pieces found so far.
+
+    The pool maps coefficients to the rows that the piece meets, as bits.
+    """
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.rows = rows
@@ -48,7 +53,7 @@ class Search:
         self._seen: set[frozenset[int]] = set()
 
     def admit(self, candidates: Iterable[Coefficients]) -> None:
-        """Put those candidates into the pool that exceed no row and meet more rows than they have terms."""
+        """Admit the candidates that exceed no row and meet more rows than they have terms."""
         for coefficients in set(candidates) - self.pool.keys():
             rough = self._matrix @ np.array(coefficients, dtype=np.float64)
             if np.any(rough > self._values + 0.5 + 1e-9 * np.abs(self._values)):
@@ -59,7 +64,7 @@ class Search:
                 self.pool[coefficients] = met
 
     def try_window(self, window: Indices) -> None:
-        """Admit what is proposed by taking these rows to belong to one piece; the same window is not tried twice."""
+        """Admit what is proposed if these rows belong to one piece; no window is tried twice."""
         key = frozenset(window.tolist())
         if key not in self._seen:
             self._seen.add(key)
@@ -68,7 +73,10 @@ class Search:
     def nearest(
         self, rows: Indices, among: Indices, metric: tuple[float, float, float] = METRICS[0]
     ) -> Indices:
-        """Return `among` ordered by distance to the nearest of `rows` in (log n, log b/d, log bd), whose axes the metric weighs."""
+        """Return `among` ordered by distance to the nearest of `rows`.
+
+        The axes are log n, log b/d and log bd, weighted by the metric.
+        """
         apart = (self._place[among][:, None, :] - self._place[rows][None, :, :]) * metric
         return among[np.argsort((apart**2).sum(axis=2).min(axis=1), kind="stable")]
 
@@ -80,7 +88,7 @@ class Search:
         return bits(left)
 
     def rests(self) -> list[Indices]:
-        """Return what is left of the rows when the piece that meets most of them is taken away, and again, while rows are left."""
+        """Return what is left of the rows when the piece that meets most is removed, repeatedly."""
         left, rests = self.goal, [bits(self.goal)]
         while left and (
             best := max((mask & left for mask in self.pool.values()), key=int.bit_count, default=0)
@@ -90,10 +98,12 @@ class Search:
         return rests
 
     def fill(self) -> bool:
-        """Seed windows at rows that no piece meets until there are none (True), or until seeding no longer helps.
+        """Seed windows at rows that no piece meets until there are none, or seeding stops helping.
 
-        Neighbours are taken from all rows and from each of the rests: a small region is whole only where the large ones are gone and
-        before chance pieces have nibbled at it.
+        Return whether every row is met.
+
+        Neighbours are taken from all rows and from each of the rests: a small region is whole only
+        where the large ones are gone and before chance pieces have nibbled at it.
         """
         seeds: list[int] = []
         fruitless = 0
@@ -134,7 +144,10 @@ def terms_of(coefficients: Coefficients) -> int:
 
 
 def _proposals(matrix: NDArray[np.float64], values: NDArray[np.float64]) -> Iterator[Coefficients]:
-    """Yield integer coefficients, on each choice of monomials, that meet every row of one window (as far as floats can tell)."""
+    """Yield integer coefficients on each choice of monomials that meet every row of a window.
+
+    Floats judge that; integers confirm it later.
+    """
     scale = np.abs(matrix).max(axis=0)
     scaled = matrix / scale
     gram, moment = scaled.T @ scaled, scaled.T @ values

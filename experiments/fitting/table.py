@@ -1,10 +1,11 @@
 """Complexity formulas found in measured rows: polynomials, maxima of polynomials, their table.
 
-Operations are one polynomial in n, b and d: twelve independent rows, the smallest shapes there are, determine it in exact
-rational arithmetic, and every other row is held out to check it. Peaks are a maximum of polynomials (`maximum.py`). A formula
-is claimed only when the rows decide it; otherwise the answer is `undecided`, with the reason and the values to add.
-Bound: polynomials on {1,n}x{1,b}x{1,d,d**2}. It uses no theory, network or measuring, and fits no seconds and nothing that
-scatters: one row that is off by one leaves nothing decided.
+Operations are one polynomial in n, b and d: twelve independent rows, the smallest shapes there are,
+determine it in exact rational arithmetic, and every other row is held out to check it. Peaks are a
+maximum of polynomials (`maximum.py`). A formula is claimed only when the rows decide it; otherwise
+the answer is `undecided`, with the reason and the values to add.
+Bound: polynomials on {1,n}x{1,b}x{1,d,d**2}. It uses no theory, network or measuring, and fits no
+seconds and nothing that scatters: one row that is off by one leaves nothing decided.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ MODES_WITH_ANY_WRT = ("only", "checkpointed")
 
 
 def fit_polynomial(rows: Iterable[Sequence[int]]) -> Fit:
-    """Find the one polynomial that meets rows (n, d, b, value), from the smallest shapes, and check it on all the others."""
+    """Return the polynomial through the smallest rows (n, d, b, value), checked on all others."""
     measured = checked(rows)
     if not measured:
         return undecided(0, "no rows were given: measure some")
@@ -78,7 +79,8 @@ def fit_polynomial(rows: Iterable[Sequence[int]]) -> Fit:
         beyond = 2 * max(row[0] for row in measured)
         return undecided(
             len(measured),
-            f"all {len(training)} rows are needed to determine a polynomial, none is held out: add n={beyond}",
+            f"all {len(training)} rows are needed to determine a polynomial, none is held out: "
+            f"add n={beyond}",
         )
     found = solve([matrix[index] for index in training], [smallest[index][3] for index in training])
     polynomial = Polynomial.of(dict(zip(MONOMIALS, found, strict=True)))
@@ -87,8 +89,10 @@ def fit_polynomial(rows: Iterable[Sequence[int]]) -> Fit:
         n, d, b, value = wrong[0]
         return undecided(
             len(measured),
-            f"the polynomial through the {len(training)} smallest independent rows gives {polynomial(n, d, b)} at {name((n, d, b))}, "
-            f"but {value} was measured ({len(wrong)} of {len(measured) - len(training)} rows held out differ): "
+            f"the polynomial through the {len(training)} smallest independent rows gives "
+            f"{polynomial(n, d, b)} at {name((n, d, b))}, "
+            f"but {value} was measured ({len(wrong)} of {len(measured) - len(training)} rows "
+            "held out differ): "
             "measure these again, or fit a maximum",
         )
     return decided([polynomial], min(row[0] for row in measured), len(measured))
@@ -97,9 +101,10 @@ def fit_polynomial(rows: Iterable[Sequence[int]]) -> Fit:
 def fit_quantity(
     rows: Iterable[Sequence[int]], *, itemsize: int = 1, kind: str = "polynomial"
 ) -> Fit:
-    """Fit rows (n, d, b, value) by `kind`, polynomial or maximum; where values are bytes of elements, the formula is `itemsize*(...)`.
+    """Return the fit of rows (n, d, b, value) by `kind`, polynomial or maximum.
 
-    Values that `itemsize` does not divide (a mask of single bytes among them) are fitted as they are.
+    Where values are bytes of elements, the formula is `itemsize*(...)`. Values that `itemsize` does
+    not divide (a mask of single bytes among them) are fitted as they are.
     """
     if kind not in ("polynomial", "maximum"):
         raise FitError(
@@ -119,16 +124,17 @@ def fit_quantity(
 
 
 def complexity_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a formula for each quantity of each group of rows of results.csv, one row each, in the order in which the groups appear.
+    """Return a row with a formula for each quantity of each group of rows of results.csv.
 
-    Only rows with status `ok` count. In the modes `only` and `checkpointed` the weights asked for (column `wrt`) may vary from row to
-    row, which no rule of n, d and b can hold; such a group is left out, and so is a quantity that was not measured. A `FitError`
-    names columns that are missing.
+    Only rows with status `ok` count. In the modes `only` and `checkpointed` the weights asked for
+    (column `wrt`) may vary from row to row, which no rule of n, d and b can hold; such a group is
+    left out, and so is a quantity that was not measured. Raises FitError where columns are missing.
     """
     needed = [column for column in (*GROUP_COLUMNS, "status", "n", "d", "b") if column not in frame]
     if needed:
         raise FitError(
-            f"rows without the columns {', '.join(needed)} given, expected those of results.csv: add the columns"
+            f"rows without the columns {', '.join(needed)} given, expected those of results.csv: "
+            "add the columns"
         )
     rows: list[dict[str, Any]] = []
     known: dict[tuple[Hashable, ...], Fit] = {}
@@ -177,7 +183,7 @@ def _written(found: Formula | None) -> dict[str, str]:
 
 
 def _rows_of(group: pd.DataFrame, quantity: str) -> list[Row]:
-    """Return the measured rows of one quantity; a `FitError` names a value that is not an integer."""
+    """Return the measured rows of a quantity; raise FitError where one is not an integer."""
     if quantity not in group:
         return []
     measured = group.dropna(subset=[quantity])
@@ -187,17 +193,19 @@ def _rows_of(group: pd.DataFrame, quantity: str) -> list[Row]:
     ):
         if int(value) != value:
             raise FitError(
-                f"{quantity} is {value} at {name((n, d, b))}, expected an integer: correct this row of results.csv"
+                f"{quantity} is {value} at {name((n, d, b))}, expected an integer: correct this "
+                "row of results.csv"
             )
         rows.append((int(n), int(d), int(b), int(value)))
     return sorted(rows)
 
 
 def _itemsize(dtype: str) -> int:
-    """Return the bytes of one element from the digits of a dtype's name: 4 for `float32` and `torch.float32`."""
+    """Return the bytes of an element from its dtype's name: 4 for `float32`, `torch.float32`."""
     digits = re.search(r"(\d+)$", dtype)
     if digits is None or int(digits.group(1)) % 8:
         raise FitError(
-            f"dtype {dtype!r} given, expected a name that ends in its bits, such as float32: correct the column dtype"
+            f"dtype {dtype!r} given, expected a name that ends in its bits, such as float32: "
+            "correct the column dtype"
         )
     return int(digits.group(1)) // 8

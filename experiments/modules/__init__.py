@@ -1,4 +1,4 @@
-"""One step of any PyTorch module: what it takes, where, whether it fits in a memory, and the largest batch that does.
+"""One step of any PyTorch module: what it takes and where, and the largest batch that fits.
 
 config     the keys of the command line as typed values
 build      the module, its example batch and its optimiser, on fake or on real tensors

@@ -1,7 +1,8 @@
-"""A module from its import path and keyword arguments, on real tensors or on fake ones that take no memory.
+"""A module from its import path and keyword arguments, on real or on fake tensors.
 
-A fake module is made under PyTorch's fake tensor mode; where its constructor reads values of tensors, on the meta device; where that
-does not do either, for real, once. In the latter two its tensors are then replaced by fake ones of the same shapes and strides.
+A fake module is made under PyTorch's fake tensor mode; where its constructor reads values of
+tensors, on the meta device; where that does not do either, for real, once. In the latter two its
+tensors are then replaced by fake ones of the same shapes and strides.
 
 Bound: fake tensors stand for the CPU's, so the kernels chosen (of attention, say) are the CPU's.
 """
@@ -31,7 +32,7 @@ from experiments.modules.config import ModuleConfig
 
 
 def imported(key: str, path: str) -> Any:
-    """What an import path names. Raises ConfigError that says which part of it there is not."""
+    """Return what an import path names; raise ConfigError that says which part is missing."""
     os.environ.setdefault(
         "TRANSFORMERS_VERBOSITY", "error"
     )  # random weights are what was asked for
@@ -104,7 +105,10 @@ def own_step(path: str) -> Callable[[torch.nn.Module, Any, Any], Any]:
 
 
 def make_module(config: ModuleConfig) -> torch.nn.Module:
-    """The module, made where the caller's modes and devices say. What its constructor raises is raised, a wrong call as ConfigError."""
+    """Return the module, made under the current modes and devices.
+
+    Raises what its constructor raises, and ConfigError for a wrong call.
+    """
     maker = imported("model.path", config.path)
     config_class = (
         getattr(maker, "config_class", None)
@@ -118,16 +122,18 @@ def make_module(config: ModuleConfig) -> torch.nn.Module:
         module = _called(config.path, maker, {}, config_class(**config.arguments))
     if not isinstance(module, torch.nn.Module):
         raise ConfigError(
-            f"model.path={config.path} makes a {type(module).__name__}; expected what makes a torch.nn.Module"
+            f"model.path={config.path} makes a {type(module).__name__}; expected what makes a "
+            "torch.nn.Module"
         )
     return _prepared(module, config)
 
 
 def _called(path: str, maker: Any, arguments: dict[str, Any], *args: Any) -> Any:
-    """What a maker makes of its arguments; a call that it does not take is told beside those that it does."""
+    """Return what a maker makes of its arguments; a wrong call names the arguments it takes."""
     if not callable(maker):
         raise ConfigError(
-            f"{path} is a {type(maker).__name__}; expected a class or a function that makes a torch.nn.Module"
+            f"{path} is a {type(maker).__name__}; expected a class or a function that makes a "
+            "torch.nn.Module"
         )
     with suppress(ValueError):  # some builtins do not tell their arguments
         signature = inspect.signature(maker)
@@ -142,7 +148,7 @@ def _called(path: str, maker: Any, arguments: dict[str, Any], *args: Any) -> Any
 
 
 def _refuse_unknown(config_class: Any, arguments: dict[str, Any]) -> None:
-    """Refuse a key that a config class would swallow though it knows nothing of it."""
+    """Raise ConfigError for a key that a config class would accept without using it."""
     try:
         example = config_class()
     except Exception:  # whatever a config class without defaults raises: it tells no keys
@@ -157,7 +163,7 @@ def _refuse_unknown(config_class: Any, arguments: dict[str, Any]) -> None:
 
 
 def _prepared(module: torch.nn.Module, config: ModuleConfig) -> torch.nn.Module:
-    """The module of the dtype that is asked for, ready to train or not, its checkpointed parts wrapped."""
+    """Return the module in its dtype and mode, with its checkpointed parts wrapped."""
     if config.dtype != "float32":
         module = module.to(getattr(torch, config.dtype))
     lazy = next((name for name, one in module.named_parameters() if is_lazy(one)), None)
@@ -183,13 +189,14 @@ def _prepared(module: torch.nn.Module, config: ModuleConfig) -> torch.nn.Module:
             names = [name for name, part in module.named_modules() if name and _runs(part)]
             near = difflib.get_close_matches(pattern, names, n=1) or names[:1]
             raise ConfigError(
-                f"checkpoint: no module is called {pattern}; expected a name such as {near[0] if near else '…'}, * for any part"
+                f"checkpoint: no module is called {pattern}; expected a name such as "
+                f"{near[0] if near else '…'}, * for any part"
             )
     return module
 
 
 def _runs(module: torch.nn.Module) -> bool:
-    """Whether a module has a forward of its own; a list of modules has none."""
+    """Return whether a module has a forward of its own; a list of modules has none."""
     return not isinstance(
         module,
         torch.nn.ModuleList | torch.nn.ModuleDict | torch.nn.ParameterList | torch.nn.ParameterDict,
@@ -197,7 +204,10 @@ def _runs(module: torch.nn.Module) -> bool:
 
 
 def fake_module(config: ModuleConfig, mode: FakeTensorMode) -> tuple[torch.nn.Module, str]:
-    """The module on fake tensors of the mode, and how it was made: fake, meta or real. Raises ConfigError, or ModuleError where none works."""
+    """Return the module on fake tensors of the mode, and how it was made: fake, meta or real.
+
+    Raises ConfigError, or ModuleError where none works.
+    """
     try:
         with mode:
             return make_module(config), "fake"
@@ -221,7 +231,7 @@ def fake_module(config: ModuleConfig, mode: FakeTensorMode) -> tuple[torch.nn.Mo
 
 
 def _fake_in_place(module: torch.nn.Module, mode: FakeTensorMode) -> None:
-    """Put a fake tensor of the CPU in the place of each tensor that a module holds; one that is held twice stays one."""
+    """Replace each tensor of a module by a fake one of the CPU; shared ones stay shared."""
     made: dict[int, tuple[Any, Any]] = {}
 
     def fake(value: Any) -> Any:

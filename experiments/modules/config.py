@@ -1,4 +1,4 @@
-"""The keys of `experiments.profile_module` as typed values; each wrong one is an error of one line."""
+"""The keys of `experiments.profile_module` as typed values; wrong ones are errors of one line."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ FLOATS = ("float32", "float64", "bfloat16", "float16")
 DTYPES = (*FLOATS, "int64", "int32", "uint8", "bool")
 OPTIMIZERS = {"adamw": "torch.optim.AdamW", "adam": "torch.optim.Adam", "sgd": "torch.optim.SGD"}
 KEYS = (
-    "model", "batch", "input", "inputs", "loss", "mode", "optimizer", "optimizer_arguments", "dtype", "autocast", "checkpoint", "memory",
-    "step", "execute", "repeats", "threads", "depth", "plans",
+    "model", "batch", "input", "inputs", "loss", "mode", "optimizer", "optimizer_arguments", 
+    "dtype", "autocast", "checkpoint", "memory", "step", "execute", "repeats", "threads", "depth", "plans",
 )  # fmt: skip
 _PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _STEP = re.compile(r"(?:.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
@@ -94,7 +94,8 @@ def module_config(given: Mapping[str, Any]) -> ModuleConfig:
     known_keys("model.", model, ("path", "config", "arguments"))
     if model.get("path") is None:
         raise ConfigError(
-            "no model is given; expected a preset such as model=gpt2, or an import path such as model.path=torch.nn.Linear"
+            "no model is given; expected a preset such as model=gpt2, or an import path such as "
+            "model.path=torch.nn.Linear"
         )
     mode = choice("mode", given.get("mode", "train"), MODES)
     return ModuleConfig(
@@ -130,8 +131,8 @@ def _memory(value: Any) -> Memory:
             f"memory={value!r} is {counted(nbytes, 'byte')}; expected a unit, binary or decimal, "
             f"such as memory={value}GiB or memory={value}GB"
         )
-    number, unit = re.fullmatch(r"\s*([\d.]+)\s*(\w+)\s*", value).groups()  # type: ignore[union-attr]
-    return Memory(nbytes, f"{number} {unit}")
+    number = value.strip().rstrip("KMGTkiB").rstrip()
+    return Memory(nbytes, f"{number} {value.strip().removeprefix(number).strip()}")
 
 
 def _step(value: Any, mode: str) -> str | None:
@@ -151,25 +152,26 @@ def _path(key: str, value: Any) -> str:
 
 
 def _named(key: str, value: Any) -> dict[str, Any]:
-    """Keyword arguments."""
+    """Return keyword arguments."""
     return {str(name): argument for name, argument in mapping(key, value).items()}
 
 
 def _optimizer(value: Any) -> str | None:
-    """The import path of an optimiser; None for none."""
+    """Return the import path of an optimiser; None for none."""
     if value is None or value == "none":
         return None
     if isinstance(value, str) and "." in value:
         return _path("optimizer", value)
     if value not in OPTIMIZERS:
         raise ConfigError(
-            f"optimizer={value!r}; expected one of {', '.join(OPTIMIZERS)}, none, or an import path such as torch.optim.RMSprop"
+            f"optimizer={value!r}; expected one of {', '.join(OPTIMIZERS)}, none, or an import "
+            "path such as torch.optim.RMSprop"
         )
     return OPTIMIZERS[value]
 
 
 def _patterns(value: Any) -> tuple[str, ...]:
-    """Names of modules; those of a sequence are numbers."""
+    """Return names of modules; those of a sequence are numbers."""
     items = [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
     for item in items:
         if isinstance(item, bool) or not isinstance(item, str | int) or item == "":
@@ -190,7 +192,8 @@ def _inputs(given: Mapping[str, Any]) -> tuple[InputSpec, ...]:
     ]
     if not specs:
         raise ConfigError(
-            "no input is given; expected the shape of one example, such as input.shape=[16,64], or several by name, "
+            "no input is given; expected the shape of one example, such as input.shape=[16,64], "
+            "or several by name, "
             "such as 'inputs={input_ids: {shape: [16], dtype: int64, high: 100}}'"
         )
     return tuple(specs)
@@ -201,7 +204,8 @@ def _input(key: str, name: str | None, given: Mapping[str, Any]) -> InputSpec:
     shape = given.get("shape")
     if not isinstance(shape, list | tuple):
         raise ConfigError(
-            f"{key}.shape={shape!r}; expected the shape of one example without the batch, such as [16,64], or [] for a number"
+            f"{key}.shape={shape!r}; expected the shape of one example without the batch, such "
+            "as [16,64], or [] for a number"
         )
     return InputSpec(
         name=name,

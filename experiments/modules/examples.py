@@ -6,7 +6,7 @@ from torch import nn
 
 
 def mlp(layers: int, width: int, classes: int) -> nn.Sequential:
-    """A multilayer perceptron: so many linear layers of one width, each with a GELU, and a linear head."""
+    """Return linear layers of one width, each with a GELU, and a linear head."""
     hidden: list[nn.Module] = []
     for _ in range(layers):
         hidden += [nn.Linear(width, width), nn.GELU()]

@@ -1,4 +1,4 @@
-"""The same step on real tensors: the bytes that PyTorch holds, seconds, and the process's own peak of resident memory."""
+"""The same step on real tensors: the bytes that PyTorch holds, seconds, resident memory."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from profiler.units import human_bytes_apart
 
 @dataclass(frozen=True, eq=False)
 class Execution:
-    """What was measured: the profiles of a first and a later step, the median ns of a step that nobody watches, and the process's memory.
+    """The profiles of a first and a later step, the median ns of a plain step, resident memory.
 
-    `process_bytes` is the peak of resident memory above what was resident before the step; None where `reason` says why.
+    `process_bytes` is the peak of resident memory above what was resident before the step; None
+    where `reason` says why.
     """
 
     steps: Steps
@@ -42,7 +43,8 @@ def execute(config: ModuleConfig, predicted_bytes: int | None) -> Execution:
     if predicted_bytes is not None and predicted_bytes > available:
         needs, have = human_bytes_apart(predicted_bytes, available)
         raise ModuleError(
-            f"execute=true: a batch of {config.batch} needs {needs}, and {have} are available; take a smaller batch, or leave execute out"
+            f"execute=true: a batch of {config.batch} needs {needs}, and {have} are available; "
+            "take a smaller batch, or leave execute out"
         )
     with telling(config, config.batch):
         torch.manual_seed(0)
@@ -68,7 +70,7 @@ def execute(config: ModuleConfig, predicted_bytes: int | None) -> Execution:
 
 
 def prepared_step(config: ModuleConfig) -> Callable[[], Any]:
-    """A step of a fresh module, ready to run: what a child process is sent."""
+    """Return a step of a fresh module, ready to run in a child process."""
     torch.manual_seed(0)
     return _ready(make_module(config), config)
 

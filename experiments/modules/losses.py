@@ -15,8 +15,8 @@ from experiments.errors import ConfigError, ModuleError
 def loss_of(output: Any, rule: str, labels: torch.Tensor | None) -> tuple[torch.Tensor, str]:
     """Return the loss of an output by a rule of the config, and what it was made of.
 
-    Raises ConfigError where the output has no loss of its own and one is expected, ModuleError where
-    it has no tensor that a loss could be made of.
+    Raises ConfigError where the output has no loss of its own and one is expected, ModuleError
+    where it has no tensor that a loss could be made of.
     """
     if rule in ("auto", "own"):
         own = own_loss(output)
@@ -41,7 +41,7 @@ def loss_of(output: Any, rule: str, labels: torch.Tensor | None) -> tuple[torch.
 
 
 def own_loss(output: Any) -> tuple[torch.Tensor, str] | None:
-    """Return the loss that an output has: what it calls so, else its first scalar; None without one."""
+    """Return the loss of an output: what it calls so, else its first scalar; None without one."""
     called = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
     if isinstance(called, torch.Tensor):
         return (

@@ -1,9 +1,11 @@
-"""What checkpointing would save on a module's step: the step as one program of PyTorch's own ops, under every planner.
+"""What checkpointing would save on a module's step, traced as one program, under every planner.
 
-The program is forward, loss and backward; the gradients are its results, and the optimiser's update is no part of it. So its peak is not to
-the byte that of the step as PyTorch runs it, which frees at other moments; what a plan saves is told beside the same program without one.
+The program is forward, loss and backward; the gradients are its results, and the optimiser's update
+is no part of it. So its peak is not to the byte that of the step as PyTorch runs it, which frees at
+other moments; what a plan saves is compared with the same program without one.
 
-Bound: as that of `from_pytorch` and of the planners: one fixed sequence of ops, whose forward part is a chain of cells.
+Bound: as that of `from_pytorch` and of the planners: one fixed sequence of ops, whose forward part
+is a chain of cells.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ class Plans:
 
 
 def plans_of(fake: FakeModule, config: ModuleConfig) -> Plans | None:
-    """What each planner would save on a module's step at its batch; None where nothing is trained, or nobody asks."""
+    """Return what each planner would save on a module's step at its batch.
+
+    None where nothing is trained, or plans are not asked for.
+    """
     if config.mode != "train" or not config.plans:
         return None
     if config.checkpoint:

@@ -1,7 +1,8 @@
-"""A step measured on fake tensors, which have shapes and no values, so nothing is allocated; and the largest batch that fits a memory.
+"""A step measured on fake tensors, which allocate nothing, and the largest batch that fits.
 
-Bytes as a function of the batch are the greatest of several sums, each a constant and so much an example: piecewise affine. So a line
-through two measurements leads near the answer, and the answer is confirmed by measuring it and the batch one larger.
+Bytes as a function of the batch are the greatest of several sums, each a constant and so much an
+example: piecewise affine. So a line through two measurements leads near the answer, and the answer
+is confirmed by measuring it and the batch one larger.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _VALUES_READ = (
 
 @dataclass(frozen=True)
 class Search:
-    """The largest batch that fits: 0 where none does; `needed` has the bytes of every batch that was measured on the way.
+    """The largest batch that fits, 0 where none does; `needed` has the bytes of all measured.
 
     `is_bound` says that the search ended at the greatest batch that it tries.
     """
@@ -49,7 +50,10 @@ class Search:
 
 
 class FakeModule:
-    """A module on fake tensors, measured at any batch; `how` it was made: fake, meta or real. Raises ConfigError or ModuleError."""
+    """A module on fake tensors, measured at any batch; `how` it was made: fake, meta or real.
+
+    Raises ConfigError or ModuleError.
+    """
 
     def __init__(self, config: ModuleConfig) -> None:
         self._config = config
@@ -57,15 +61,16 @@ class FakeModule:
         self.module, self.how = fake_module(config, self._mode)
 
     def steps(self, size: int) -> Steps:
-        """The profiles of a first and of a later step on so many examples.
+        """Return the profiles of a first and of a later step on a batch.
 
-        Raises FakeTensorError where the step reads values, ModuleError where it fails, naming the line.
+        Raises FakeTensorError where the step reads values, ModuleError where it fails, naming the
+        line.
         """
-        with telling(self._config, size), _told_once(), self._mode:
+        with telling(self._config, size), _without_log(), self._mode:
             return profiled_steps(Step(self.module, self._config), size)
 
     def step_and_batch(self, size: int) -> tuple[Step, Batch]:
-        """A step that has not been run, and a batch of so many examples for it."""
+        """Return a step that has not been run, and a batch for it."""
         with telling(self._config, size), self._mode:
             step = Step(self.module, self._config)
             return step, step.batch(size)
@@ -73,7 +78,7 @@ class FakeModule:
 
 @contextmanager
 def telling(config: ModuleConfig, size: int) -> Iterator[None]:
-    """Within it, what a module raises is told in one line as an error of ours."""
+    """Turn what a module raises into an error of ours, in one line."""
     try:
         yield
     except TapemeasureError:
@@ -82,7 +87,8 @@ def telling(config: ModuleConfig, size: int) -> Iterator[None]:
         func = getattr(error, "func", None)
         what = f"{func} " if func is not None else ""
         raise FakeTensorError(
-            f"{config.path} reads values of tensors ({what}{_place(error)}), which fake tensors do not have; "
+            f"{config.path} reads values of tensors ({what}{_place(error)}), which fake tensors "
+            "do not have; "
             "execute=true measures it on real ones"
         ) from error
     except (Exception, SystemExit) as error:
@@ -92,8 +98,8 @@ def telling(config: ModuleConfig, size: int) -> Iterator[None]:
 
 
 @contextmanager
-def _told_once() -> Iterator[None]:
-    """Within it, PyTorch does not log at length what an op on fake tensors raises: that is raised, and told."""
+def _without_log() -> Iterator[None]:
+    """Keep PyTorch from logging at length what an op on fake tensors raises: it is raised."""
     log = logging.getLogger("torch._subclasses.fake_tensor")
     before = log.level
     log.setLevel(logging.CRITICAL)
@@ -104,7 +110,7 @@ def _told_once() -> Iterator[None]:
 
 
 def _place(error: BaseException) -> str:
-    """The last line outside PyTorch and this project at which an error passed."""
+    """Return the last line outside PyTorch and this project at which an error passed."""
     ours = (
         Path(torch.__file__).parent,
         *(Path(__file__).parents[2] / name for name in ("autodiff", "profiler")),
@@ -121,7 +127,8 @@ def _place(error: BaseException) -> str:
 def largest_batch(needed: Callable[[int], int], memory_bytes: int, start: int) -> Search:
     """The greatest batch whose bytes are at most `memory_bytes`, found from `start` on; it and the next one are measured.
 
-    Raises ModuleError where a greater batch is found to need less, for then there is no such thing as the largest.
+    Raises ModuleError where a greater batch is found to need less, for then there is no such thing
+    as the largest.
     """
     known: dict[int, int] = {}
 
@@ -163,6 +170,7 @@ def _check_growth(known: dict[int, int]) -> None:
     for small, large in pairwise(sizes):
         if known[small] > known[large]:
             raise ModuleError(
-                f"a batch of {large} needs {known[large]} bytes, one of {small} needs {known[small]}: bytes do not grow with the batch, "
+                f"a batch of {large} needs {known[large]} bytes, one of {small} needs "
+                f"{known[small]}: bytes do not grow with the batch, "
                 "so no largest batch can be told; leave memory out"
             )

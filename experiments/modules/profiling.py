@@ -44,16 +44,19 @@ def _profile(plain: dict[str, Any], directory: Path) -> None:
     print(f"report: {write_report(result, directory, plain)}")
     if result.search is not None and result.search.largest == 0:
         raise ModuleError(
-            f"memory: {config.memory} cannot hold a batch of 1, which needs {human_bytes(result.search.needed[1])}; "
-            "expected more memory, or a smaller model, optimizer=sgd or none, dtype=bfloat16, checkpoint=[…]"
+            f"memory: {config.memory} cannot hold a batch of 1, which needs "
+            f"{human_bytes(result.search.needed[1])}; "
+            "expected more memory, or a smaller model, optimizer=sgd or none, dtype=bfloat16, "
+            "checkpoint=[…]"
         )
 
 
 def measured(config: ModuleConfig) -> Result:
     """Return what was found for a module.
 
-    The step is predicted, the largest batch searched for where a memory is given, and the step executed
-    where that is asked for. Raises FakeTensorError where it cannot be predicted and is not executed.
+    The step is predicted, the largest batch searched for where a memory is given, and the step
+    executed where that is asked for. Raises FakeTensorError where it cannot be predicted and is not
+    executed.
     """
     torch.manual_seed(0)
     fake = FakeModule(config)

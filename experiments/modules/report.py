@@ -1,4 +1,4 @@
-"""The report of a module's step: a table on the terminal, and in a directory one page, two figures, tables, a summary.
+"""The report of a module's step: tables on the terminal, and a directory of these files.
 
 report.html    the page, which opens offline
 modules.csv    one row a module
@@ -52,7 +52,7 @@ _MADE = (
 
 
 def say(result: Result, console: Console | None = None) -> None:
-    """Print the tables, the buffers to blame and the verdict."""
+    """Print the tables, the largest buffers and the verdict."""
     out = _console() if console is None else console
     profile = result.profile
     out.print(f"\n{title(result)}", style="bold", highlight=False, markup=False)
@@ -87,13 +87,13 @@ def say(result: Result, console: Console | None = None) -> None:
 
 
 def _console() -> Console:
-    """The terminal as wide as it is; a file or a pipe as wide as the tables are."""
+    """Return the terminal at its width; a file or a pipe at the width of the tables."""
     terminal = Console()
     return terminal if terminal.is_terminal else Console(width=150)
 
 
 def write_report(result: Result, directory: Path, config: dict[str, Any]) -> Path:
-    """Write the files of a result; returns the page's path. `config` is the plain one, for the record."""
+    """Write the files of a result and return the page's path; `config` is recorded with them."""
     profile = result.profile
     frame = profile.by_module()
     write_csv(directory / "modules.csv", frame)
@@ -152,7 +152,7 @@ def _draw(name: str, draw: Callable[[], Drawing | None], folder: Path) -> None:
 
 
 def _batches(result: Result) -> list[dict[str, Any]]:
-    """The batches that were tried, the smallest first."""
+    """Return the batches that were tried, the smallest first."""
     memory = result.config.memory_bytes
     if result.search is None or memory is None:
         return []
@@ -169,7 +169,7 @@ def _batches(result: Result) -> list[dict[str, Any]]:
 
 
 def _numbers(result: Result) -> dict[str, Any]:
-    """The numbers of the verdict, plain."""
+    """Return the numbers of the verdict, plain."""
     profile, executed = result.profile, result.executed
     return {
         "predicted": result.predicted is not None,
@@ -196,7 +196,7 @@ def _numbers(result: Result) -> dict[str, Any]:
 
 
 def _made(manifest: dict[str, Any], config: dict[str, Any]) -> list[tuple[str, str]]:
-    """What the page says of where it was made, and the config."""
+    """Return what the page says of where it was made, and the config."""
     rows = [(words, _words(manifest[key])) for key, words in _MADE if manifest.get(key) is not None]
     return [
         *rows,

@@ -9,11 +9,13 @@ from profiler.measurement import Profile
 from profiler.units import human_bytes, human_bytes_apart, human_count, human_ns
 
 NOT_COUNTED = (
-    "not included: what kernels hold inside themselves, what the allocator keeps for later, and what "
+    "not included: what kernels hold inside themselves, what the allocator keeps for later, and "
+    "what "
     "the device's own library takes"
 )
 CARD = (
-    "the kernels are those of PyTorch on the CPU; a GPU may choose others, of attention above all, and "
+    "the kernels are those of PyTorch on the CPU; a GPU may choose others, of attention above "
+    "all, and "
     "allocates in larger blocks: these numbers were never compared with one"
 )
 ATTENTION = {"_scaled_dot_product_flash_attention_for_cpu": "flash", "_safe_softmax": "math"}
@@ -139,8 +141,8 @@ def _executed(result: Result) -> list[str]:
         return []
     if result.predicted is not None:
         found, said = executed.steps.later.peak_bytes, result.profile.peak_bytes
-        more = f"{human_count(abs(found - said))} bytes {'more' if found > said else 'less'} than predicted"
-        same = "the same as predicted" if found == said else more
+        by = f"{human_count(abs(found - said))} bytes {'more' if found > said else 'less'} than"
+        same = f"{'the same as' if found == said else by} predicted"
         lines.append(
             f"executed: the peak above what exists before is {human_count(found)} bytes, {same}"
         )

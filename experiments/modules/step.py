@@ -1,11 +1,11 @@
-"""The step that is measured: forward, and in training the loss, backward and the optimiser's update.
+"""The step that is measured: forward, and in training loss, backward and the optimiser's update.
 
-It runs on an example batch made by shape. Forward and loss run inside autocast where it is asked for,
-backward outside, as PyTorch documents it. The step lets go of the module's output before backward
-begins: only what autograd keeps, and the loss, live on. Gradients are dropped at its end
-(`zero_grad(set_to_none=True)`). The first step makes the optimiser's state; a later one finds it and is
-what training consists of, so that one is reported and both must fit. A step of the user's own is called
-with the module and the batch, and with the optimiser where it takes three arguments.
+It runs on an example batch made by shape. Forward and loss run inside autocast where it is asked
+for, backward outside, as PyTorch documents it. The step lets go of the module's output before
+backward begins: only what autograd keeps, and the loss, live on. Gradients are dropped at its end
+(`zero_grad(set_to_none=True)`). The first step makes the optimiser's state; a later one finds it
+and is what training consists of, so that one is reported and both must fit. A step of the user's
+own is called with the module and the batch, and with the optimiser where it takes three arguments.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from profiler.pytorch.steps import profile_step
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """An example batch: the first argument where there is one, arguments by name, and labels where the loss needs them."""
+    """An example batch: the first argument, arguments by name, labels where a loss needs them."""
 
     first: tuple[torch.Tensor, ...]
     named: dict[str, torch.Tensor]
@@ -36,7 +36,7 @@ class Batch:
 
     @property
     def tensors(self) -> list[torch.Tensor]:
-        """All of them, in that order."""
+        """Return all tensors, in that order."""
         return [
             *self.first,
             *self.named.values(),
@@ -45,13 +45,13 @@ class Batch:
 
     @property
     def plain(self) -> Any:
-        """Return the batch as a step of the user's gets it: a tensor, a mapping by name, or both."""
+        """Return the batch as a step of the user gets it: a tensor, a mapping by name, or both."""
         if not self.named:
             return self.first[0]
         return (*self.first, self.named) if self.first else self.named
 
     def of(self, tensors: Sequence[torch.Tensor]) -> Batch:
-        """The same batch with other tensors in their places."""
+        """Return the same batch with other tensors in their places."""
         given = iter(tensors)
         first, named = (
             tuple(next(given) for _ in self.first),
@@ -70,12 +70,12 @@ class Steps:
 
     @property
     def needed_bytes(self) -> int:
-        """What both need: all that exists before the step, and the peak above it."""
+        """Return what both need: all that exists before the step, and the peak above it."""
         return max(needed_bytes(self.first), needed_bytes(self.later))
 
 
 def needed_bytes(profile: Profile) -> int:
-    """Parameters, buffers, inputs, optimiser's state that exist before the step, and the peak of live bytes above them."""
+    """Return the bytes that exist before the step and the peak of live bytes above them."""
     return sum(profile.given_bytes.values()) + profile.peak_bytes
 
 
@@ -94,7 +94,7 @@ class Step:
         self.took = ""
 
     def batch(self, size: int) -> Batch:
-        """An example batch of so many examples, of random numbers."""
+        """Return an example batch of random numbers."""
         specs = self._config.inputs
         first = tuple(
             _example(spec, size, self._config.dtype) for spec in specs if spec.name is None
@@ -113,7 +113,8 @@ class Step:
                 logits = tensor_of(self._forward(batch))
             if logits.dim() < 2 or logits.shape[0] != size:
                 raise ModuleError(
-                    f"loss={rule}: the output has shape {tuple(logits.shape)}; expected the batch of "
+                    f"loss={rule}: the output has shape {tuple(logits.shape)}; expected the "
+                    "batch of "
                     f"{size} first and the classes {'last' if rule.endswith('last') else 'second'}"
                 )
             if rule == "cross_entropy":
@@ -132,7 +133,8 @@ class Step:
         loss = self.loss(batch)
         if not loss.requires_grad:
             raise ModuleError(
-                "the loss depends on no parameter that requires a gradient; mode=forward measures a module that is not trained"
+                "the loss depends on no parameter that requires a gradient; mode=forward "
+                "measures a module that is not trained"
             )
         loss.backward()  # type: ignore[no-untyped-call]
         if self._optimizer is not None:
@@ -155,7 +157,7 @@ class Step:
 
 
 def profiled_steps(step: Step, size: int) -> Steps:
-    """The profiles of a first and of a later step of a `Step` that has not been run, on one batch of so many examples."""
+    """Return the profiles of a first and a later step, on one batch, of a step not run yet."""
     batch = step.batch(size)
 
     def run(*_: torch.Tensor) -> Any:
@@ -166,7 +168,10 @@ def profiled_steps(step: Step, size: int) -> Steps:
 
 
 def _example(spec: InputSpec, size: int, dtype: str) -> torch.Tensor:
-    """A batch of one argument: normal numbers, or whole numbers below `high`; floating point is of the model's dtype unless told otherwise."""
+    """Return a batch of one argument: normal numbers, or whole numbers below `high`.
+
+    Floating point has the model's dtype unless the config names another.
+    """
     shape, kind = (size, *spec.shape), getattr(torch, spec.dtype)
     if kind.is_floating_point:
         return torch.randn(shape, dtype=getattr(torch, dtype) if spec.dtype == "float32" else kind)
@@ -176,14 +181,15 @@ def _example(spec: InputSpec, size: int, dtype: str) -> torch.Tensor:
 
 
 def _optimizer(module: torch.nn.Module, config: ModuleConfig) -> Any:
-    """The optimiser of those parameters that are trained; None where there is none."""
+    """Return the optimiser of the parameters that are trained; None where there is none."""
     if config.optimizer is None:
         return None
     maker = imported("optimizer", config.optimizer)
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     if not trained:
         raise ModuleError(
-            f"{config.path} has no parameter that requires a gradient; expected one, or optimizer=none, or mode=forward"
+            f"{config.path} has no parameter that requires a gradient; expected one, or "
+            "optimizer=none, or mode=forward"
         )
     try:
         return maker(trained, **config.optimizer_arguments)

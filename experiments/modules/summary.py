@@ -43,8 +43,8 @@ BLAMED = 5
 class Result:
     """What was found.
 
-    `predicted` are the steps on fake tensors, None where those cannot run it (`not_predicted` says why);
-    `how` the module was made for that; `not_searched` says why no largest batch is known.
+    `predicted` are the steps on fake tensors, None where those cannot run it (`not_predicted` says
+    why); `how` the module was made for that; `not_searched` says why no largest batch is known.
     """
 
     config: ModuleConfig

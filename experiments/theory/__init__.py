@@ -1,4 +1,4 @@
-"""Closed forms of what the exercise's network costs. Nothing here imports any other module of the project."""
+"""Closed forms of what the exercise's network costs, which import nothing else of the project."""
 
 import lazy_loader
 

@@ -1,10 +1,12 @@
 """The vocabulary of the closed forms: which network, which mode, which weights are asked for.
 
-The network is the exercise's: x_1 is d×b, z_i = W_i x_i, x_{i+1} = σ(z_i) for i = 1…n, L = f(x_{n+1}). A case fixes everything
-about a point except d and b, which stay free so that one formula serves integers, numpy arrays and sympy symbols.
+The network is the exercise's: x_1 is d×b, z_i = W_i x_i, x_{i+1} = σ(z_i) for i = 1…n, L =
+f(x_{n+1}). A case fixes everything about a point except d and b, which stay free so that one
+formula serves integers, numpy arrays and sympy symbols.
 
-Bound: none; the closed forms look at n and j only through comparisons with 1 and with each other. It checks names and ranges, and
-does no counting. Like all of the theory it imports nothing of the engine or the profiler, so its one error is a ValueError.
+Bound: none; the closed forms look at n and j only through comparisons with 1 and with each other.
+It checks names and ranges, and does no counting. Like all of the theory it imports nothing of the
+engine or the profiler, so its one error is a ValueError.
 """
 
 from __future__ import annotations
@@ -37,17 +39,17 @@ class Case:
 
     @property
     def every(self) -> bool:
-        """Whether the gradients of all weights are asked for (or, in `forward`, are prepared for)."""
+        """Return whether all weights' gradients are asked for, or prepared for in `forward`."""
         return self.layer is None
 
     @property
     def lowest(self) -> int:
-        """The lowest layer whose weight gradient is asked for: where the backward pass ends."""
+        """Return the lowest layer whose weight gradient is asked for, where backward ends."""
         return 1 if self.layer is None else self.layer
 
     @property
     def reads_output(self) -> bool:
-        """Whether σ' is computed from σ's output x_{i+1} (tanh, relu, sigmoid), not from its input z_i (gelu)."""
+        """Return whether σ' reads σ's output (tanh, relu, sigmoid), not its input z_i (gelu)."""
         return self.activation in ("tanh", "relu", "sigmoid")
 
 
@@ -61,8 +63,9 @@ def make_case(
 ) -> Case:
     """Return the checked case.
 
-    `wrt` names one layer, as 3 or "W_3". `only` needs it, `forward` may have it (without it, the values that the gradients of all
-    weights read are kept), `w1_only` is layer 1. Raises TheoryError for an unknown name or a layer outside 1…n.
+    `wrt` names one layer, as 3 or "W_3". `only` needs it, `forward` may have it (without it, the
+    values that the gradients of all weights read are kept), `w1_only` is layer 1. Raises
+    TheoryError for an unknown name or a layer outside 1…n.
     """
     _check_name("mode", mode, MODES)
     _check_name("activation", activation, ACTIVATIONS)
@@ -71,7 +74,8 @@ def make_case(
     check_count("micro_batches", micro_batches)
     if micro_batches > 1 and mode != "full":
         raise TheoryError(
-            f"micro_batches={micro_batches} with mode {mode!r}: gradients are accumulated in mode 'full' only; use that or 1"
+            f"micro_batches={micro_batches} with mode {mode!r}: gradients are accumulated in "
+            "mode 'full' only; use that or 1"
         )
     layer = layer_of(wrt, n)
     if mode == "only" and layer is None:
@@ -80,7 +84,8 @@ def make_case(
         )
     if mode in ("no_grad", "full") and layer is not None:
         raise TheoryError(
-            f"mode {mode!r} with wrt={wrt!r}: that mode leaves no choice of a weight; leave wrt out, or use mode 'only'"
+            f"mode {mode!r} with wrt={wrt!r}: that mode leaves no choice of a weight; leave wrt "
+            "out, or use mode 'only'"
         )
     if mode == "w1_only":
         if layer not in (None, 1):
@@ -92,13 +97,17 @@ def make_case(
 
 
 def layer_of(wrt: str | int | None, n: int) -> int | None:
-    """Return the layer that `wrt` names, as 3 or "W_3", None for None; raises TheoryError outside 1…n."""
+    """Return the layer that `wrt` names, as 3 or "W_3", None for None.
+
+    Raises TheoryError outside 1…n.
+    """
     if wrt is None:
         return None
     text = str(wrt).removeprefix("W_")
     if isinstance(wrt, bool) or not text.isascii() or not text.isdigit() or not 1 <= int(text) <= n:
         raise TheoryError(
-            f"wrt={wrt!r}: expected a layer from 1 to {n}; pass a whole number such as 1, or a name such as 'W_1'"
+            f"wrt={wrt!r}: expected a layer from 1 to {n}; pass a whole number such as 1, or a "
+            "name such as 'W_1'"
         )
     return int(text)
 
@@ -110,19 +119,20 @@ def check_count(name: str, value: object) -> None:
 
 
 def check_dimensions(d: Dimension, b: Dimension) -> None:
-    """Raise TheoryError for a plain number below 1 or with a fraction; arrays and symbols pass unseen."""
+    """Raise TheoryError for a number below 1 or with a fraction; arrays and symbols pass."""
     for name, value in (("d", d), ("b", b)):
         if isinstance(value, bool | int | float | str):
             check_count(name, value)
 
 
 def slice_width(b: Dimension, micro_batches: int) -> Dimension:
-    """Return the columns of one slice of a batch of b; raises TheoryError where a plain b does not divide."""
+    """Return the columns of one slice of a batch; raise TheoryError where it does not divide."""
     if micro_batches == 1:
         return b
     if isinstance(b, int) and b % micro_batches:
         raise TheoryError(
-            f"b={b} in {micro_batches} micro-batches: expected slices of equal width; choose a divisor of b"
+            f"b={b} in {micro_batches} micro-batches: expected slices of equal width; choose a "
+            "divisor of b"
         )
     return b / micro_batches if is_symbolic(b) else b // micro_batches
 

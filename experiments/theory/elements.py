@@ -1,4 +1,4 @@
-"""Peaks, what stays alive and what is given, in elements or bytes, from the closed forms of `peaks.py`."""
+"""Peaks, what stays alive and what is given, from the closed forms of `peaks.py`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def peak_elements(
     wrt: str | int | None = None,
     micro_batches: int = 1,
 ) -> Dimension:
-    """Return the greatest total of live elements without parameters and inputs; signed arrays give arrays, symbols a sympy Max."""
+    """Return the greatest total of live elements without parameters and inputs.
+
+    Signed arrays give arrays, symbols a sympy Max.
+    """
     check_dimensions(d, b)
     pieces = peak_pieces(
         mode, n, activation=activation, loss=loss, wrt=wrt, micro_batches=micro_batches
@@ -45,7 +48,10 @@ def live_after_elements(
     wrt: str | int | None = None,
     micro_batches: int = 1,
 ) -> Dimension:
-    """Return the elements still alive after the run: the loss, the asked gradients, after `forward` what backward would read."""
+    """Return the elements alive after the run: the loss and the gradients asked for.
+
+    After `forward` it is the loss and what backward would read.
+    """
     check_dimensions(d, b)
     case = make_case(mode, n, activation, loss, wrt, micro_batches)
     if mode == "no_grad":
@@ -65,7 +71,7 @@ def parameter_elements(n: int, d: Dimension) -> Dimension:
 
 
 def input_bytes(d: Dimension, b: Dimension, loss: str = "sum", itemsize: int = 4) -> Dimension:
-    """Return the caller's bytes: x_1, for squared_error y too, for cross_entropy b class indices of 8 bytes each."""
+    """Return the bytes of the inputs: x_1, and y or for cross_entropy b indices of 8 bytes."""
     make_case("no_grad", 1, loss=loss)
     check_dimensions(d, b)
     check_count("itemsize", itemsize)
@@ -74,12 +80,13 @@ def input_bytes(d: Dimension, b: Dimension, loss: str = "sum", itemsize: int = 4
 
 
 def greatest(values: Sequence[Dimension]) -> Dimension:
-    """Return the greatest of ints, elementwise of signed integer arrays, as a sympy Max of expressions."""
+    """Return the greatest of ints, of signed arrays by element, of expressions as a Max."""
     if any(is_symbolic(value) for value in values):
         import sympy  # only here: it is slow to load and a sweep never needs it
 
         return sympy.Max(*values)
     if all(isinstance(value, int) for value in values):
         return max(values)
-    # 2·max(p, q) = p + q + |p − q|, which every array type computes exactly without our importing numpy.
+    # 2·max(p, q) = p + q + |p − q|, which every array type computes exactly without our importing
+    # numpy.
     return reduce(lambda p, q: (p + q + abs(p - q)) // 2, values)

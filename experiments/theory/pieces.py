@@ -1,7 +1,7 @@
 """A moment that may be the peak as a polynomial in n, d and b, and the letters that it is made of.
 
-KA is what waits for the backward pass when the loss has been computed, RA is one activation where the
-lowest layer asked for is above the first; `peaks.py` defines both. A = b·d, D = d².
+KA is what waits for the backward pass when the loss has been computed, RA is one activation where
+the lowest layer asked for is above the first; `peaks.py` defines both. A = b·d, D = d².
 """
 
 from __future__ import annotations

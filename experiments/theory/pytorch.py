@@ -13,8 +13,9 @@ from experiments.theory.elements import (
 
 
 def pytorch_products(mode: str, n: int, j: int | None = None) -> int:
-    """Return how many d×d by d×b products PyTorch's eager step runs, each of 2bd² flops; `j` is the layer of mode `only`.
+    """Return how many d×d by d×b products PyTorch's eager step runs, each of 2bd² flops.
 
+    `j` is the layer of mode `only`.
     Ours are as many: PyTorch too stops at the lowest layer that it needs.
     """
     case = make_case(mode, n, wrt=j if mode == "only" else None)
@@ -31,10 +32,12 @@ def pytorch_peak_elements(
     activation: str = "tanh",
     wrt: str | int | None = None,
 ) -> Dimension | None:
-    """Return the peak of PyTorch's eager step with loss sum, in the loop h = f(W @ h), in elements; None where nothing was observed.
+    """Return the peak of PyTorch's eager step with loss sum, in elements.
 
-    Observed for tanh, relu and gelu with n ≥ 2; W_j alone for j = 1 and j = n only; `forward` with all weights asked for, or W_1 alone.
-    Distinct live storages, without parameters and the caller's input.
+    The step is the loop h = f(W @ h); None where nothing was observed.
+    Observed for tanh, relu and gelu with n ≥ 2; W_j alone for j = 1 and j = n only; `forward` with
+    all weights asked for, or W_1 alone. Distinct live storages, without parameters and the caller's
+    input.
     """
     check_dimensions(d, b)
     layer = make_case(mode, n, activation, wrt=wrt).layer
