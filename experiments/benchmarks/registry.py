@@ -1,8 +1,8 @@
 """The benchmarks: steps that alternate in one process on one thread, each compared with a baseline.
 
 Every benchmark is a function without arguments that returns rows: benchmark, shape, what,
-median_ms, spread_ms, ratio (to `baseline`), and, where memory is part of the claim, peak_bytes. What is not
-installed or does not work on a machine is left out with a line that says so.
+median_ms, spread_ms, ratio (to `baseline`), and, where memory is part of the claim, peak_bytes.
+What is not installed or does not work on a machine is left out with a line that says so.
 """
 
 from __future__ import annotations

@@ -18,8 +18,9 @@ FLOATS = ("float32", "float64", "bfloat16", "float16")
 DTYPES = (*FLOATS, "int64", "int32", "uint8", "bool")
 OPTIMIZERS = {"adamw": "torch.optim.AdamW", "adam": "torch.optim.Adam", "sgd": "torch.optim.SGD"}
 KEYS = (
-    "model", "batch", "input", "inputs", "loss", "mode", "optimizer", "optimizer_arguments", 
-    "dtype", "autocast", "checkpoint", "memory", "step", "execute", "repeats", "threads", "depth", "plans",
+    "model", "batch", "input", "inputs", "loss", "mode", "optimizer", "optimizer_arguments",
+    "dtype", "autocast", "checkpoint", "memory", "step", "execute", "repeats",
+    "threads", "depth", "plans",
 )  # fmt: skip
 _PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _STEP = re.compile(r"(?:.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")

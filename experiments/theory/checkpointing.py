@@ -1,28 +1,34 @@
-"""What checkpointing the exercise's network costs: recurrences for operations and peak of every planner, for every activation and loss.
+"""What checkpointing the exercise's network costs: operations and peak of every planner.
 
-The network and the letters are those of `theory` and `theory_peaks`: n layers, A = bd, D = d²; x_1 is the caller's. All gradients are asked for.
+The network and the letters are those of `theory` and `theory_peaks`: n layers, A = bd, D = d²; x_1
+is the caller's. All gradients are asked for.
 
-**Layers.** A layer is a product and σ. Reversing layer k reads x_k; with gelu also z_k, with tanh, relu, sigmoid x_{k+1} instead, which is still
-there from layer k+1. So to reverse a layer nothing is run again, with gelu one product. With t(n, s) the fewest advances that reverse n
-steps with s snapshots, the caller's x_1 among them, layers are run forward so often, the n first times included:
+**Layers.** A layer is a product and σ. Reversing layer k reads x_k; with gelu also z_k, with tanh,
+relu, sigmoid x_{k+1} instead, which is still there from layer k+1. So to reverse a layer nothing is
+run again, with gelu one product. With t(n, s) the fewest advances that reverse n steps with s
+snapshots, the caller's x_1 among them, layers are run forward so often, the n first times included:
 
     store_all                    n
-    recompute_all                t(n, 1) + 1                                      gelu: n − 1 products more
-    uniform, k segments          n, and l − 1 for each segment but the last       gelu: k − 1 products more
-    revolve, form 1              t(n, s) + 1                                      gelu: n − 1 products more
-    revolve, form 2              t(n − 1, s) + 2                                  gelu: n − 2 products more
+    recompute_all                t(n, 1) + 1                            gelu: n − 1 products more
+    uniform, k segments          n, and l − 1 for each segment but the last  gelu: k − 1 products more
+    revolve, form 1              t(n, s) + 1                            gelu: n − 1 products more
+    revolve, form 2              t(n − 1, s) + 2                        gelu: n − 2 products more
 
-Form 2 makes one step of the last two layers. Revolve takes the form with fewer runs of products and σ, then that of the lower peak; from s = n on
-it is store_all. t(n, s) = min over j of j + t(n − j, s − 1) + t(j, s), t(1, ·) = 0, t(n, 1) = n(n−1)/2.
+Form 2 makes one step of the last two layers. Revolve takes the form with fewer runs of products and
+σ, then that of the lower peak; from s = n on it is store_all. t(n, s) = min over j of j + t(n − j,
+s − 1) + t(j, s), t(1, ·) = 0, t(n, 1) = n(n−1)/2.
 
-**Peak.** `theory_segments` has the moments of each move. The peak is the greatest of them all, each with the snapshots below it.
+**Peak.** `theory_segments` has the moments of each move. The peak is the greatest of them all, each
+with the snapshots below it.
 
-**Splits.** Of all j that keep t, those are taken that make the peak least, which is a recurrence too (`_lowest`): P of m steps from a is the least
-over j of max{advancing, x_{a+j} held beside P of the m−j behind it, P of the j before it}. For more than 64 steps, one rule is taken
-for all splits, of three (the least j, the middle one, the greatest) that of the lowest peak.
+**Splits.** Of all j that keep t, those are taken that make the peak least, which is a recurrence
+too (`_lowest`): P of m steps from a is the least over j of max{advancing, x_{a+j} held beside P of
+the m−j behind it, P of the j before it}. For more than 64 steps, one rule is taken for all splits,
+of three (the least j, the middle one, the greatest) that of the lowest peak.
 
-Sources: Griewank and Walther 2000; Chen et al. 2016. Bound: exact for n, d, b ≥ 1, d and b integers or integer arrays (the least peak is then
-found for each shape). It covers no subset of weights, no micro-batches, and no budget of bytes or operations.
+Sources: Griewank and Walther 2000; Chen et al. 2016. Bound: exact for n, d, b ≥ 1, d and b integers
+or integer arrays (the least peak is then found for each shape). It covers no subset of weights, no
+micro-batches, and no budget of bytes or operations.
 """
 
 from __future__ import annotations
@@ -64,7 +70,8 @@ def checkpointed(
 ) -> Checkpointed:
     """Return what a step costs that computes the gradients of all weights under a planner.
 
-    `revolve` takes `snapshots`; `uniform` takes `segments`, √n rounded where it is None. Raises TheoryError for what is no such planner.
+    `revolve` takes `snapshots`; `uniform` takes `segments`, √n rounded where it is None. Raises
+    TheoryError for what is no such planner.
     """
     check_dimensions(d, b)
     case = make_case("full", n, activation, loss)
@@ -95,7 +102,10 @@ def checkpointed(
 
 @lru_cache(maxsize=2**16)
 def advances(n: int, s: int) -> int:
-    """Return t(n, s) by the closed form r·n − C(s+r, s+1), r the least with C(s+r, s) ≥ n; s ≥ 1, at most n − 1 of them help."""
+    """Return t(n, s) as r·n − C(s+r, s+1), r the least with C(s+r, s) ≥ n, for s ≥ 1.
+
+    At most n − 1 snapshots help.
+    """
     s = min(s, n - 1)
     if s <= 1:
         return n * (n - 1) // 2
@@ -106,12 +116,12 @@ def advances(n: int, s: int) -> int:
 
 
 def _root(n: int) -> int:
-    """√n rounded: half of √4n, rounded up where it is odd; √n is never halfway between two whole numbers."""
+    """Return √n rounded: half of √4n, rounded up where it is odd (√n is never halfway)."""
     return (isqrt(4 * n) + 1) // 2
 
 
 def _layer(activation: str, d: Dimension, b: Dimension) -> Operations:
-    """The operations of one layer forward: what a second layer adds to a network of one."""
+    """Return the operations of one layer forward: what a second layer adds to a network of one."""
     two, one = (operations("no_grad", n, d, b, activation=activation)["forward"] for n in (2, 1))
     return two + -1 * one
 
@@ -145,7 +155,10 @@ def _revolve(network: Network, s: int) -> tuple[int, int, Moment]:
 
 
 def _form(network: Network, s: int, *, double: bool) -> tuple[int, int, Moment]:
-    """Layers, further products and peak of form 1, or of form 2, which reverses the last two layers as one step."""
+    """Return layers, further products and peak of form 1, or of form 2.
+
+    Form 2 reverses the last two layers as one step.
+    """
     n = network.case.n
     steps = n - double
     layers = advances(steps, s) + 1 + double
@@ -164,7 +177,10 @@ def _step(network: Network, k: int, steps: int) -> Moment:
 
 
 def _lowest(network: Network, steps: int, s: int) -> Moment:
-    """The least peak over all splits that keep t, by the recurrence of the module's docstring, for ever longer blocks and all starts at once."""
+    """Return the least peak over all splits that keep t, by the recurrence above.
+
+    Blocks grow in length, all starts at once.
+    """
     n = network.case.n
     held = np.array(
         [network.x(k) for k in range(1, steps + 1)]
@@ -188,7 +204,7 @@ def _lowest(network: Network, steps: int, s: int) -> Moment:
 
 
 def _reached(steps: int, s: int) -> set[tuple[int, int]]:
-    """The pairs (length, snapshots) of the blocks that any splits lead to."""
+    """Return the pairs (length, snapshots) of the blocks that any splits lead to."""
     reached: set[tuple[int, int]] = set()
     open_pairs = {(steps, min(s, steps - 1))}
     while open_pairs:
@@ -210,7 +226,10 @@ def _splits(m: int, s: int) -> tuple[int, ...]:
 
 
 def _by_rule(network: Network, steps: int, s: int, rule: int) -> Moment:
-    """The peak where every split is the least (0), the middle (1, the lesser of two) or the greatest (2) that keeps t."""
+    """Return the peak where every split is the least (0), middle (1) or greatest (2) that keeps t.
+
+    Of two middles the lesser is taken.
+    """
     return most(*_moments_by_rule(network, steps, s, rule))
 
 

@@ -1,21 +1,25 @@
-"""What is alive while a segment of the exercise's network is run, kept and reversed: the moments from which checkpointed peaks are made.
+"""What is alive while a segment of the exercise's network is run, kept and reversed.
 
-The letters are those of `theory_peaks`: n layers, A = bd, D = d²; x_1 is the caller's. All gradients are asked for.
+The letters are those of `peaks.py`: n layers, A = bd, D = d²; x_1 is given. All
+gradients are asked for.
 
-Snapshots are x_k (A, x_1 nothing). After layer k is reversed, k ≥ 2, there is left: one gradient, n−k+1 weight gradients, L:
-A + (n−k+1)D + 1. While layers are run only to get further, two of x_k, z_k, x_{k+1} are alive beside the snapshot that they started from:
-2A (identity, one layer: A).
-A segment a…b that is reversed is run and kept first: x_{a+1}…x_b, with gelu also z_a…z_b; then each layer k has these moments, beside what
-is kept below it and G = (n−k+1)D + 1:
+Snapshots are x_k (A, x_1 nothing). After layer k is reversed, k ≥ 2, there is left: one gradient,
+n−k+1 weight gradients, L: A + (n−k+1)D + 1. While layers are run only to get further, two of x_k,
+z_k, x_{k+1} are alive with the snapshot that they started from: 2A (identity, one layer: A). A
+segment a…b that is reversed is run and kept first: x_{a+1}…x_b, with gelu also z_a…z_b; then each
+layer k has these moments, with what is kept below it and G = (n−k+1)D + 1:
 
-    outputs read    ∂W_k beside x_k, ∂z_k: x_k + A + G;           ∂x_k and then ∂z_{k−1}: x_k + 2A + G (k ≥ 2)
-    gelu            ∂z_k beside x_k, z_k, ∂x_{k+1}: x_k + 3A + G − D;   ∂W_k: x_k + A + G;   ∂x_k, x_k gone: 2A + G (k ≥ 2)
+    outputs read    ∂W_k with x_k, ∂z_k: x_k + A + G;
+                    ∂x_k and then ∂z_{k−1}: x_k + 2A + G (k ≥ 2)
+    gelu            ∂z_k with x_k, z_k, ∂x_{k+1}: x_k + 3A + G − D;   ∂W_k: x_k + A + G;
+                    ∂x_k, x_k gone: 2A + G (k ≥ 2)
     identity        ∂W_k: x_k + A + G;                            ∂x_k, x_k gone: 2A + G (k ≥ 2)
 
 Layer n has the loss in its place; `_turn` lists its moments, from z_n to ∂z_n.
 
-Sources: derived by hand from the order in which gradients are made; nothing is imported from the engine. Bound: exact for n, d, b ≥ 1,
-integers or integer arrays. It knows no plans: `theory_checkpointing` does.
+Sources: derived by hand from the order in which gradients are made; nothing is imported from the
+engine. Bound: exact for n, d, b ≥ 1, integers or integer arrays. Plans are the subject of
+`checkpointing.py`.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ Moment = Any
 
 
 def most(*moments: Moment) -> Moment:
-    """The greatest of some moments, for each shape."""
+    """Return the greatest of some moments, for each shape."""
     return reduce(
         lambda one, other: max(one, other) if _plain(one, other) else np.maximum(one, other),
         moments,
@@ -41,7 +45,7 @@ def most(*moments: Moment) -> Moment:
 
 
 def least(*moments: Moment) -> Moment:
-    """The least of some moments, for each shape."""
+    """Return the least of some moments, for each shape."""
     return reduce(
         lambda one, other: min(one, other) if _plain(one, other) else np.minimum(one, other),
         moments,
@@ -74,17 +78,20 @@ class Network:
         return 0 * self.a if k == 1 else self.a
 
     def left(self, k: int) -> Dimension:
-        """What layers k…n leave when they are reversed; nothing before any is (k = n + 1)."""
+        """Return what layers k…n leave when reversed; nothing before any is (k = n + 1)."""
         return 0 * self.a if k > self.case.n else self.a + (self.case.n - k + 1) * self.w + 1
 
     def advancing(self, start: int, stop: int, above: int) -> Moment:
-        """Running layers start … stop − 1 only, x_start held, layers from `above` on reversed."""
+        """Return the moments of running layers start … stop − 1, those from `above` reversed."""
         first = self.a if self.identity else 2 * self.a
         later = 2 * self.a if stop - start > 1 else 0 * self.a
         return self.left(above) + self.x(start) + most(first, later)
 
     def reversed(self, start: int, stop: int) -> Moment:
-        """Running layers start … stop with all kept that is read later, and reversing them, from x_start on; layers above are reversed."""
+        """Return the moments of running layers start … stop and reversing them.
+
+        All that is read later is kept, from x_start on; layers above are reversed.
+        """
         n, a = self.case.n, self.a
         per_layer = 2 * a if self.gelu else a  # x_{k+1}, and with gelu z_k
         moments: list[Moment] = []
@@ -101,20 +108,20 @@ class Network:
         return most(*moments)
 
     def _stage(self, k: int, below: Dimension, x: Dimension) -> list[Moment]:
-        """Reversing layer k beside what is kept below it."""
+        """Return the moments of reversing layer k with what is kept below it."""
         n, a, w = self.case.n, self.a, self.w
-        beside = below + (n - k + 1) * w + 1
+        held = below + (n - k + 1) * w + 1
         if self.identity and self.case.loss == "sum" and k == n:  # ∂z_n is the seed, expanded
-            return [beside + x + 1, beside + (a + 1 if k > 1 else 0)]
-        moments = [beside + x + a]
+            return [held + x + 1, held + (a + 1 if k > 1 else 0)]
+        moments = [held + x + a]
         if self.gelu and k < n:
-            moments.append(beside - w + x + 3 * a)
+            moments.append(held - w + x + 3 * a)
         if k > 1:
-            moments.append(beside + 2 * a + (x if self.case.reads_output else 0))
+            moments.append(held + 2 * a + (x if self.case.reads_output else 0))
         return moments
 
     def _turn(self, kept: Dimension) -> list[Moment]:
-        """Running layer n and the loss, and going back to ∂z_n, beside what is kept: x_n and all below it."""
+        """Return the moments of layer n, the loss, back to ∂z_n, x_n and all below kept."""
         a, b, sigma = self.a, self.b, not self.identity
         held = kept + (a if sigma else 0)  # x_{n+1}, with gelu z_n
         passing = 0 if self.case.reads_output else a  # x_{n+1} where it is read by the loss alone

@@ -1,10 +1,11 @@
-"""Closed forms for what the exercise's network costs, in scalar operations and in live elements; PyTorch's own beside them.
+"""Closed forms for the scalar operations of the exercise's network.
 
-The network: x_1 is d×b, z_i = W_i x_i, x_{i+1} = σ(z_i) for i = 1…n, L = f(x_{n+1}); N = bd is the size of every x and z. Peaks are
-derived in `theory_peaks`, names and ranges are checked in `theory_case`; this module derives the operations.
+The network: x_1 is d×b, z_i = W_i x_i, x_{i+1} = σ(z_i) for i = 1…n, L = f(x_{n+1}); N = bd is the
+size of every x and z. Peaks are derived in `theory_peaks`, names and ranges are checked in
+`theory_case`; this module derives the operations.
 
-One operation is one multiplication or division (m), one addition, subtraction or negation (a), one comparison (c), or one evaluation
-of an elementary function (e) on one scalar.
+One operation is one multiplication or division (m), one addition, subtraction or negation (a), one
+comparison (c), or one evaluation of an elementary function (e) on one scalar.
 
     product (r×k)(k×s)       rks m, r(k−1)s a; beside them 2rks matmul flops
     W_i x_i, W_iᵀ g          d²b m, d(d−1)b a
@@ -16,21 +17,23 @@ of an elementary function (e) on one scalar.
     gelu                     3N m, N a, N e   g·(Φ(z) + z·φ(z)): 7N m, 2N a, 2N e
     identity                 nothing          nothing
 
-    loss                     forward                                         backward
-    sum                      N−1 a                                           nothing (the seed, expanded)
-    squared_error            difference N a; squares N m, their sum N−1 a,   diff·seed: N m
-                             ½: 1 m
-    cross_entropy            for each of b columns: greatest d−1 c,          −seed 1 a; scatter nothing; column sums of g
-                             x−max d a, exp d e, sum d−1 a, log 1 e,         (d−1)b a, exp p N e, their product N m,
-                             minus log d a; sum of the picked b−1 a,         g minus it N a
-                             minus 1 a: together 3N a, (d−1)b c, N+b e
+    loss             forward                                   backward
+    sum              N−1 a                                     nothing (the seed, expanded)
+    squared_error    difference N a; squares N m,              diff·seed: N m
+                     their sum N−1 a, ½: 1 m
+    cross_entropy    each of b columns: greatest d−1 c,        −seed 1 a; scatter nothing;
+                     x−max d a, exp d e, sum d−1 a, log 1 e,   column sums of g (d−1)b a,
+                     minus log d a; sum of the picked b−1 a,   exp p N e, their product N m,
+                     minus 1 a: 3N a, (d−1)b c, N+b e in all   g minus it N a
 
-Forward runs n products and n σ. Backward runs from layer n down to the lowest asked layer j (1 unless W_j alone is asked for): n−j+1
-times σ', one product g x_iᵀ for each asked weight (n or 1), and n−j products W_iᵀ g, since nobody asked for ∂L/∂x_j. What no asked
-gradient needs is never run, so all these are products of a count of layers and a cost of one layer.
+Forward runs n products and n σ. Backward runs from layer n down to the lowest asked layer j (1
+unless W_j alone is asked for): n−j+1 times σ', one product g x_iᵀ for each asked weight (n or 1),
+and n−j products W_iᵀ g, since nobody asked for ∂L/∂x_j. What no asked gradient needs is never run,
+so all these are products of a count of layers and a cost of one layer.
 
-Sources: the exercise on backpropagation and DESIGN section 6 for the network; ORACLES for PyTorch's numbers, which were observed.
-Bound: exact for n, d, b ≥ 1. It counts no recomputation (that key is always zero), no copies, no seconds.
+Sources: the exercise on backpropagation and DESIGN section 6 for the network; ORACLES for PyTorch's
+numbers, which were observed. Bound: exact for n, d, b ≥ 1. It counts no recomputation (that key is
+always zero), no copies, no seconds.
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ from experiments.theory.case import (
 
 @dataclass(frozen=True)
 class Operations:
-    """Scalar operations by kind; `matmul_flops` is a second count of the products and no part of the total."""
+    """Scalar operations by kind; `matmul_flops` counts the products again, outside the total."""
 
     multiplications: Dimension = 0
     additions: Dimension = 0
@@ -95,8 +98,8 @@ def operations(
 ) -> dict[str, Operations]:
     """Return the operations of one run by phase, under the keys forward, recompute and backward.
 
-    `micro_batches` (mode full) runs so many slices of the batch and adds their losses and their gradients, n·d² and 1 additions for
-    each slice after the first.
+    `micro_batches` (mode full) runs so many slices of the batch and adds their losses and their
+    gradients, n·d² and 1 additions for each slice after the first.
     """
     check_dimensions(d, b)
     case = make_case(mode, n, activation, loss, wrt, micro_batches)

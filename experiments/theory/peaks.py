@@ -1,66 +1,80 @@
 """Closed forms for memory: the peak as a maximum of a few named moments, each a polynomial.
 
-The letters of DESIGN and of the exercise: n depth, d width, b batch, A = b·d (one activation), D = d² (one weight gradient), j the
-lowest layer asked for, r = 1 if j > 1 and else 0. Everything is in elements; parameters and data are left out.
+The letters of DESIGN and of the exercise: n depth, d width, b batch, A = b·d (one activation), D =
+d² (one weight gradient), j the lowest layer asked for, r = 1 if j > 1 and else 0. Everything is in
+elements; parameters and data are left out.
 
-The rule. A buffer is born where it is computed and dies after its last read; the loss and the asked gradients live to the end; a
-total is taken when a result has been born and its inputs still live. Forward runs layer 1…n and the loss, backward then
-starts from a seed (1 element) and runs layer n…j: σ' gives g_z_i, then dW_i if asked, then g_x_i if i > j.
+The rule. A buffer is born where it is computed and dies after its last read; the loss and the asked
+gradients live to the end; a total is taken when a result has been born and its inputs still live.
+Forward runs layer 1…n and the loss, backward then starts from a seed (1 element) and runs layer
+n…j: σ' gives g_z_i, then dW_i if asked, then g_x_i if i > j.
 
-K, what waits for the backward pass when the loss has been computed (multiples of A; x_1 is given and costs nothing):
+K, what waits for the backward pass when the loss has been computed (multiples of A; x_1 is given
+and costs nothing):
 
-    all weights   tanh, relu, sigmoid read x_{i+1}, dW_i reads x_i:   x_2…x_{n+1}              K = n
-                  gelu reads z_i:                                     z_1…z_n, x_2…x_n         K = 2n−1
-                  identity reads nothing:                             x_2…x_n                  K = n−1
-    W_j only      tanh, relu, sigmoid:                                x_{j+1}…x_{n+1}, and x_j if j > 1    K = n−j+1+r
-                  gelu:                                               z_j…z_n, and x_j if j > 1            K = n−j+1+r
-                  identity:                                           x_j if j > 1                         K = r
+    all weights   tanh, relu, sigmoid read x_{i+1}, dW_i reads x_i: x_2…x_{n+1}   K = n
+                  gelu reads z_i: z_1…z_n, x_2…x_n                                K = 2n−1
+                  identity reads nothing: x_2…x_n                                 K = n−1
+    W_j only      tanh, relu, sigmoid: x_{j+1}…x_{n+1}, and x_j if j > 1          K = n−j+1+r
+                  gelu: z_j…z_n, and x_j if j > 1                                 K = n−j+1+r
+                  identity: x_j if j > 1                                          K = r
 
-Forward. Within a layer at most two values live besides the kept ones, so the totals grow with the layer and the last moments are the peak.
-x_{n+1} is among the K if σ' reads outputs, else it lives until the loss has read it. Beside the loss (1), the sum needs nothing, so:
+Forward. Within a layer at most two values live besides the kept ones, so the totals grow with the
+layer and the last moments are the peak. x_{n+1} is among the K if σ' reads outputs, else it lives
+until the loss has read it. With the loss (1), the sum needs nothing, so:
 
-    sum             outputs read: z_n and x_{n+1} beside K−1 others, (K+1)A. Else L is born beside x_{n+1}: (K+1)A+1.
+    sum             outputs read: z_n and x_{n+1} with K−1 others, (K+1)A. Else L is born with
+                    x_{n+1}: (K+1)A+1.
                     Identity and W_j only with j < n: x_j, x_n, z_n, which is (2+r)A.
-    squared_error   diff = x_{n+1} − y stays (A). Outputs read: L is born at (K+1)A+1. Else diff is, beside x_{n+1}: (K+2)A.
-    cross_entropy   p = log-softmax stays (A). picked (b) and its sum (1): (K+1)A+b+1; outputs not read: also (K+2)A as p is born.
+    squared_error   diff = x_{n+1} − y stays (A). Outputs read: L is born at (K+1)A+1. Else diff
+                    is, with x_{n+1}: (K+2)A.
+    cross_entropy   p = log-softmax stays (A). picked (b) and its sum (1): (K+1)A+b+1; outputs not
+                    read: also (K+2)A as p is born.
                     (For d = 1 the first of these is the greater, for d > 1 the second.)
 
 Turn, from forward to backward (L is 1, the seed is 1):
 
-    sum             the loss's gradient is the seed, expanded; g_z_n is born:  (K+1)A+2
-    squared_error   g_x_{n+1} = diff·seed is born beside diff:                 (K+2)A+2, and then g_z_n: (K+2)A+1, less
-    cross_entropy   p, the scattered g_p and g_x_{n+1}:                        (K+3)A+1; −seed before it: (K+1)A+3, not more
+    sum             the loss's gradient is the seed, expanded; g_z_n is born: (K+1)A+2
+    squared_error   g_x_{n+1} = diff·seed is born with diff: (K+2)A+2, then g_z_n: (K+2)A+1, less
+    cross_entropy   p, the scattered g_p and g_x_{n+1}: (K+3)A+1; −seed before: (K+1)A+3, not more
 
 Every forward moment is at most the turn, since A ≥ b ≥ 1; for identity with sum, see below.
 
 Descent, all weights, layer i: n−i+1 weight gradients, L, and
 
-    outputs read    dW_i beside x_2…x_i, g_z_i:               iA+(n−i+1)D+1
-                    g_x_i (i ≥ 2) beside x_2…x_i, g_z_i:      (i+1)A+(n−i+1)D+1, and the same when g_z_{i−1} is born
-    gelu            dW_i beside z_1…z_{i−1}, x_2…x_i, g_z_i:  (2i−1)A+(n−i+1)D+1, and the same for g_x_i and g_z_{i−1}
-    identity        dW_i beside x_2…x_i, g_z_i:               iA+(n−i+1)D+1, and the same for g_x_i
+    outputs read    dW_i with x_2…x_i, g_z_i:               iA+(n−i+1)D+1
+                    g_x_i (i ≥ 2) with x_2…x_i, g_z_i:      (i+1)A+(n−i+1)D+1, as for g_z_{i−1}
+    gelu            dW_i with z_1…z_{i−1}, x_2…x_i, g_z_i: (2i−1)A+(n−i+1)D+1, as for both others
+    identity        dW_i with x_2…x_i, g_z_i:               iA+(n−i+1)D+1, as for g_x_i
 
-Each is linear in i, so its greatest value is at an end: i = n, and i = 1 (i = 2 for g_x_i). Not all of these can be the peak. With outputs
-read, sum and n ≥ 2 the turn (n+1)A+2 is never above (n+1)A+D+1 at i = n. With another loss it is the start i = n that is never the peak:
-where it is above the turn, D > A (gelu: D > 2A), so the line rises towards its other end. Both are left out.
+Each is linear in i, so its greatest value is at an end: i = n, and i = 1 (i = 2 for g_x_i). Not all
+of these can be the peak. With outputs read, sum and n ≥ 2 the turn (n+1)A+2 is never above
+(n+1)A+D+1 at i = n. With another loss it is the start i = n that is never the peak: where it is
+above the turn, D > A (gelu: D > 2A), so the line rises towards its other end. Both are left out.
 
-Descent, W_j only: g_x_i carries A less from layer to layer and stays below the turn; then dW_j beside x_j and g_z_j: (1+r)A+D+1.
+Descent, W_j only: g_x_i carries A less from layer to layer and stays below the turn; then dW_j
+beside x_j and g_z_j: (1+r)A+D+1.
 
-Identity with sum: g_z_n is the seed itself, expanded, 1 element instead of A. All weights: L is born at nA+1; dW_n at (n−1)A+D+2 (for
-n = 1 that is D+2 and the end), not above dW_{n−1} at (n−1)A+2D+1, where the line of the descent now starts. W_j only: j = n, L is born at
-(1+r)A+1 and dW_n at rA+D+2; j = n−1, z_n is born at (2+r)A; j < n−1, g_x_{n−1} is born beside x_j and g_x_n: (2+r)A+1.
+Identity with sum: g_z_n is the seed itself, expanded, 1 element instead of A. All weights: L is
+born at nA+1; dW_n at (n−1)A+D+2 (for n = 1 that is D+2 and the end), not above dW_{n−1} at
+(n−1)A+2D+1, where the line of the descent now starts. W_j only: j = n, L is born at (1+r)A+1 and
+dW_n at rA+D+2; j = n−1, z_n is born at (2+r)A; j < n−1, g_x_{n−1} is born with x_j and g_x_n:
+(2+r)A+1.
 
 No gradients: two neighbours, 2A, except that n = 1 with identity and sum has one, and L: A+1.
 
-Gradient accumulation over k ≥ 2 slices, A → A/k: each slice runs forward, its loss is added to the loss so far, then it runs backward, and
-each weight gradient is added onto its accumulator, which it is written over, once σ' or W of its layer has passed the gradient on. From the
-second slice on n accumulators lie beside every moment: the turn is what it was, with nD more (where the loss's birth is the peak, with the
-loss so far besides), and dW_i and g_x_i are born beside all accumulators, most of all those of layer n. With outputs read g_x_n
-is born beside dW_n at (n+1)A+(n+1)D+1, n ≥ 2, which is never below the sum's turn; for n = 1 dW_1 is at A+2D+1. Gelu: dW_n and g_x_n at
-(2n−1)A+(n+1)D+1. Identity: nA+(n+1)D+1, or, where g_z_n is the seed, (n−1)A+(n+1)D+2. Adding the losses, KA+nD+3 with the sum, is never
-above the turn.
+Gradient accumulation over k ≥ 2 slices, A → A/k: each slice runs forward, its loss is added to the
+loss so far, then it runs backward, and each weight gradient is added onto its accumulator, which it
+is written over, once σ' or W of its layer has passed the gradient on. From the second slice on n
+accumulators lie with every moment: the turn is what it was, with nD more (where the loss's birth
+is the peak, with the loss so far besides), and dW_i and g_x_i are born with all accumulators,
+most of all those of layer n. With outputs read g_x_n is born with dW_n at (n+1)A+(n+1)D+1, n ≥ 2,
+which is never below the sum's turn; for n = 1 dW_1 is at A+2D+1. Gelu: dW_n and g_x_n at
+(2n−1)A+(n+1)D+1. Identity: nA+(n+1)D+1, or, where g_z_n is the seed, (n−1)A+(n+1)D+2. Adding the
+losses, KA+nD+3 with the sum, is never above the turn.
 
-Bound: exact for n ≥ 1, 1 ≤ j ≤ n, d ≥ 1, b ≥ 1. Allocators, workspaces and writing over an input are left out.
+Bound: exact for n ≥ 1, 1 ≤ j ≤ n, d ≥ 1, b ≥ 1. Allocators, workspaces and writing over an input
+are left out.
 """
 
 from __future__ import annotations
