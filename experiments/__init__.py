@@ -18,13 +18,14 @@ def _refuse_strangers() -> None:
         if origin is not None and not Path(origin).resolve().is_relative_to(_ROOT):
             print(
                 f"error: {origin} hides the package {package} of this project; "
-                "run the command `tapemeasure` (such as `tapemeasure sweep`), which can be run here",
+                "run the command `tapemeasure` (such as `tapemeasure sweep`), which works here",
                 file=sys.stderr,
             )
             sys.exit(2)
 
 
-# While `python -m` looks for the module, "-m" stands in the place of its name. Its `main` listens again.
+# While `python -m` looks for the module, "-m" stands in the place of its name; `main` listens
+# for Ctrl-C again.
 if sys.argv[:1] == ["-m"]:
     end_quietly()
     _refuse_strangers()

@@ -1,7 +1,7 @@
-"""Predict what one step of a PyTorch module takes, where, and the largest batch that fits in a memory.
+r"""Predict what a step of a PyTorch module takes, where, and the largest batch that fits.
 
     tapemeasure profile model=gpt2 memory=24GiB
-    tapemeasure profile model.path=torch.nn.TransformerEncoderLayer \\
+    tapemeasure profile model.path=torch.nn.TransformerEncoderLayer \
         'model.arguments={d_model: 64, nhead: 4}' input.shape=[16,64]
 
 The module is made from its import path and keyword arguments (a model of `transformers` through its

@@ -44,9 +44,10 @@ def main() -> None:
 
 
 def _prefer_own_presets() -> None:
-    """Take the launchers' own configs out of Hydra's store where configs/hydra/launcher has a preset of the same name.
+    """Take launchers' own configs out of Hydra's store if configs/hydra/launcher has the preset.
 
-    Hydra 1.3 would merge the two, and warn at every composition that it will not do so much longer. Workers are sent this store.
+    Hydra 1.3 would merge the two, and warn at every composition that this is deprecated. Workers
+    are sent this store.
     """
     from hydra.core.config_store import ConfigStore
     from hydra.core.plugins import Plugins

@@ -43,7 +43,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 
 def public_names(package: str) -> list[str]:
-    """Return the full names that a package's stub hands on, each with the module that defines it."""
+    """Return the full names that a package's stub hands on, each with its defining module."""
     stub = Path(package.replace(".", "/"), "__init__.pyi").read_text(encoding="utf-8")
     return sorted(
         ".".join(part for part in (package, node.module, alias.name) if part)

@@ -1,7 +1,7 @@
-"""The entry that all commands composed by Hydra share: one exit code, one line for whatever goes wrong.
+"""Run a command composed by Hydra: one exit code, and one line for whatever goes wrong.
 
-Hydra would print a traceback for most errors and end a process that is interrupted in its own way, so
-errors are passed through it and end here.
+Hydra would print a traceback for most errors, and would end an interrupted process in its own way,
+so errors are passed through it and end here.
 """
 
 from __future__ import annotations

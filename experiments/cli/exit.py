@@ -1,4 +1,4 @@
-"""How a command line ends: its exit code, the sweep that is still open, the command that resumes it.
+"""How a command ends: its exit code, the sweep that is still open, the command that resumes it.
 
 Hydra stands between the command line and the jobs and passes little on, so this is noted here: the
 only global state of the experiments, which `main` reads when Hydra is done.

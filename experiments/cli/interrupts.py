@@ -1,4 +1,4 @@
-"""Ctrl-C while a command loads: one line and exit 130, at once, as nothing has begun that could be lost.
+"""End a command at Ctrl-C while it loads: one line and exit 130, as nothing has begun yet.
 
 Loading PyTorch takes seconds, and an exception in the middle of it leaves modules half made.
 """

@@ -1,4 +1,4 @@
-"""`import tapemeasure` hands on both packages; the command `tapemeasure` runs anywhere, and helps at once."""
+"""`import tapemeasure` hands on both packages; the command `tapemeasure` runs anywhere."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STRANGER = "raise ImportError('a module of the user was taken for one of the pro
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Return a run of the command, started as an installed script is: without its directory on the path."""
+    """Return a run of the command, started as an installed script is."""
     script = (
         f"import sys; sys.path[0] = {str(ROOT)!r}; sys.argv[0] = 'bin/tapemeasure'; "
         "from tapemeasure.command import main; main()"
@@ -53,7 +53,7 @@ def users_directory(tmp_path: Path) -> Path:
 
 
 def test_the_package_hands_on_both() -> None:
-    """Each public name of autodiff and profiler is the same object under tapemeasure; others raise."""
+    """Each public name of both packages is the same object in tapemeasure; others raise."""
     for package in (autodiff, profiler):
         assert {*package.__all__} <= {*tapemeasure.__all__} <= {*dir(tapemeasure)}
         for name in package.__all__:
@@ -106,7 +106,7 @@ def test_the_users_modules_are_not_in_the_way(users_directory: Path) -> None:
 
 @pytest.mark.parametrize("name", ["autodiff", "profiler"])
 def test_python_m_names_what_is_in_the_way(name: str, tmp_path: Path) -> None:
-    """`python -m experiments.sweep` beside a module of our name says so in one line, and exits with 2."""
+    """`python -m experiments.sweep` next to a module of our name says so and exits with 2."""
     (tmp_path / f"{name}.py").write_text(STRANGER)
     done = subprocess.run(
         [sys.executable, "-m", "experiments.sweep"],

@@ -1,6 +1,9 @@
-"""The documents hold: their code runs and prints what they show, the table of ops is what the code says, and every name occurs.
+"""The documents hold: their code runs and prints what they show, and every name occurs.
 
-A block of ```text that follows a block of ```python directly is what that one prints, to the last character.
+The table of ops is what the code says.
+
+A block of ```text that follows a block of ```python directly is what that one
+prints, to the last character.
 """
 
 import contextlib
@@ -36,7 +39,7 @@ PAGES = sorted(
 
 
 def run_page(page: str, name: str) -> None:
-    """Run a page's blocks one after another in one namespace, and hold what they print against what the page shows."""
+    """Run a page's blocks in order in one namespace; compare what they print with the page."""
     namespace: dict[str, Any] = {"__name__": "__page__"}
     for block in blocks_of(page):
         printed = io.StringIO()
@@ -72,7 +75,7 @@ PAGE = "Say\n\n```python\nx = 1 + 1\n```\n\nthen\n\n```python\nprint(x)\n```\n\n
 
 
 def test_a_wrong_page_is_caught() -> None:
-    """A block that fails, or prints something else than the page shows, is found; a right page passes."""
+    """A block that fails, or prints what the page does not show, is found; a right page passes."""
     run_page(PAGE, "page")
     with pytest.raises(AssertionError, match="page, the block from line 10"):
         run_page(PAGE.replace("\n2\n", "\n3\n"), "page")
@@ -81,7 +84,7 @@ def test_a_wrong_page_is_caught() -> None:
 
 
 def names_to_find() -> list[str]:
-    """What a reader may meet in code, config or report: modes, planners, op classes, experiments."""
+    """Names that a reader meets in code, config or report: modes, planners, ops, experiments."""
     experiments = [path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml")]
     return [*MODES, *planners.__all__, *ops.__all__, *sorted(experiments)]
 
@@ -141,7 +144,7 @@ OF_MATRICES: dict[str, Callable[[], ComputationNode]] = {
 
 
 def example(name: str) -> ComputationNode:
-    """An op on symbolic shapes: that of its entry above, else N elements for each argument of its formula."""
+    """An op on symbolic shapes: by default N elements for each argument of its formula."""
     if name in OF_MATRICES:
         return OF_MATRICES[name]()
     op = getattr(ops, name)
@@ -151,7 +154,7 @@ def example(name: str) -> ComputationNode:
 
 
 def gradient_reads(node: ComputationNode) -> str:
-    """What the gradient of each input reads beside the upstream gradient, as the table writes it."""
+    """What the gradient of each input reads besides the upstream one, as the table has it."""
     upstream = Leaf(None, "upstream", spec=node.spec)
     node.gradient = upstream
     with build_graph():
@@ -171,7 +174,7 @@ def gradient_reads(node: ComputationNode) -> str:
 
 
 def rows_of_the_table() -> dict[str, list[str]]:
-    """The rows of docs/ops.md by op: what it computes, multiplications, additions, comparisons, elementary, gradient, result."""
+    """The rows of docs/ops.md by op: formula, the four counts, gradient, result."""
     lines = (ROOT / "docs" / "ops.md").read_text(encoding="utf-8").split("\n")
     cells = [
         [cell.strip() for cell in line.strip("|").split("|")]
@@ -207,7 +210,7 @@ def test_the_table_has_every_op_once() -> None:
 
 @pytest.mark.parametrize("name", OPS)
 def test_a_row_of_the_table(name: str) -> None:
-    """An op's row says its cost, what its gradient reads, and whether its result shares an input's buffer, as the code has it."""
+    """An op's row has its cost, what its gradient reads, and whether its result is a view."""
     node = example(name)
     _, *costs, reads, result = ROWS[name]
     cost = node.cost(*[below.spec for below in node.input_nodes])
@@ -219,7 +222,7 @@ def test_a_row_of_the_table(name: str) -> None:
 
 
 def test_a_wrong_row_would_be_caught() -> None:
-    """The reader of counts tells apart what differs, and what a gradient reads depends on how it is written."""
+    """Counts that differ are found; what a gradient reads depends on how it is written."""
     assert count("m(k − 1)p") == M * (K - 1) * P
     assert count("2N") == 2 * N != count("N")
 

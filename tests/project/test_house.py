@@ -1,4 +1,4 @@
-"""How modules are written: short, documented, with plain imports at the top, none named after a function of its own."""
+"""How modules are written: short, documented, plain imports at the top, names of their own."""
 
 from __future__ import annotations
 
