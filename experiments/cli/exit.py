@@ -51,7 +51,7 @@ def say_fault(error: Exception, directory: Path) -> None:
 
 
 def program_of(module: str) -> list[str]:
-    """Return the words that start a module of `experiments`, in the way this process was started."""
+    """Return the words that start a module of `experiments` as this process was started."""
     if Path(sys.argv[0]).name.startswith("tapemeasure"):
         return ["tapemeasure", module.removesuffix("_module")]
     return ["python", "-m", f"experiments.{module}"]
