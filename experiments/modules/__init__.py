@@ -5,7 +5,7 @@ build      the module, its example batch and its optimiser, on fake or on real t
 prediction a step measured on fake tensors, and the largest batch that fits
 execution  the same step on real tensors
 summary    what is said of it, in words and numbers
-report     the terminal's table, the page, the tables beside it
+report     the terminal's table, the page and its tables
 """
 
 import lazy_loader

@@ -159,7 +159,7 @@ def columns_of(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def plans_words(plans: Plans | None, most: int = 6) -> str:
-    """Return what checkpointing would save, in a few lines; empty where nobody asked."""
+    """Return what checkpointing would save, in a few lines; empty if not asked for."""
     if plans is None:
         return ""
     if plans.savings is None:

@@ -1,12 +1,12 @@
 """What checkpointing the exercise's network costs: operations and peak of every planner.
 
 The network and the letters are those of `theory` and `theory_peaks`: n layers, A = bd, D = d²; x_1
-is the caller's. All gradients are asked for.
+is given. All gradients are asked for.
 
 **Layers.** A layer is a product and σ. Reversing layer k reads x_k; with gelu also z_k, with tanh,
 relu, sigmoid x_{k+1} instead, which is still there from layer k+1. So to reverse a layer nothing is
 run again, with gelu one product. With t(n, s) the fewest advances that reverse n steps with s
-snapshots, the caller's x_1 among them, layers are run forward so often, the n first times included:
+snapshots, x_1 among them, layers are run forward so often, the n first times included:
 
     store_all                    n
     recompute_all                t(n, 1) + 1                            gelu: n − 1 products more

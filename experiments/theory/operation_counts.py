@@ -7,7 +7,7 @@ size of every x and z. Peaks are derived in `theory_peaks`, names and ranges are
 One operation is one multiplication or division (m), one addition, subtraction or negation (a), one
 comparison (c), or one evaluation of an elementary function (e) on one scalar.
 
-    product (r×k)(k×s)       rks m, r(k−1)s a; beside them 2rks matmul flops
+    product (r×k)(k×s)       rks m, r(k−1)s a; besides, 2rks matmul flops
     W_i x_i, W_iᵀ g          d²b m, d(d−1)b a
     g x_iᵀ                   d²b m, d²(b−1) a
 
@@ -28,7 +28,7 @@ comparison (c), or one evaluation of an elementary function (e) on one scalar.
 
 Forward runs n products and n σ. Backward runs from layer n down to the lowest asked layer j (1
 unless W_j alone is asked for): n−j+1 times σ', one product g x_iᵀ for each asked weight (n or 1),
-and n−j products W_iᵀ g, since nobody asked for ∂L/∂x_j. What no asked gradient needs is never run,
+and n−j products W_iᵀ g, since ∂L/∂x_j is not asked for. What no asked gradient needs is never run,
 so all these are products of a count of layers and a cost of one layer.
 
 Sources: the exercise on backpropagation and DESIGN section 6 for the network; ORACLES for PyTorch's

@@ -53,7 +53,7 @@ of these can be the peak. With outputs read, sum and n ≥ 2 the turn (n+1)A+2 i
 above the turn, D > A (gelu: D > 2A), so the line rises towards its other end. Both are left out.
 
 Descent, W_j only: g_x_i carries A less from layer to layer and stays below the turn; then dW_j
-beside x_j and g_z_j: (1+r)A+D+1.
+with x_j and g_z_j: (1+r)A+D+1.
 
 Identity with sum: g_z_n is the seed itself, expanded, 1 element instead of A. All weights: L is
 born at nA+1; dW_n at (n−1)A+D+2 (for n = 1 that is D+2 and the end), not above dW_{n−1} at

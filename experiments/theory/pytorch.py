@@ -36,7 +36,7 @@ def pytorch_peak_elements(
 
     The step is the loop h = f(W @ h); None where nothing was observed.
     Observed for tanh, relu and gelu with n ≥ 2; W_j alone for j = 1 and j = n only; `forward` with
-    all weights asked for, or W_1 alone. Distinct live storages, without parameters and the caller's
+    all weights asked for, or W_1 alone. Distinct live storages, without parameters and the
     input.
     """
     check_dimensions(d, b)
