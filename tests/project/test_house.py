@@ -24,7 +24,6 @@ HOT_LOOP = "profiler/pytorch/recorder.py"
 
 NOT_YET = {
     "autodiff/checkpointing/beginnings.py",
-    "profiler/pytorch/recorder.py",
     "experiments/figures/accumulation.py",
     "experiments/figures/frontier.py",
     "experiments/figures/growth.py",
