@@ -1,4 +1,7 @@
-"""Validators of configuration values: each returns the typed value or raises ConfigError with one line that names the key."""
+"""Validators of configuration values.
+
+Each returns the typed value, or raises ConfigError with one line that names the key.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 from autodiff.checkpointing.units import bytes_of
 from experiments.errors import ConfigError
 
-# Beyond these nothing can be measured, and a digit too many should not fill the memory with a graph of a million million layers.
+# Nothing larger can be measured, and a digit too many should not fill the memory with a graph.
 MOST_LAYERS = 1_000_000
 GREATEST_DIMENSION = 2**31 - 1
 MOST_THREADS = 1024
@@ -30,14 +33,14 @@ def known_keys(where: str, given: Iterable[Any], known: Iterable[str]) -> None:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {near[0]}?" if near else "remove it"
-            told = key if str(key).isprintable() else repr(key)
+            name = key if str(key).isprintable() else repr(key)
             raise ConfigError(
-                f"{where}{told} is no key; expected one of {', '.join(known)}; {hint}"
+                f"unknown key {where}{name}; expected one of {', '.join(known)}; {hint}"
             )
 
 
 def listed(key: str, value: Any) -> list[Any]:
-    """A value as a list: a bare one is a list of one."""
+    """Return a value as a list: a bare one is a list of one."""
     if value is None or isinstance(value, Mapping):
         raise ConfigError(f"{key}={value!r}; expected a value, or a list of values such as [1,2,4]")
     items = list(value) if isinstance(value, list | tuple) else [value]
@@ -95,13 +98,13 @@ def seconds(key: str, value: Any) -> float:
         or not 0 < value <= LONGEST_TIMEOUT_S
     ):
         raise ConfigError(
-            f"{key}={value!r}; expected seconds above 0 and up to {LONGEST_TIMEOUT_S:.0f}, or null for no limit"
+            f"{key}={value!r}; expected seconds above 0 and up to {LONGEST_TIMEOUT_S:.0f}, "
+            "or null for no limit"
         )
     return float(value)
 
 
 def size(key: str, value: Any) -> int:
-
     nbytes = bytes_of(value) if isinstance(value, str) else value
     if isinstance(nbytes, bool) or not isinstance(nbytes, int) or nbytes < 1:
         raise ConfigError(

@@ -37,37 +37,27 @@ def raised(number: int) -> str:
 
 
 def lowered(number: int) -> str:
-    """A number as an index below the line."""
+    """Return a number as an index below the line."""
     return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
 
 
-def short_bytes(nbytes: float) -> str:
-    """Bytes in binary units with three figures, for a sentence."""
-    size = float(nbytes)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if abs(size) < 1023.5 or unit == "TiB":
-            break
-        size /= 1024
-    return f"{size:.0f} {unit}" if abs(size) >= 99.95 or unit == "B" else f"{size:.3g} {unit}"
-
-
 def percent(part: float, whole: float) -> str:
-    """A share as a whole percentage, with one decimal where it is below 1 or just below 100."""
+    """Return a share as `68%`, with one decimal if it is below 1 or just below 100."""
     share = 100 * part / whole if whole else 0.0
     return (
-        f"{share:.0f} %"
+        f"{share:.0f}%"
         if abs(share) < 0.05 or 1 <= abs(share) <= 99 or abs(share) >= 99.95
-        else f"{share:.1f} %"
+        else f"{share:.1f}%"
     )
 
 
 def joined(words: Sequence[str]) -> str:
-    """Words as a list in a sentence."""
+    """Return words as a list in a sentence."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def counted(count: int, thing: str) -> str:
-    """A count with its noun: 1 row, 2 rows, 1,284 rows."""
+    """Return a count with its noun: 1 row, 2 rows, 1,284 rows."""
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from experiments.analysis.plans import STORE_ALL, Plan, PlanGroup, plan_groups
-from experiments.text import counted, joined, percent, short_bytes
+from experiments.text import counted, joined, percent
+from profiler.units import human_bytes
 
 MOST_GROUPS, MOST_LINES = 5, 9
 LEAST_SECONDS = 0.004
@@ -79,7 +80,7 @@ def _least(group: PlanGroup, plan: Plan) -> str:
     """The lowest peak, its cost, and what it consists of."""
     full = group.full
     less = percent(full.peak_bytes - plan.peak_bytes, full.peak_bytes)
-    fall = f"from {short_bytes(full.peak_bytes)} to {short_bytes(plan.peak_bytes)} ({less} less)"
+    fall = f"from {human_bytes(full.peak_bytes)} to {human_bytes(plan.peak_bytes)} ({less} less)"
     return f"Least memory: {plan.words} takes the peak {fall} for {_cost(full, plan)}. What is left is {held_up_by(group, plan)}."
 
 
@@ -120,9 +121,9 @@ def _not_at_all(group: PlanGroup) -> str:
     lowest = _lowest(group)
     many = "the one plan" if one else f"all {len(group.plans)} plans"
     if lowest.peak_bytes == full.peak_bytes:
-        level = f"{'stays' if one else 'stay'} at {short_bytes(full.peak_bytes)}"
+        level = f"{'stays' if one else 'stay'} at {human_bytes(full.peak_bytes)}"
     else:
-        level = f"{'takes' if one else 'take'} at least {short_bytes(lowest.peak_bytes)}, where keeping everything takes {short_bytes(full.peak_bytes)}"
+        level = f"{'takes' if one else 'take'} at least {human_bytes(lowest.peak_bytes)}, where keeping everything takes {human_bytes(full.peak_bytes)}"
     return f"Checkpointing saves nothing here: {many} {level}, for {cost}. What keeps the peak up is {held_up_by(group, lowest)}."
 
 
@@ -172,7 +173,7 @@ def held_up_by(group: PlanGroup, plan: Plan, brief: bool = False) -> str:
             if alive == group.n
             else f"{alive} of {counted(group.n, 'weight gradient')}"
         )
-        return f"the gradients: {which} are {share} of it ({short_bytes(weights)})" + (
+        return f"the gradients: {which} are {share} of it ({human_bytes(weights)})" + (
             "" if brief else ", and no plan drops those"
         )
     last = _last_segment(plan.planner, group.n)
@@ -214,9 +215,9 @@ def _line(group: PlanGroup, plan: Plan) -> AdviceLine:
     full, times = group.full, slower(group.full, plan)
     why, time = held_up_by(group, plan, brief=True), "–" if times is None else f"{times:.2f}"
     if plan is full:
-        return AdviceLine("store all (full)", short_bytes(plan.peak_bytes), "–", "–", time, why)
+        return AdviceLine("store all (full)", human_bytes(plan.peak_bytes), "–", "–", time, why)
     saved, more = (
         percent(full.peak_bytes - plan.peak_bytes, full.peak_bytes),
         percent(plan.ops - full.ops, full.ops),
     )
-    return AdviceLine(plan.words, short_bytes(plan.peak_bytes), saved, more, time, why)
+    return AdviceLine(plan.words, human_bytes(plan.peak_bytes), saved, more, time, why)

@@ -9,7 +9,8 @@ import pandas as pd
 
 from experiments.analysis.plans import planner_words
 from experiments.results.capacity import ANY_PLAN, SHAPE
-from experiments.text import percent, short_bytes
+from experiments.text import percent
+from profiler.units import human_bytes
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def capacities_of(frame: pd.DataFrame) -> list[Capacity]:
     told = []
     for _, group in frame.groupby([*SHAPE, "memory_bytes"], sort=False):
         rows = group.to_dict("records")
-        heading = f"{name_of(rows[0])}, {rows[0]['activation']}, {rows[0]['dtype']}, in {short_bytes(int(rows[0]['memory_bytes']))}"
+        heading = f"{name_of(rows[0])}, {rows[0]['activation']}, {rows[0]['dtype']}, in {human_bytes(int(rows[0]['memory_bytes']))}"
         full = next((row for row in rows if row["mode"] == "full"), None)
         trained = [row for row in rows if row["mode"] in ("full", "checkpointed")]
         if not any(row["b"] for row in rows):
@@ -75,7 +76,7 @@ def _sentences(full: dict[str, Any] | None, trained: list[dict[str, Any]]) -> li
         return [
             f"No step that trains every weight fits, however much is recomputed: {most['reason']}."
         ]
-    given = short_bytes(most["parameter_bytes"])
+    given = human_bytes(most["parameter_bytes"])
     if most["b"] == full["b"]:
         return [
             f"No plan takes a larger batch than {full['b']:,}: what fills the memory beside weights of {given} is not activations."
@@ -115,5 +116,5 @@ def _line(row: dict[str, Any], full: dict[str, Any] | None) -> CapacityLine:
         f"{row['b']:,}",
         times,
         more,
-        ", ".join(f"{name} {short_bytes(int(size))}" for name, size in parts),
+        ", ".join(f"{name} {human_bytes(int(size))}" for name, size in parts),
     )

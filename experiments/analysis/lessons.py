@@ -14,7 +14,8 @@ import pandas as pd
 
 from experiments.analysis.advice import exchange, weights_rule
 from experiments.analysis.plans import plan_groups
-from experiments.text import counted, joined, lowered, percent, short_bytes
+from experiments.text import counted, joined, lowered, percent
+from profiler.units import human_bytes
 
 CASE = ["network", "activation", "loss", "dtype"]
 SHAPE = ["n", "d", "b"]
@@ -85,7 +86,7 @@ def _shape(row: dict[str, Any]) -> str:
 
 
 def _peak(row: dict[str, Any]) -> str:
-    return short_bytes(int(row["peak_bytes"]))
+    return human_bytes(int(row["peak_bytes"]))
 
 
 def _no_grad(rows: pd.DataFrame) -> list[str]:
@@ -134,7 +135,7 @@ def _freezing(rows: pd.DataFrame) -> list[str]:
         change = f"{percent(abs(saved), full['peak_bytes'])} {'less' if saved >= 0 else 'more'}"
         sentences.append(
             f"With {activation}, W₁ alone takes {percent(first['ops'], full['ops'])} of the operations of all weights; the peak goes from {_peak(full)} to "
-            f"{_peak(first)}, {change}, of which activations from {short_bytes(kept[0])} to {short_bytes(kept[1])} ({_size(full)})."
+            f"{_peak(first)}, {change}, of which activations from {human_bytes(kept[0])} to {human_bytes(kept[1])} ({_size(full)})."
         )
     if len(sentences) == 2:
         sentences.append(
@@ -180,7 +181,7 @@ def _batches(rows: pd.DataFrame) -> list[str]:
     return [
         f"From b = {wide['b']} to b = {narrow['b']} examples a step, {times[0]:.3g} times fewer, the peak falls from {_peak(wide)} to {_peak(narrow)}, "
         f"{times[1]:.2g} times ({wide['activation']}, n = {wide['n']}, d = {wide['d']}). The weight gradients, "
-        f"{short_bytes(int(narrow['parameter_bytes']))}, do not shrink with the batch."
+        f"{human_bytes(int(narrow['parameter_bytes']))}, do not shrink with the batch."
     ]
 
 
@@ -219,11 +220,11 @@ def _checkpointing(rows: pd.DataFrame) -> list[str]:
         middle = exchange(group)
         plans += [middle] if middle is not None and middle != plans[0] else []
         facts = [
-            f"{plan.words} peaks at {short_bytes(plan.peak_bytes)} for {percent(plan.ops - full.ops, full.ops)} more operations"
+            f"{plan.words} peaks at {human_bytes(plan.peak_bytes)} for {percent(plan.ops - full.ops, full.ops)} more operations"
             for plan in plans
         ]
         sentences.append(
-            f"Keeping everything peaks at {short_bytes(full.peak_bytes)}; {joined(facts)} ({group.case['activation']}, {group.shape})."
+            f"Keeping everything peaks at {human_bytes(full.peak_bytes)}; {joined(facts)} ({group.case['activation']}, {group.shape})."
         )
     idle = [group for group in groups if not group.best]
     if idle:

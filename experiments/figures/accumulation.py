@@ -17,7 +17,8 @@ from experiments.figures.data import (
 )
 from experiments.figures.style import MORE_LOOKS, WIDTH, Drawing, finish, handle, marks, new_figure
 from experiments.results.tables import Results
-from experiments.text import counted, percent, short_bytes
+from experiments.text import counted, percent
+from profiler.units import human_bytes
 
 CAPTION = (
     "How to read it: a step can run one slice of its batch after another and add up the gradients. Only one slice’s activations are alive at "
@@ -91,6 +92,6 @@ def _title(rows: pd.DataFrame) -> str:
         if not more
         else f"{percent(more, int(whole['ops']))} {'more' if more > 0 else 'fewer'} operations"
     )
-    fall = f"from {short_bytes(int(whole['peak_bytes']))} to {short_bytes(int(best['peak_bytes']))}"
+    fall = f"from {human_bytes(int(whole['peak_bytes']))} to {human_bytes(int(best['peak_bytes']))}"
     shape = f"n = {whole['n']}, d = {whole['d']}, b = {whole['b']}"
     return f"In {counted(int(best['micro_batches']), 'slice')} of the batch the peak falls {fall}, for {cost} ({shape})"

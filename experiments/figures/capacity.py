@@ -23,7 +23,7 @@ from experiments.figures.style import (
 )
 from experiments.results.capacity import ANY_PLAN, SHAPE
 from experiments.results.tables import Results
-from experiments.text import short_bytes
+from profiler.units import human_bytes
 
 CAPTION = (
     "How to read it: each line is a published shape as a chain, each mark the most examples (of a language model: tokens) that one step takes in "
@@ -57,7 +57,7 @@ def draw_capacity(results: Results) -> Drawing | None:
         scales.count_axis(
             axes, batches, "largest batch b" if axes is panels[-1] else "", which="x", inches=6.5
         )
-        axes.set_title(f"in {short_bytes(memory)}")
+        axes.set_title(f"in {human_bytes(memory)}")
         axes.set_ylabel("shape, n × d")
     case = "; ".join(
         dict.fromkeys(f"{one[1]}, {one[2]}, loss {one[3]}, {one[4]}" for one in shapes)

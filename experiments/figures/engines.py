@@ -24,7 +24,8 @@ from experiments.figures.style import (
 )
 from experiments.results.tables import Results
 from experiments.results.timings import PHASES, left_out_words
-from experiments.text import counted, joined, short_bytes
+from experiments.text import counted, joined
+from profiler.units import human_bytes
 
 CAPTION = (
     "How to read it: one line a step that both engines ran; the number beside it is PyTorch’s over ours, or how many elements more where "
@@ -156,7 +157,7 @@ def _title(frame: pd.DataFrame, shape: str) -> str:
     if lower:
         row = frame.loc[(frame["peak_bytes_pytorch"] / frame["peak_bytes"]).astype(float).idxmax()]
         ours, theirs = (
-            short_bytes(int(row[name])) for name in ("peak_bytes", "peak_bytes_pytorch")
+            human_bytes(int(row[name])) for name in ("peak_bytes", "peak_bytes_pytorch")
         )
         text += f"; the most is saved in {_name(row.to_dict(), frame['activation'].nunique() > 1)}: {ours} for {theirs}"
     return text

@@ -18,8 +18,9 @@ from experiments.figures.style import MODE_LOOKS, Drawing, Look, finish, handle,
 from experiments.grid.planners import operations_of
 from experiments.results.tables import Results
 from experiments.results.timings import left_out_words
-from experiments.text import percent, short_bytes
+from experiments.text import percent
 from experiments.theory.checkpointing import checkpointed
+from profiler.units import human_bytes
 
 CAPTION = (
     "How to read it: to the right a step takes more time, upwards more memory; what lies further down and to the left is better. Each mark is "
@@ -290,13 +291,13 @@ def _title(panels: list[tuple[PlanGroup, str]]) -> str:
         best, middle, full = group.best, exchange(group), group.full
         if not best:
             facts.append(
-                f"where d = {group.d} and b = {group.b}, no plan takes the peak below {short_bytes(full.peak_bytes)}"
+                f"where d = {group.d} and b = {group.b}, no plan takes the peak below {human_bytes(full.peak_bytes)}"
             )
             continue
         lowest = best[0]
-        words = f"the peak falls from {short_bytes(full.peak_bytes)} to {short_bytes(lowest.peak_bytes)} for {_times(lowest, full)} the operations"
+        words = f"the peak falls from {human_bytes(full.peak_bytes)} to {human_bytes(lowest.peak_bytes)} for {_times(lowest, full)} the operations"
         if middle is not None and middle != lowest:
-            words += f", or to {short_bytes(middle.peak_bytes)} for {percent(middle.ops - full.ops, full.ops)} more"
+            words += f", or to {human_bytes(middle.peak_bytes)} for {percent(middle.ops - full.ops, full.ops)} more"
         facts.append(f"{words} ({group.shape})")
     text = "; ".join(facts)
     return text[0].upper() + text[1:]

@@ -18,7 +18,8 @@ from experiments.figures.data import (
 from experiments.figures.style import INK, Drawing, finish, handle, marks, new_figure
 from experiments.results.tables import Results
 from experiments.results.timings import left_out_words, with_seconds
-from experiments.text import counted, short_bytes
+from experiments.text import counted
+from profiler.units import human_bytes
 
 SECONDS_CAPTION = (
     "How to read it: if operations alone decided the time, the slope would be 1. Time is the machine’s as much as the algorithm’s, so it is "
@@ -116,7 +117,7 @@ def draw_process(results: Results) -> Drawing | None:
     scales.plain_axis(right, _round_ticks(low, high), "growth over the ledger’s peak", (low, high))
     title = (
         f"The process grows by {share.min():.2f} to {share.max():.2f} times the ledger’s peak (median {share.median():.2f}), on "
-        f"{counted(len(frame), 'step')} that hold {short_bytes(float(ledger.min()))} to {short_bytes(float(ledger.max()))}"
+        f"{counted(len(frame), 'step')} that hold {human_bytes(float(ledger.min()))} to {human_bytes(float(ledger.max()))}"
     )
     note = "the highest resident memory of a child process that runs one step, less what was resident before it · line: equal"
     return Drawing(title, PROCESS_CAPTION, finish(figure, title, note, handles))

@@ -23,8 +23,8 @@ from experiments.figures.style import (
     text_width,
 )
 from experiments.figures.timelines import ROLES as LIVE_ROLES, step_axis
-from experiments.text import short_bytes
 from profiler.measurement import Profile
+from profiler.units import human_bytes
 
 STEP_CAPTION = (
     "How to read it: time runs to the right op by op, the height is all that is held right after an op. What exists before the step is at the "
@@ -98,7 +98,7 @@ def draw_step(profile: Profile, memory_bytes: int | None) -> Drawing | None:
     )
     handles.append(
         Line2D(
-            [], [], linestyle="none", marker="v", color=INK, label=f"the most: {short_bytes(peak)}"
+            [], [], linestyle="none", marker="v", color=INK, label=f"the most: {human_bytes(peak)}"
         )
     )
     if memory_bytes is not None and memory_bytes <= highest:
@@ -110,7 +110,7 @@ def draw_step(profile: Profile, memory_bytes: int | None) -> Drawing | None:
                 color=INK,
                 linewidth=1.2,
                 linestyle=(0, (1, 1.5)),
-                label=f"memory: {short_bytes(memory_bytes)}",
+                label=f"memory: {human_bytes(memory_bytes)}",
             )
         )
     _phases(axes, profile.ledger.phases)
@@ -118,7 +118,7 @@ def draw_step(profile: Profile, memory_bytes: int | None) -> Drawing | None:
     scales.linear_byte_axis(axes, highest * 1.14, "bytes held")
     axes.set_xlabel("op of the step")
     axes.grid(visible=False, axis="x")
-    title = f"A step holds {short_bytes(peak)} at most, {short_bytes(int(given.sum()))} of it from before the step"
+    title = f"A step holds {human_bytes(peak)} at most, {human_bytes(int(given.sum()))} of it from before the step"
     note = (
         ""
         if len(steps) == count
@@ -201,7 +201,7 @@ def draw_modules(profile: Profile, depth: int) -> Drawing | None:
         axes.text(
             total + highest * 0.01,
             place,
-            short_bytes(total),
+            human_bytes(total),
             va="center",
             ha="left",
             size=NOTE_SIZE,
@@ -217,7 +217,7 @@ def draw_modules(profile: Profile, depth: int) -> Drawing | None:
     axes.set_yticks(range(len(table)), labels=[_shortened(str(name)) for name in table.index])
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
-    title = f"The greatest share of the peak, {short_bytes(totals.iloc[0])} of {short_bytes(totals.sum())}: {_shortened(str(table.index[0]))}"
+    title = f"The greatest share of the peak, {human_bytes(totals.iloc[0])} of {human_bytes(totals.sum())}: {_shortened(str(table.index[0]))}"
     return Drawing(title, MODULES_CAPTION, finish(figure, title, "", handles))
 
 

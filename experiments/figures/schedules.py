@@ -23,7 +23,8 @@ from experiments.figures.style import INK, WIDTH, Drawing, Look, finish, new_fig
 from experiments.figures.timelines import live_panel, role_handles, step_axis
 from experiments.grid.planners import theory_of
 from experiments.results.tables import Results
-from experiments.text import counted, joined, short_bytes
+from experiments.text import counted, joined
+from profiler.units import human_bytes
 
 CAPTION = (
     "How to read it: follow the blocks from left to right. Pale blocks climb the layers for the first time, hatched ones climb again from a "
@@ -236,7 +237,7 @@ def _title(plans: list[tuple[str, pd.DataFrame]], n: int) -> str:
     for planner, rows in plans:
         layers = sum(block.kind != "reverse" and block.layer <= n for block in blocks_of(rows, n))
         facts.append(
-            f"{_name(planner)} runs {counted(layers, 'layer')} forward and peaks at {short_bytes(int(rows['live_bytes'].max()))}"
+            f"{_name(planner)} runs {counted(layers, 'layer')} forward and peaks at {human_bytes(int(rows['live_bytes'].max()))}"
         )
     text = joined(facts) if len(facts) < 3 else "; ".join(facts)
     return f"What is not held is run again: {text}"

@@ -24,7 +24,7 @@ from experiments.figures.style import (
     wrap,
 )
 from experiments.results.tables import Results
-from experiments.text import short_bytes
+from profiler.units import human_bytes
 
 CAPTION = (
     "How to read it: time runs to the right step by step, the height is what is alive right after a step’s result has been made. Activations "
@@ -129,7 +129,7 @@ def live_panel(axes: Axes, rows: pd.DataFrame, expected: float | None, highest: 
     axes.text(
         place,
         peak + highest * 0.055,
-        short_bytes(peak),
+        human_bytes(peak),
         ha=side,
         va="bottom",
         weight="bold",
@@ -160,7 +160,7 @@ def _title(panels: list[tuple[Series, pd.DataFrame]], shape: str) -> str:
         ((int(rows["live_bytes"].max()), series.label) for series, rows in panels),
         key=lambda pair: -pair[0],
     )
-    parts = [f"{label} {short_bytes(peak)}" for peak, label in peaks]
+    parts = [f"{label} {human_bytes(peak)}" for peak, label in peaks]
     if len(parts) == 1:
         return f"The most that is alive at once in a step ({shape}): {parts[0]}"
     return f"The most that is alive at once in a step ({shape}): {', '.join(parts[:-1])}, but {parts[-1]}"

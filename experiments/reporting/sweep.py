@@ -21,7 +21,8 @@ from experiments.results.expected import expected_below
 from experiments.results.files import write_text
 from experiments.results.tables import Results
 from experiments.results.timings import seconds_words
-from experiments.text import counted, joined, short_bytes
+from experiments.text import counted, joined
+from profiler.units import human_bytes
 
 REPORT = "report.html"
 MOST_LOST = 200
@@ -129,7 +130,7 @@ def _summary(rows: pd.DataFrame) -> list[dict[str, str]]:
                 "residual_ops": f"{verdict.greatest_ops:,}" if compared else "–",
                 "residual_bytes": f"{verdict.greatest_bytes:,}" if compared else "–",
                 "most_ops": f"{int(ok['ops'].max()):,}" if ok["ops"].notna().any() else "–",
-                "peak": short_bytes(int(ok["peak_bytes"].max()))
+                "peak": human_bytes(int(ok["peak_bytes"].max()))
                 if ok["peak_bytes"].notna().any()
                 else "–",
             }
@@ -206,7 +207,7 @@ def made_with(manifest: dict[str, Any]) -> list[tuple[str, str]]:
         if "cores" in manifest
         else None,
         "clock": f"{manifest['frequency_mhz']:.0f} MHz" if manifest.get("frequency_mhz") else None,
-        "memory": short_bytes(manifest["memory_bytes"]) if manifest.get("memory_bytes") else None,
+        "memory": human_bytes(manifest["memory_bytes"]) if manifest.get("memory_bytes") else None,
         "load when it began": f"{manifest['load_average']:.2f}"
         if manifest.get("load_average") is not None
         else None,

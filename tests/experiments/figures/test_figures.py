@@ -27,7 +27,8 @@ from experiments.figures.style import (
     wrap,
 )
 from experiments.results.tables import Results
-from experiments.text import percent, short_bytes
+from experiments.text import percent
+from profiler.units import human_bytes
 from tests.support.drawings import ELSEWHERE, overlaps, texts
 from tests.support.paths import ROOT
 from tests.support.sweeps import MODES, SMALL, results_of, with_scale
@@ -189,7 +190,7 @@ def test_the_timelines_name_every_peak(drawn: dict[str, Drawing]) -> None:
     """The title and the marks give each mode's peak, which is the theory's."""
     marks = [text for text, _ in texts(drawn["timelines"].figure)]
     for mode in MODES:
-        peak = short_bytes(4 * theory.peak_elements(mode, 3, 4, 6))
+        peak = human_bytes(4 * theory.peak_elements(mode, 3, 4, 6))
         assert peak in drawn["timelines"].title
         assert peak in marks
 
@@ -231,7 +232,7 @@ def test_the_titles_of_the_lessons_are_computed(
     )
     whole = theory.peak_elements("full", 3, 2, 12)
     assert (
-        f"from {short_bytes(4 * whole)} to {short_bytes(4 * least)}, for not one operation more"
+        f"from {human_bytes(4 * whole)} to {human_bytes(4 * least)}, for not one operation more"
         in drawn["micro_batches"].title
     )
 

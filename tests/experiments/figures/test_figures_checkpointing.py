@@ -30,7 +30,8 @@ from experiments.figures.style import Drawing, styled
 from experiments.fitting.table import COMPLEXITY_COLUMNS
 from experiments.reporting import sweep as reporting_sweep
 from experiments.results.tables import Results
-from experiments.text import percent, short_bytes
+from experiments.text import percent
+from profiler.units import human_bytes
 from experiments.theory.checkpointing import Checkpointed, checkpointed
 from tests.support.drawings import ELSEWHERE, overlaps, texts
 from tests.support.pages import page_of
@@ -205,8 +206,8 @@ def test_the_frontier_says_what_falls_and_what_does_not(drawn: dict[str, Drawing
         4 * expected("recompute_all").peak_elements,
     )
     title = drawn["frontier"].title
-    assert f"from {short_bytes(full)} to {short_bytes(lowest)} for" in title
-    stays = short_bytes(4 * theory.peak_elements("full", 6, 8, 2))
+    assert f"from {human_bytes(full)} to {human_bytes(lowest)} for" in title
+    stays = human_bytes(4 * theory.peak_elements("full", 6, 8, 2))
     assert f"where d = 8 and b = 2, no plan takes the peak below {stays}" in title
     assert len(drawn["frontier"].figure.axes) == 3
 
@@ -250,7 +251,7 @@ def test_the_titles_of_the_schedules_are_computed(drawn: dict[str, Drawing]) -> 
     """Layers run forward and peaks in the title are the theory's."""
     title = drawn["schedules"].title
     peaks = [
-        short_bytes(4 * expected(name, 5, 2, 8, **more).peak_elements)
+        human_bytes(4 * expected(name, 5, 2, 8, **more).peak_elements)
         for name, more in (("store_all", {}), ("revolve", {"snapshots": 2}))
     ]
     assert f"store all (full) runs 5 layers forward and peaks at {peaks[0]}" in title
@@ -371,7 +372,7 @@ def test_the_advice_says_why_nothing_falls(results: Results) -> None:
     (sentence,) = told.sentences
     assert sentence.startswith("Checkpointing saves nothing here: all 7 plans stay at")
     assert (
-        f"all 6 weight gradients are {percent(6 * 64, theory.peak_elements('full', 6, 8, 2))} of it ({short_bytes(4 * 6 * 64)})"
+        f"all 6 weight gradients are {percent(6 * 64, theory.peak_elements('full', 6, 8, 2))} of it ({human_bytes(4 * 6 * 64)})"
         in sentence
     )
     assert told.lines == ()
@@ -386,7 +387,7 @@ def test_what_holds_a_peak_up_is_read_from_its_roles(wide: PlanGroup) -> None:
     assert held_up_by(wide, by_name["revolve(snapshots=2)"]).startswith("the working set")
     assert held_up_by(wide, wide.full).startswith("the activations: all are kept")
     only = {"activation": 0, "gradient": 0, "temporary": 0, "parameter_gradient": 6 * 16}
-    assert "all 6 weight gradients are 96 % of it" in held_up_by(
+    assert "all 6 weight gradients are 96% of it" in held_up_by(
         wide, Plan("uniform(segments=2)", 100, 1, None, only, None, None)
     )
 
@@ -444,7 +445,7 @@ def test_the_four_lessons_have_their_numbers(results: Results) -> None:
     assert len(lessons) == 4
     words = [" ".join(lesson.sentences) for lesson in lessons]
     peak = {
-        mode: short_bytes(4 * theory.peak_elements(mode, 6, 2, 16))
+        mode: human_bytes(4 * theory.peak_elements(mode, 6, 2, 16))
         for mode in ("no_grad", "forward", "full", "w1_only")
     }
     assert f"peaks at {peak['forward']}, one that keeps nothing at {peak['no_grad']}" in words[0]
@@ -459,7 +460,7 @@ def test_the_four_lessons_have_their_numbers(results: Results) -> None:
         f"From b = 16 to b = 2 examples a step, 8 times fewer, the peak falls from {peak['full']} to"
         in words[2]
     )
-    sliced = short_bytes(4 * theory.peak_elements("full", 6, 2, 16, micro_batches=4))
+    sliced = human_bytes(4 * theory.peak_elements("full", 6, 2, 16, micro_batches=4))
     assert f"in 4 slices, the gradients added up: from {peak['full']} to {sliced}" in words[2]
     assert f"Keeping everything peaks at {peak['full']}" in words[3]
 

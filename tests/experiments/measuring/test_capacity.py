@@ -225,7 +225,7 @@ def test_words_say_what_recomputing_gains_or_that_it_gains_nothing(capacity: pd.
     }
     told = capacities_of(pd.DataFrame([row, more]))[0].sentences[0]
     assert told == (
-        "Keeping everything holds a batch of 10; the most is 40 (4 times as many), by uniform, √n segments, for 25 % more operations an example. "
+        "Keeping everything holds a batch of 10; the most is 40 (4 times as many), by uniform, √n segments, for 25% more operations an example. "
         "Weights alone take 1 MiB."
     )
     same = capacities_of(pd.DataFrame([row, more | {"b": 10}]))[0].sentences[0]
