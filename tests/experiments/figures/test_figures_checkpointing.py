@@ -31,8 +31,8 @@ from experiments.fitting.table import COMPLEXITY_COLUMNS
 from experiments.reporting import sweep as reporting_sweep
 from experiments.results.tables import Results
 from experiments.text import percent
-from profiler.units import human_bytes
 from experiments.theory.checkpointing import Checkpointed, checkpointed
+from profiler.units import human_bytes
 from tests.support.drawings import ELSEWHERE, overlaps, texts
 from tests.support.pages import page_of
 from tests.support.sweeps import SMALL, results_of
