@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from autodiff import GraphError, PlannerError, Revolve, StoreAll, Uniform, find_cells
 from autodiff.instructions import BACKWARD, FORWARD
@@ -290,6 +291,22 @@ def test_a_chain_may_start_from_anything(kind: str, cells: int) -> None:
         )
         assert found.peak_bytes <= kept.peak_bytes
     assert " lowers the peak from " in savings_text(planner_savings(program))
+
+
+def test_a_model_without_memory_is_traced() -> None:
+    """Parameters and inputs that are fake already give the program of real ones."""
+    with FakeTensorMode():
+        fake, x = nn.Sequential(nn.BatchNorm1d(8), *layers(3)), torch.empty(64, 8)
+    real = nn.Sequential(nn.BatchNorm1d(8), *layers(3))
+    programs = [
+        from_pytorch(step_of(model, lambda model, x: model(x).sum()), given, model=model)
+        for model, given in ((fake, x), (real, torch.randn(64, 8)))
+    ]
+    peaks = [profile(program, execute=False).peak_bytes for program in programs]
+    assert peaks[0] == peaks[1]
+    assert [one.op.name for one in programs[0].instructions] == [
+        one.op.name for one in programs[1].instructions
+    ]
 
 
 def test_what_cannot_be_traced_is_refused_in_one_line() -> None:
