@@ -52,6 +52,11 @@ COLUMNS = (
 MOST_OF_A_KIND = 16
 """The most numbers of snapshots, or of segments, that are tried; evenly spaced by logarithm."""
 
+WEIGHTS = "gradients of parameters, which no plan drops"
+ACTIVATIONS = "activations that the backward part will read"
+AT_WORK = "gradients and what is at work"
+"""What a peak consists of, in words; `peak_words` writes them with their shares."""
+
 _WORTH_SAYING = 0.15
 
 
@@ -153,7 +158,7 @@ def _row(program: Program, planner: Planner, cells: Cells | None) -> dict[str, A
         "planner": schedule.planner,
         "peak_bytes": ledger.peak_bytes,
         "ops": operations,
-        "why": _in_words(parts),
+        "why": peak_words(parts),
     }
 
 
@@ -173,7 +178,7 @@ def _parts(
     for value in lives.owner[alive].tolist():
         role, op = program.values[value].role, program.instructions[writer[value]].op
         if role == PARAMETER_GRADIENT:
-            part = "gradients of parameters, which no plan drops"
+            part = WEIGHTS
         elif not op.repeatable:
             part = "results of random ops, which are drawn once"
         elif cells is not None and value in cells.shared:
@@ -181,9 +186,9 @@ def _parts(
         elif role == ACTIVATION and (
             cells is None or home.get(value, at_work) not in (at_work, at_work + 1)
         ):
-            part = "activations that the backward part will read"
+            part = ACTIVATIONS
         elif cells is None:
-            part = "gradients and what is at work"
+            part = AT_WORK
         else:
             part = name
         parts[part] = parts.get(part, 0) + int(program.values[value].spec.nbytes)
@@ -225,7 +230,7 @@ def _at_work(
     )
 
 
-def _in_words(parts: dict[str, int]) -> str:
+def peak_words(parts: dict[str, int]) -> str:
     """Return the parts that matter, the greatest first, as shares of the whole."""
     total = sum(parts.values())
     ordered = sorted(parts.items(), key=lambda part: -part[1])

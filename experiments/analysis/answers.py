@@ -1,29 +1,26 @@
-"""The exercise's nine questions answered from measured rows, and why our constants are not those of its answer sheet.
+"""The exercise's nine questions answered from rows, next to its answer sheet.
 
-The exercise (section 2.3) asks for orders in big-O; its sheet answers with sums of parts. Here each answer is a formula that `fit.py` found in
-the rows of one network, beside the sheet's order; and each place where our constants differ from the sheet's parts is a claim that is
-held against every measured row. Letters: A = bd, one activation; D = d², one weight gradient.
+The exercise (section 2.3) asks for orders in big-O; its sheet answers with sums of parts. Each
+answer here is a formula that the fit found in the rows of one network, next to the sheet's order.
+Where our constants differ from the sheet's parts is in `constants`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from experiments.fitting.polynomials import Monomial, Order
 from experiments.fitting.result import UNDECIDED
+from experiments.names import CASE, HOME_ENGINE, STORE_ALL
 
-CASE = ("network", "activation", "loss", "dtype", "engine")
-STORE_ALL = "store_all"
-READS_OUTPUT = ("tanh", "relu", "sigmoid")
+GROUP = (*CASE, "engine")
 
 
 @dataclass(frozen=True)
 class Question:
-    """One of the nine: its symbol, what it asks, where its answer is measured, and what the sheet says."""
+    """One of the nine: its symbol, what it asks, the rows that answer it, the sheet's answer."""
 
     letter: str
     index: str
@@ -42,7 +39,7 @@ QUESTIONS = (
     Question(
         "T",
         "run",
-        "operations to compute L when no gradient is wanted",
+        "operations to compute L when no gradient is needed",
         "no_grad",
         "ops",
         "n·(T_mm + T_σ)",
@@ -69,7 +66,7 @@ QUESTIONS = (
     Question(
         "T",
         "backward, W₁",
-        "operations of the backward pass, W₁ alone",
+        "operations of the backward pass, W₁ only",
         "w1_only",
         "ops_backward",
         "n·(T_mm + T_σ) + T_mm",
@@ -78,7 +75,7 @@ QUESTIONS = (
     Question(
         "M",
         "run",
-        "memory to compute L when no gradient is wanted",
+        "memory to compute L when no gradient is needed",
         "no_grad",
         "peak_bytes",
         "x + z + L",
@@ -105,7 +102,7 @@ QUESTIONS = (
     Question(
         "M",
         "backward, W₁",
-        "memory of both passes, W₁ alone",
+        "memory of both passes, W₁ only",
         "w1_only",
         "peak_bytes",
         "M_forward + d²",
@@ -116,7 +113,7 @@ QUESTIONS = (
 
 @dataclass(frozen=True)
 class Answer:
-    """What was found for a question; `agrees` is None where nothing was decided or measured."""
+    """What was found for a question; `agrees` is None where the rows decide nothing."""
 
     question: Question
     formula: str
@@ -128,7 +125,7 @@ class Answer:
 
     @property
     def sheet_order(self) -> str:
-        """The sheet's order, for the eye."""
+        """The sheet's order, for reading."""
         return self.question.sheet_order.pretty
 
 
@@ -145,7 +142,7 @@ class CaseAnswers:
         return ", ".join(
             f"loss {value}" if name == "loss" else value
             for name, value in self.case.items()
-            if (name, value) != ("engine", "autodiff")
+            if (name, value) != ("engine", HOME_ENGINE)
         )
 
     @property
@@ -155,20 +152,20 @@ class CaseAnswers:
 
 
 def answers_of(complexity: pd.DataFrame) -> list[CaseAnswers]:
-    """The nine answers for each network in complexity.csv, in its order."""
+    """Return the nine answers for each network in complexity.csv, in its order."""
     if complexity.empty:
         return []
     plain = complexity[complexity["planner"] == STORE_ALL]
     found = []
-    for labels, rows in plain.groupby(list(CASE), sort=False):
-        case = dict(zip(CASE, (str(label) for label in labels), strict=True))
+    for labels, rows in plain.groupby(list(GROUP), sort=False):
+        case = dict(zip(GROUP, (str(label) for label in labels), strict=True))
         found.append(CaseAnswers(case, tuple(_answer(question, rows) for question in QUESTIONS)))
     return found
 
 
 def _answer(question: Question, rows: pd.DataFrame) -> Answer:
     asked = rows[rows["quantity"] == question.quantity]
-    # What is the same in every mode has no mode of its own: a decided one speaks for all.
+    # What is equal in every mode is asked without a mode: any decided row answers it.
     asked = (
         asked[asked["mode"] == question.mode]
         if question.mode
@@ -176,7 +173,7 @@ def _answer(question: Question, rows: pd.DataFrame) -> Answer:
     )
     if asked.empty:
         return Answer(
-            question, "not measured", "–", None, 0, 0, f"no rows of mode {question.mode or 'any'}"
+            question, "no rows", "–", None, 0, 0, f"no rows of mode {question.mode or 'any'}"
         )
     row = asked.iloc[0]
     if row["formula"] == UNDECIDED:
@@ -191,106 +188,3 @@ def _answer(question: Question, rows: pd.DataFrame) -> Answer:
         int(row["rows"]),
         str(row["reason"]),
     )
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A formula said of every row of some activations and one mode: a column equals it, in elements where it counts bytes."""
-
-    words: str
-    activations: tuple[str, ...]
-    mode: str
-    column: str
-    formula: Callable[[Any, Any, Any, Any], Any]
-    least_n: int = 1
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Where the sheet's parts and our measurement differ, and why."""
-
-    sheet: str
-    ours: str
-    because: str
-    claims: tuple[Claim, ...]
-
-
-SMOOTH = (*READS_OUTPUT, "gelu")
-DIFFERENCES = (
-    Difference(
-        "running takes x, z and O(b) for L",
-        "2A: two neighbouring values, and later the one element of L",
-        "the loss adds up the whole batch into one number; O(b) would be a loss for each example",
-        (Claim("no-grad’s peak is 2A", SMOOTH, "no_grad", "peak_bytes", lambda n, A, D, d: 2 * A),),
-    ),
-    Difference(
-        "the forward pass keeps nA of x and nA of z",
-        "tanh: nA + 1 are kept, (n+1)A at the peak; gelu: (2n−1)A + 1 are kept",
-        "the gradient of tanh reads its output, so each z dies at once, and x₁ is the caller’s; gelu’s reads its input, so z stays beside x",
-        (
-            Claim("tanh, relu, sigmoid: forward’s peak is (n+1)A", READS_OUTPUT, "forward", "peak_bytes", lambda n, A, D, d: (n + 1) * A),
-            Claim("… and nA + 1 stay", READS_OUTPUT, "forward", "live_after_bytes", lambda n, A, D, d: n * A + 1),
-            Claim("gelu: (2n−1)A + 1 stay", ("gelu",), "forward", "live_after_bytes", lambda n, A, D, d: (2 * n - 1) * A + 1),
-        ),
-    ),
-    Difference(
-        "both passes take M_forward and nD on top",
-        "a maximum of a few moments, below that sum; the same order",
-        "activations die layer by layer while the weight gradients are born, so the two are never whole at the same time",
-        (
-            Claim(
-                "tanh, relu, sigmoid, n ≥ 2: 1 + max{(n+1)A + D, 3A + (n−1)D, A + nD}",
-                READS_OUTPUT,
-                "full",
-                "peak_bytes",
-                lambda n, A, D, d: 1 + max((n + 1) * A + D, 3 * A + (n - 1) * D, A + n * D),
-                least_n=2,
-            ),
-        ),
-    ),
-    Difference(
-        "the backward pass runs 2n products; for W₁ alone n + 1",
-        "2n − 1; for W₁ alone n",
-        "nobody asked for the gradient of the data x₁, and what no target needs is never run",
-        (
-            Claim("both passes run n + (2n−1) products of 2bd² flops", SMOOTH, "full", "matmul_flops", lambda n, A, D, d: (3 * n - 1) * 2 * A * d),
-            Claim("for W₁ alone n + n", SMOOTH, "w1_only", "matmul_flops", lambda n, A, D, d: 2 * n * 2 * A * d),
-        ),
-    ),
-    Difference(
-        "W₁ alone takes less memory",
-        "it saves (n−1)D of weight gradients; of activations none with tanh or relu, about half with gelu",
-        "the chain down to W₁ passes every σ and still needs what each σ′ reads; only gelu also kept the inputs of weight gradients that nobody now asks for",
-        (
-            Claim("after W₁ alone only D + 1 stay", SMOOTH, "w1_only", "live_after_bytes", lambda n, A, D, d: D + 1),
-            Claim(
-                "its peak is max{(n+1)A + 2, A + D + 1} for all of them",
-                SMOOTH,
-                "w1_only",
-                "peak_bytes",
-                lambda n, A, D, d: max((n + 1) * A + 2, A + D + 1),
-            ),
-        ),
-    ),
-)  # fmt: skip
-
-
-def held_against(claim: Claim, rows: pd.DataFrame) -> tuple[int, int]:
-    """How many rows a claim is true of, and of how many it speaks."""
-    spoken = rows[
-        (rows["status"] == "ok")
-        & (rows["mode"] == claim.mode)
-        & rows["activation"].isin(claim.activations)
-        & (rows["loss"] == "sum")
-        & (rows["engine"] == "autodiff")
-        & (rows["micro_batches"] == 1)
-        & (rows["n"] >= claim.least_n)
-    ].dropna(subset=[claim.column, "parameter_bytes"])
-    true = 0
-    columns = ("n", "d", "b", claim.column, "parameter_bytes")
-    for n, d, b, value, parameter_bytes in zip(
-        *(spoken[column].astype(int) for column in columns), strict=True
-    ):
-        unit = parameter_bytes // (n * d * d) if claim.column.endswith("_bytes") else 1
-        true += value == unit * claim.formula(n, b * d, d * d, d)
-    return true, len(spoken)

@@ -1,4 +1,4 @@
-"""What fits in a memory, in words: one table for each shape and memory."""
+"""What fits in a memory, in words: one table per shape and memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from profiler.units import human_bytes
 
 @dataclass(frozen=True)
 class CapacityLine:
-    """One way to compute a step, as a table's line: the largest batch, as a multiple of plain backpropagation's, and what it costs."""
+    """One way to compute a step: its largest batch, that over full's, and what it costs."""
 
     words: str
     batch: str
@@ -34,13 +34,13 @@ class Capacity:
 
 
 def name_of(row: Any) -> str:
-    """A shape in words: the study that it is of, depth and width."""
+    """Return a shape in words: its study, depth and width."""
     shape = f"{int(row['n'])} × {int(row['d']):,}"
     return shape if row["part"] == "exact" else f"{row['part']}, {shape}"
 
 
 def way_of(row: Any) -> str:
-    """Mode and planner in words."""
+    """Return mode and planner in words."""
     if row["mode"] != "checkpointed":
         return {"no_grad": "no-grad", "full": "store all (full)", "w1_only": "W₁ only"}.get(
             row["mode"], str(row["mode"])
@@ -49,26 +49,27 @@ def way_of(row: Any) -> str:
 
 
 def capacities_of(frame: pd.DataFrame) -> list[Capacity]:
-    """For each shape and memory what fits, in words and as a table; a shape of which nothing fits has its reason alone."""
-    told = []
+    """Return what fits for each shape and memory; where nothing fits, only the reason."""
+    found = []
     for _, group in frame.groupby([*SHAPE, "memory_bytes"], sort=False):
         rows = group.to_dict("records")
-        heading = f"{name_of(rows[0])}, {rows[0]['activation']}, {rows[0]['dtype']}, in {human_bytes(int(rows[0]['memory_bytes']))}"
+        first, memory = rows[0], human_bytes(int(rows[0]["memory_bytes"]))
+        heading = f"{name_of(first)}, {first['activation']}, {first['dtype']}, in {memory}"
         full = next((row for row in rows if row["mode"] == "full"), None)
         trained = [row for row in rows if row["mode"] in ("full", "checkpointed")]
         if not any(row["b"] for row in rows):
-            told.append(Capacity(heading, (f"Nothing fits: {(full or rows[0])['reason']}.",), ()))
+            found.append(Capacity(heading, (f"Nothing fits: {(full or rows[0])['reason']}.",), ()))
             continue
-        told.append(
+        found.append(
             Capacity(
                 heading, tuple(_sentences(full, trained)), tuple(_line(row, full) for row in rows)
             )
         )
-    return told
+    return found
 
 
 def _sentences(full: dict[str, Any] | None, trained: list[dict[str, Any]]) -> list[str]:
-    """What checkpointing gains over keeping everything, or why nothing is gained."""
+    """Return what checkpointing gains over keeping everything, or why it gains nothing."""
     most = max(trained, key=lambda row: (row["b"], -_ops_each(row)), default=None)
     if most is None or full is None:
         return []
@@ -79,17 +80,19 @@ def _sentences(full: dict[str, Any] | None, trained: list[dict[str, Any]]) -> li
     given = human_bytes(most["parameter_bytes"])
     if most["b"] == full["b"]:
         return [
-            f"No plan takes a larger batch than {full['b']:,}: what fills the memory beside weights of {given} is not activations."
+            f"No plan allows a larger batch than {full['b']:,}: besides weights of {given}, "
+            "activations are not what fills the memory."
         ]
     start = (
-        f"Keeping everything holds a batch of {full['b']:,}"
+        f"Keeping everything allows a batch of {full['b']:,}"
         if full["b"]
         else "Keeping everything does not fit"
     )
-    gain = f" ({most['b'] / full['b']:.3g} times as many)" if full["b"] else ""
+    gain = f" ({most['b'] / full['b']:.3g}×)" if full["b"] else ""
     cost = percent(most["ops_recompute"], most["ops"] - most["ops_recompute"])
     return [
-        f"{start}; the most is {most['b']:,}{gain}, by {way_of(most)}, for {cost} more operations an example. Weights alone take {given}."
+        f"{start}; the largest is {most['b']:,}{gain}, with {way_of(most)}, for {cost} more "
+        f"operations per example. The weights need {given}."
     ]
 
 
@@ -100,7 +103,7 @@ def _ops_each(row: dict[str, Any]) -> float:
 def _line(row: dict[str, Any], full: dict[str, Any] | None) -> CapacityLine:
     if not row["b"]:
         return CapacityLine(way_of(row), "none", "–", "–", row["reason"])
-    times = f"{row['b'] / full['b']:.3g}" if full is not None and full["b"] else "–"
+    times = f"{row['b'] / full['b']:.3g}×" if full is not None and full["b"] else "–"
     more = (
         percent(row["ops_recompute"], row["ops"] - row["ops_recompute"])
         if row["mode"] == "checkpointed"

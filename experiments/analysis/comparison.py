@@ -1,7 +1,7 @@
-"""Two sweeps compared: the same points' operations and peak bytes, exactly, and the ratio of their times.
+"""Two sweeps compared: exact differences of operations and peak bytes, and the ratio of times.
 
-Points are the same when network, shape, mode and planner are; the machine, the threads and the part of the sweep may differ, for
-that is what is compared.
+Points are the same when network, shape, mode and planner are. The machine, the threads, the part of
+the sweep, and whether a point was measured or predicted may differ: that is what is compared.
 """
 
 from __future__ import annotations
@@ -11,32 +11,22 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.analysis.selection import completed
+from experiments.names import AXES, CASE, SOURCE, SOURCES
 from experiments.results.timings import left_out_of, seconds_that_count, with_seconds
 from experiments.text import counted
 
-MATCH = (
-    "network",
-    "activation",
-    "loss",
-    "dtype",
-    "n",
-    "d",
-    "b",
-    "mode",
-    "wrt",
-    "planner",
-    "engine",
-    "micro_batches",
-)
+MATCH = (*CASE, *AXES, "mode", "wrt", "planner", "engine", "micro_batches")
 EXACT = ("ops", "peak_bytes")
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What two sweeps have in common: a row a point that both measured, and how many only one did.
+    """What two sweeps have in common: one row per point of both, and the numbers of other points.
 
-    Of `table` the columns are MATCH, then each quantity as `…`, `…_other`, `…_difference` (the first minus the other), `seconds`,
-    `seconds_other` and `time_ratio` (the first over the other). `untimed` rows of both had seconds that do not count: they did not run alone.
+    `table` has the columns MATCH, `source` and `source_other`; each quantity as `…`, `…_other` and
+    `…_difference` (the first minus the other); `seconds`, `seconds_other` and `time_ratio` (the
+    first over the other). `untimed` counts rows whose times are excluded, since other jobs ran.
     """
 
     here: str
@@ -48,26 +38,47 @@ class Comparison:
 
     @property
     def differing(self) -> pd.DataFrame:
-        """The points whose operations or peak bytes are not the same."""
+        """The points whose operations or peak bytes differ."""
         apart = [self.table[f"{quantity}_difference"].ne(0).fillna(False) for quantity in EXACT]
         return self.table[apart[0] | apart[1]]
 
     @property
     def verdict(self) -> str:
         """The comparison in a sentence."""
-        matched = counted(len(self.table), "point")
         if self.table.empty:
-            return "No point was measured in both."
+            return "No point is in both."
+        found = f"{counted(len(self.table), 'point')} in both ({self.sources})"
+        equal = {
+            quantity: int((self.table[f"{quantity}_difference"] == 0).sum()) for quantity in EXACT
+        }
+        counts = f"operations equal in {equal['ops']:,}, peak bytes in {equal['peak_bytes']:,}"
         if self.differing.empty:
-            return f"{matched} measured in both: operations and peak bytes are the same in all of them."
-        return f"{matched} measured in both: operations or peak bytes DIFFER in {len(self.differing):,} of them."
+            return f"{found}: {counts}."
+        return f"{found} DIFFER in {len(self.differing):,}: {counts}."
+
+    @property
+    def sources(self) -> str:
+        """Whether the points of each sweep were measured or predicted, with their counts."""
+        pairs = self.table.groupby([SOURCE, f"{SOURCE}_other"], sort=False).size()
+        if len(pairs) == 1:
+            here, there = pairs.index[0]
+            return f"{here} in both" if here == there else f"{here} here, {there} there"
+        sides = []
+        for side, column in (("here", SOURCE), ("there", f"{SOURCE}_other")):
+            counts = self.table[column].value_counts()
+            found = [f"{counts[name]:,} {name}" for name in SOURCES if name in counts]
+            sides.append(f"{side} {', '.join(found)}")
+        return "; ".join(sides)
 
     @property
     def times(self) -> str:
-        """What is to be known of the times, in a sentence; empty where all count."""
+        """What a reader must know about the times, in a sentence; empty where all count."""
         if not self.untimed:
             return ""
-        return f"Times leave out {counted(self.untimed, 'row')} measured while other jobs ran on the same machine; --concurrent counts them."
+        return (
+            f"Timings exclude {counted(self.untimed, 'row')} measured while other jobs ran on the "
+            "same machine; --concurrent includes them."
+        )
 
 
 def compare_rows(
@@ -76,14 +87,14 @@ def compare_rows(
     names: tuple[str, str] = ("first", "other"),
     concurrent: bool = False,
 ) -> Comparison:
-    """Compare two tables of rows; a point that both measured twice, in two parts, counts twice.
+    """Return the comparison of two tables; a point that is in two parts of both counts twice.
 
-    Times are those of rows that ran alone in both, unless `concurrent` asks for all.
+    Times are those of rows measured while no other job ran, unless `concurrent` asks for all.
     """
     here, there = seconds_that_count(here, concurrent), seconds_that_count(there, concurrent)
-    ours, theirs = _measured(here), _measured(there)
+    ours, theirs = _points(here), _points(there)
     both = ours.merge(theirs, on=[*MATCH, "part"], suffixes=("", "_other"))
-    # What one sweep has in its grid the other may have among its larger shapes.
+    # A point in the grid of one sweep may be among the larger shapes of the other.
     rest = [_once(rows[~_labels(rows).isin(set(_labels(both)))]) for rows in (ours, theirs)]
     both = pd.concat(
         [both, rest[0].merge(rest[1], on=list(MATCH), suffixes=("", "_other"))], ignore_index=True
@@ -91,7 +102,7 @@ def compare_rows(
     for quantity in EXACT:
         both[f"{quantity}_difference"] = both[quantity] - both[f"{quantity}_other"]
     both["time_ratio"] = both["seconds"] / both["seconds_other"]
-    columns = [*MATCH]
+    columns = [*MATCH, SOURCE, f"{SOURCE}_other"]
     for quantity in EXACT:
         columns += [quantity, f"{quantity}_other", f"{quantity}_difference"]
     columns += ["seconds", "seconds_other", "time_ratio"]
@@ -102,31 +113,31 @@ def compare_rows(
     return Comparison(names[0], names[1], both[columns], only_here, only_there, untimed)
 
 
-def _measured(rows: pd.DataFrame) -> pd.DataFrame:
-    """The measured points, once in each part of the sweep, with their seconds where they were timed."""
+def _points(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the points with numbers, once in each part, with their seconds where timed."""
     ok = (
-        rows[rows["status"] == "ok"]
-        .sort_values("repeats", kind="stable", na_position="first")
-        .drop_duplicates([*MATCH, "part"], keep="last")
+        completed(rows)
+        .sort_values([SOURCE, "repeats"], kind="stable", ascending=[True, False])
+        .drop_duplicates([*MATCH, "part"])
     )
     seconds = with_seconds(ok)["seconds"].reindex(ok.index)
-    return ok[[*MATCH, "part", *EXACT]].assign(seconds=seconds.astype("Float64"))
+    return ok[[*MATCH, "part", SOURCE, *EXACT]].assign(seconds=seconds.astype("Float64"))
 
 
 def _once(rows: pd.DataFrame) -> pd.DataFrame:
-    """Each point once, whatever its part; of several the one with most repeats."""
-    return rows.drop_duplicates(list(MATCH), keep="last")
+    """Return each point once, whatever its part; of several the one with most repeats."""
+    return rows.drop_duplicates(list(MATCH))
 
 
 def _labels(rows: pd.DataFrame) -> pd.Series[Any]:
-    """What makes two rows the same point."""
+    """Return what makes two rows the same point."""
     return pd.Series(
         list(rows[list(MATCH)].itertuples(index=False, name=None)), index=rows.index, dtype=object
     )
 
 
 def summary_of(comparison: Comparison) -> list[dict[str, str]]:
-    """One line for each engine, mode and planner."""
+    """Return one line for each engine, mode and planner."""
     lines = []
     for (engine, mode, planner), rows in comparison.table.groupby(
         ["engine", "mode", "planner"], sort=False

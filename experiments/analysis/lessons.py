@@ -1,7 +1,8 @@
-"""The exercise's four lessons with measured numbers: no gradients, freezing, smaller batches, checkpointing. From rows to sentences.
+"""The exercise's four lessons in numbers: no gradients, freezing, smaller batches, checkpointing.
 
-Each sentence compares rows of one network at one shape, the deepest with the widest batch for its width that all of them have; a lesson without such
-rows is left out. Bound: our engine's rows; it says nothing of seconds.
+Each sentence compares rows of one network at one shape: the deepest that all of them have, with the
+widest batch for its width. A lesson without such rows is left out.
+Bound: our engine's rows; it says nothing about time.
 """
 
 from __future__ import annotations
@@ -12,18 +13,19 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.analysis.advice import exchange, weights_rule
+from experiments.analysis.advice import gradients_dominate, trade_off
 from experiments.analysis.plans import plan_groups
+from experiments.analysis.selection import completed
+from experiments.names import AXES, CASE, HOME_ENGINE
 from experiments.text import counted, joined, lowered, percent
 from profiler.units import human_bytes
 
-CASE = ["network", "activation", "loss", "dtype"]
-SHAPE = ["n", "d", "b"]
+POINT = [*CASE, *AXES]
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """A lesson: what it is about, what was measured, and the figures that show it."""
+    """A lesson: what it is about, its numbers, and the figures that show it."""
 
     title: str
     sentences: tuple[str, ...]
@@ -31,23 +33,24 @@ class Lesson:
 
 
 def lessons_of(rows: pd.DataFrame) -> list[Lesson]:
-    """The lessons that the rows teach, in the exercise's order."""
-    ok = rows[(rows["status"] == "ok") & (rows["engine"] == "autodiff")]
+    """Return the lessons that the rows teach, in the exercise's order."""
+    ok = completed(rows)
+    ok = ok[ok["engine"] == HOME_ENGINE]
     whole = ok[ok["micro_batches"] == 1]
     found = (
-        Lesson("Switch gradients off where none is wanted", tuple(_no_grad(whole)), ("timelines",)),
+        Lesson("Switch gradients off where none is needed", tuple(_no_grad(whole)), ("timelines",)),
         Lesson(
             "Freeze what needs no gradient",
             (*_freezing(whole), *_layers(whole)),
             ("activations", "layers"),
         ),
         Lesson(
-            "Take smaller batches, and add up their gradients",
+            "Use smaller batches, and accumulate their gradients",
             (*_batches(whole), *_slices(ok)),
             ("regimes", "micro_batches"),
         ),
         Lesson(
-            "Drop activations and compute them again",
+            "Drop activations and recompute them",
             tuple(_checkpointing(whole)),
             ("frontier", "schedules"),
         ),
@@ -56,15 +59,16 @@ def lessons_of(rows: pd.DataFrame) -> list[Lesson]:
 
 
 def _at(rows: pd.DataFrame, modes: Iterable[str], *by: str) -> list[dict[str, Any]]:
-    """The rows of several modes at one shape that has them all, the one of the widest batch for its width and then the deepest; else none.
+    """Return the rows of several modes at one shape that has them all; none without such a shape.
 
-    `by` are columns whose first value at that shape is taken.
+    It is the shape with the widest batch for its width, then the deepest. `by` are columns whose
+    first value at that shape is taken.
     """
     wanted = list(modes)
-    mine = rows[rows["mode"].isin(wanted)].drop_duplicates([*CASE, *SHAPE, "mode", *by])
+    mine = rows[rows["mode"].isin(wanted)].drop_duplicates([*POINT, "mode", *by])
     if mine.empty:
         return []
-    counts = mine.groupby([*CASE, *SHAPE], sort=False)["mode"].nunique().reset_index()
+    counts = mine.groupby(POINT, sort=False)["mode"].nunique().reset_index()
     counts = counts[counts["mode"] == len(wanted)]
     if counts.empty:
         return []
@@ -73,7 +77,7 @@ def _at(rows: pd.DataFrame, modes: Iterable[str], *by: str) -> list[dict[str, An
         .sort_values(["ratio", "n"], kind="stable", ascending=False)
         .iloc[0]
     )
-    here = mine[(mine[[*CASE, *SHAPE]] == best[[*CASE, *SHAPE]]).all(axis=1)]
+    here = mine[(mine[POINT] == best[POINT]).all(axis=1)]
     return [here[here["mode"] == mode].iloc[0].to_dict() for mode in wanted]
 
 
@@ -90,7 +94,7 @@ def _peak(row: dict[str, Any]) -> str:
 
 
 def _no_grad(rows: pd.DataFrame) -> list[str]:
-    """No-grad beside forward at one shape, and along depth."""
+    """Compare no-grad with forward at one shape, and along depth."""
     found = _at(rows, ("no_grad", "forward"))
     if not found:
         return []
@@ -102,8 +106,8 @@ def _no_grad(rows: pd.DataFrame) -> list[str]:
     )
     times = int(on["peak_bytes"]) / int(off["peak_bytes"])
     sentences = [
-        f"With {work}, a forward pass that keeps what gradients would read peaks at {_peak(on)}, one that keeps nothing at {_peak(off)}: "
-        f"{times:.3g} times less ({_shape(off)})."
+        f"With {work}, a forward pass that keeps what gradients would read peaks at {_peak(on)}, "
+        f"one that keeps nothing at {_peak(off)}: {times:.3g}× lower ({_shape(off)})."
     ]
     line = rows[
         (rows["mode"] == "no_grad")
@@ -113,13 +117,14 @@ def _no_grad(rows: pd.DataFrame) -> list[str]:
     levels = line.drop_duplicates("n")
     if len(levels) > 1 and levels["peak_bytes"].nunique() == 1:
         sentences.append(
-            f"Without gradients the peak is the same from n = {levels['n'].min()} to n = {levels['n'].max()}: depth costs no memory."
+            f"Without gradients the peak is the same from n = {levels['n'].min()} to "
+            f"n = {levels['n'].max()}: depth costs no memory."
         )
     return sentences
 
 
 def _freezing(rows: pd.DataFrame) -> list[str]:
-    """W_1 alone beside all weights, one sentence an activation."""
+    """Compare W_1 only with all weights, one sentence per activation."""
     sentences = []
     for activation in dict.fromkeys(rows["activation"]):
         if activation not in ("tanh", "gelu"):
@@ -132,27 +137,32 @@ def _freezing(rows: pd.DataFrame) -> list[str]:
         full, first = found
         kept = [int(row["peak_activation_bytes"]) for row in (full, first)]
         saved = int(full["peak_bytes"]) - int(first["peak_bytes"])
-        change = f"{percent(abs(saved), full['peak_bytes'])} {'less' if saved >= 0 else 'more'}"
+        change = f"{'−' if saved >= 0 else '+'}{percent(abs(saved), full['peak_bytes'])}"
         sentences.append(
-            f"With {activation}, W₁ alone takes {percent(first['ops'], full['ops'])} of the operations of all weights; the peak goes from {_peak(full)} to "
-            f"{_peak(first)}, {change}, of which activations from {human_bytes(kept[0])} to {human_bytes(kept[1])} ({_size(full)})."
+            f"With {activation}, computing only W₁’s gradient takes "
+            f"{percent(first['ops'], full['ops'])} of the "
+            f"operations of all weights; the peak goes from {_peak(full)} to {_peak(first)} "
+            f"({change}), of which activations go from {human_bytes(kept[0])} to "
+            f"{human_bytes(kept[1])} ({_size(full)})."
         )
     if len(sentences) == 2:
         sentences.append(
-            "Freezing saves the frozen layers’ weight gradients and the inputs that only those would read; what every σ′ on the way down to W₁ reads is "
-            "kept all the same. The gradient of tanh reads the value that the next layer needs anyway, that of gelu one of its own."
+            "Freezing saves the frozen layers’ weight gradients and the inputs that only those "
+            "would read; what every σ′ on the way down to W₁ reads is kept anyway. The gradient of "
+            "tanh reads the value that the next layer needs in any case, that of gelu one of its "
+            "own."
         )
     return sentences
 
 
 def _layers(rows: pd.DataFrame) -> list[str]:
-    """The last layer alone beside the first, one sentence an activation."""
+    """Compare the last layer only with the first, one sentence per activation."""
     only = rows[(rows["mode"] == "only") & rows["wrt"].str.fullmatch(r"W_\d+")]
     sentences = []
     for _, group in only.groupby("activation", sort=False):
         deepest = group[group["n"] == group["n"].max()]
         first = deepest.iloc[0]
-        same = deepest[(deepest[[*CASE, *SHAPE]] == first[[*CASE, *SHAPE]]).all(axis=1)]
+        same = deepest[(deepest[POINT] == first[POINT]).all(axis=1)]
         by_layer = same.assign(j=same["wrt"].str.removeprefix("W_").astype(int)).sort_values("j")
         low, high = by_layer.iloc[0], by_layer.iloc[-1]
         if low["j"] == high["j"]:
@@ -160,15 +170,16 @@ def _layers(rows: pd.DataFrame) -> list[str]:
         names = [f"W{lowered(int(row['j']))}" for row in (low, high)]
         ops, peak = percent(high["ops"], low["ops"]), percent(high["peak_bytes"], low["peak_bytes"])
         sentences.append(
-            f"With {first['activation']}, the last layer alone, {names[1]}, takes {ops} of {names[0]}’s operations and {peak} of its peak "
+            f"With {first['activation']}, the gradient of the last layer only, {names[1]}, needs "
+            f"{ops} of {names[0]}’s operations and {peak} of its peak "
             f"({_size(first.to_dict())}): freeze from the data upwards."
         )
     return sentences
 
 
 def _batches(rows: pd.DataFrame) -> list[str]:
-    """The peak of a full step at the widest and at the narrowest batch of one network."""
-    full = rows[rows["mode"] == "full"].drop_duplicates([*CASE, *SHAPE])
+    """Compare the peaks of a full step at the widest and the narrowest batch of one network."""
+    full = rows[rows["mode"] == "full"].drop_duplicates(POINT)
     best: pd.DataFrame | None = None
     for _, line in full.groupby([*CASE, "n", "d"], sort=False):
         score = (line["b"].nunique(), line["n"].iloc[0], -line["d"].iloc[0])
@@ -179,16 +190,17 @@ def _batches(rows: pd.DataFrame) -> list[str]:
     wide, narrow = best.loc[best["b"].idxmax()].to_dict(), best.loc[best["b"].idxmin()].to_dict()
     times = wide["b"] / narrow["b"], int(wide["peak_bytes"]) / int(narrow["peak_bytes"])
     return [
-        f"From b = {wide['b']} to b = {narrow['b']} examples a step, {times[0]:.3g} times fewer, the peak falls from {_peak(wide)} to {_peak(narrow)}, "
-        f"{times[1]:.2g} times ({wide['activation']}, n = {wide['n']}, d = {wide['d']}). The weight gradients, "
+        f"From b = {wide['b']} to b = {narrow['b']} examples per step, {times[0]:.3g}× fewer, the "
+        f"peak falls from {_peak(wide)} to {_peak(narrow)}, {times[1]:.2g}× lower "
+        f"({wide['activation']}, n = {wide['n']}, d = {wide['d']}). The weight gradients, "
         f"{human_bytes(int(narrow['parameter_bytes']))}, do not shrink with the batch."
     ]
 
 
 def _slices(rows: pd.DataFrame) -> list[str]:
-    """Gradient accumulation: the whole batch beside its slices."""
-    full = rows[(rows["mode"] == "full")].drop_duplicates([*CASE, *SHAPE, "micro_batches"])
-    for _, line in full.groupby([*CASE, *SHAPE], sort=False):
+    """Compare a step on the whole batch with the same batch in slices."""
+    full = rows[(rows["mode"] == "full")].drop_duplicates([*POINT, "micro_batches"])
+    for _, line in full.groupby(POINT, sort=False):
         whole, cut = line[line["micro_batches"] == 1], line[line["micro_batches"] > 1]
         if whole.empty or cut.empty:
             continue
@@ -198,41 +210,44 @@ def _slices(rows: pd.DataFrame) -> list[str]:
         )
         more = int(after["ops"]) - int(before["ops"])
         cost = (
-            "not one operation more"
+            "no more operations"
             if not more
             else f"{counted(abs(more), 'operation')} {'more' if more > 0 else 'fewer'}"
         )
         return [
-            f"The same batch in {counted(int(after['micro_batches']), 'slice')}, the gradients added up: from {_peak(before)} to {_peak(after)}, for {cost} "
+            f"The same batch in {counted(int(after['micro_batches']), 'slice')} with accumulated "
+            f"gradients: the peak goes from {_peak(before)} to {_peak(after)}, for {cost} "
             f"({_shape(before)}); a sum over slices is the sum over the batch."
         ]
     return []
 
 
 def _checkpointing(rows: pd.DataFrame) -> list[str]:
-    """What the best plans save where something can be saved, and the shapes where nothing can."""
+    """Return what the best plans save, and the shapes where no plan saves anything."""
     groups = plan_groups(rows)
     saving = [group for group in groups if group.best]
     sentences = []
     if saving:
         group = max(saving, key=lambda one: 1 - one.best[0].peak_bytes / one.full.peak_bytes)
         full, plans = group.full, [group.best[0]]
-        middle = exchange(group)
+        middle = trade_off(group)
         plans += [middle] if middle is not None and middle != plans[0] else []
         facts = [
-            f"{plan.words} peaks at {human_bytes(plan.peak_bytes)} for {percent(plan.ops - full.ops, full.ops)} more operations"
+            f"{plan.words} peaks at {human_bytes(plan.peak_bytes)} for "
+            f"{percent(plan.ops - full.ops, full.ops)} more operations"
             for plan in plans
         ]
         sentences.append(
-            f"Keeping everything peaks at {human_bytes(full.peak_bytes)}; {joined(facts)} ({group.case['activation']}, {group.shape})."
+            f"Keeping everything peaks at {human_bytes(full.peak_bytes)}; {joined(facts)} "
+            f"({group.case['activation']}, {group.shape})."
         )
     idle = [group for group in groups if not group.best]
     if idle:
         names = [group.shape for group in idle]
         shown = names if len(names) <= 3 else [*names[:3], f"{len(names) - 3} more"]
         why = (
-            ", since the weight gradients make it"
-            if all(weights_rule(group) for group in idle)
+            ", because weight gradients dominate it"
+            if all(gradients_dominate(group) for group in idle)
             else ""
         )
         sentences.append(

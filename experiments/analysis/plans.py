@@ -1,29 +1,33 @@
-"""Measured plans by shape: everything kept, our planners and PyTorch's beside each other, from rows to values.
+"""Plans by shape: everything kept, our planners and PyTorch's, from rows to values.
 
-A group is one network at one shape that was run with everything kept (`full`) and under planners. It judges nothing: `advice` does.
+A group is one network at one shape that has rows with everything kept (`full`) and under planners.
+What to conclude from them is for `advice`.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
 
+from autodiff.checkpointing.parse import PlannerDescription, describe_planner
+from autodiff.errors import PlannerError
+from autodiff.instructions import PHASES, ROLES
+from experiments.analysis.selection import completed
+from experiments.names import AXES, CASE, HOME_ENGINE, ITEMSIZES, STORE_ALL
 from experiments.text import counted
 
-CASE = ("network", "activation", "loss", "dtype")
-HOME_ENGINE = "autodiff"
-STORE_ALL = "store_all"
 REFERENCES = ("no_grad", "full", "w1_only")
-ROLES = ("activation", "gradient", "parameter_gradient", "temporary")
-PHASES = ("forward", "recompute", "backward")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One measured step: its planner, peak, operations, seconds (None where it was not timed), the bytes of each role at its peak."""
+    """One step: its planner, peak, operations, and the bytes of each role at its peak.
+
+    `seconds` is None where it was not timed, the theory's numbers where there is no formula.
+    """
 
     planner: str
     peak_bytes: int
@@ -38,10 +42,25 @@ class Plan:
         """The planner in words."""
         return planner_words(self.planner)
 
+    @property
+    def family(self) -> str:
+        """The planner's name without its numbers."""
+        return described(self.planner).name
+
+    @property
+    def count(self) -> int | None:
+        """The number of snapshots or segments that the planner was given."""
+        found = described(self.planner)
+        return found.segments if found.snapshots is None else found.snapshots
+
 
 @dataclass(frozen=True, eq=False)
 class PlanGroup:
-    """A network at a shape: `full` keeps everything, `plans` are ours (most memory first), `theirs` PyTorch's, by mode `references`."""
+    """A network at a shape.
+
+    `full` keeps everything, `plans` are ours (most memory first), `theirs` PyTorch's, and
+    `references` the steps without a planner, by mode.
+    """
 
     case: dict[str, str]
     n: int
@@ -60,7 +79,7 @@ class PlanGroup:
     @property
     def itemsize(self) -> int:
         """The bytes of one element."""
-        return int((re.search(r"\d+$", self.case["dtype"]) or ["32"])[0]) // 8
+        return ITEMSIZES[self.case["dtype"]]
 
     @property
     def activation_bytes(self) -> int:
@@ -74,7 +93,7 @@ class PlanGroup:
 
     @property
     def best(self) -> tuple[Plan, ...]:
-        """The plans that no other beats: none is lower without more operations; the lowest peak first."""
+        """The plans that no other beats in both peak and operations, the lowest peak first."""
         kept: list[Plan] = []
         for plan in sorted(self.plans, key=lambda plan: (plan.ops, plan.peak_bytes)):
             if plan.peak_bytes < min([self.full.peak_bytes, *(other.peak_bytes for other in kept)]):
@@ -82,38 +101,45 @@ class PlanGroup:
         return tuple(reversed(kept))
 
 
+@lru_cache(maxsize=4096)
+def described(planner: str) -> PlannerDescription:
+    """Return the fields of a planner's string from a row; nothing is ever imported.
+
+    Text that names no planner is taken as a name.
+    """
+    try:
+        return describe_planner(planner)
+    except PlannerError:
+        return PlannerDescription(planner)
+
+
 def planner_words(planner: str) -> str:
-    """A planner's canonical string in words: `revolve(snapshots=3)` as revolve, s = 3; others as they are."""
-    found = re.fullmatch(r"(revolve|uniform)\((snapshots|segments)=(\d+)\)", planner)
-    if not found:
-        return {
-            "recompute_all": "recompute all",
-            STORE_ALL: "store all",
-            "uniform": "uniform, √n segments",
-        }.get(planner, planner)
-    count = int(found[3])
-    return (
-        f"revolve, s = {count}"
-        if found[2] == "snapshots"
-        else f"uniform, {counted(count, 'segment')}"
-    )
+    """Return a planner in words: `revolve(snapshots=3)` as revolve, s = 3; others as they are."""
+    found = described(planner)
+    if found.snapshots is not None:
+        return f"{found.name}, s = {found.snapshots}"
+    if found.segments is not None:
+        return f"{found.name}, {counted(found.segments, 'segment')}"
+    names = {
+        "recompute_all": "recompute all",
+        STORE_ALL: "store all",
+        "uniform": "uniform, √n segments",
+    }
+    return names.get(planner, planner)
 
 
 def plan_groups(rows: pd.DataFrame) -> list[PlanGroup]:
-    """Every shape at which something was measured with everything kept and under a planner, in the order of the rows."""
-    ok = rows[
-        (rows["status"] == "ok")
-        & (rows["micro_batches"] == 1)
-        & rows["mode"].isin([*REFERENCES, "checkpointed"])
-    ]
+    """Return the shapes with rows that keep everything and rows of a planner, in their order."""
+    ok = completed(rows)
+    ok = ok[(ok["micro_batches"] == 1) & ok["mode"].isin([*REFERENCES, "checkpointed"])]
     ok = ok.dropna(subset=["ops", "peak_bytes"])
     planned = ok[
         (ok["mode"] == "checkpointed")
         & (ok["engine"] == HOME_ENGINE)
         & (ok["planner"] != STORE_ALL)
     ]
-    keys = [*CASE, "n", "d", "b"]
-    # First the rows of these shapes alone: a sweep may have a hundred thousand others, and to cut each shape's out takes minutes.
+    keys = [*CASE, *AXES]
+    # First select these shapes' rows: cutting each shape out of a hundred thousand takes minutes.
     wanted = pd.MultiIndex.from_frame(planned[keys].drop_duplicates())
     groups = []
     for labels, group in ok[pd.MultiIndex.from_frame(ok[keys]).isin(wanted)].groupby(
@@ -128,7 +154,7 @@ def plan_groups(rows: pd.DataFrame) -> list[PlanGroup]:
 
 
 def _group(label: dict[str, Any], rows: pd.DataFrame) -> PlanGroup | None:
-    """The group of one shape; None where nothing was measured with everything kept."""
+    """Return the group of one shape; None without a row that keeps everything."""
     plans: list[Plan] = []
     theirs: list[Plan] = []
     references: dict[str, Plan] = {}
@@ -158,7 +184,7 @@ def _plan(row: dict[str, Any]) -> Plan:
     ]
     roles = {
         role: 0 if pd.isna(row[f"peak_{role}_bytes"]) else int(row[f"peak_{role}_bytes"])
-        for role in ROLES
+        for role in ROLES[2:]
     }
     return Plan(
         str(row["planner"]), int(row["peak_bytes"]), int(row["ops"]), seconds, roles, *theory

@@ -1,4 +1,4 @@
-"""The report's figures, one module a family: each takes a sweep's results and returns a drawing whose title is its message."""
+"""The report's figures by family: each turns results into a drawing whose title is its message."""
 
 import lazy_loader
 

@@ -3,35 +3,47 @@
 from __future__ import annotations
 
 import pandas as pd
+from matplotlib.axes import Axes
 
+from experiments.analysis.selection import source_words
+from experiments.analysis.verdict import agreement_words
 from experiments.figures import axes as scales
 from experiments.figures.data import (
-    CASE,
-    HOME_ENGINE,
     Series,
+    agreement_of,
     case_of,
-    itemsize_of,
-    measured,
-    meets,
+    points_of,
+    shape_words,
     theory_value,
 )
-from experiments.figures.style import MORE_LOOKS, WIDTH, Drawing, finish, handle, marks, new_figure
+from experiments.figures.style import (
+    MORE_LOOKS,
+    WIDTH,
+    Drawing,
+    Look,
+    finish,
+    handle,
+    marks,
+    new_figure,
+)
+from experiments.names import AXES, CASE, HOME_ENGINE, ITEMSIZES, STORE_ALL
 from experiments.results.tables import Results
 from experiments.text import counted, percent
 from profiler.units import human_bytes
 
 CAPTION = (
-    "How to read it: a step can run one slice of its batch after another and add up the gradients. Only one slice’s activations are alive at "
-    "once, so the peak falls towards what the weight gradients themselves take. Each product of a slice has as many additions fewer as adding "
-    "the gradients up has more. Seconds are another matter: thin slices make slow products."
+    "How to read it: a step can run one slice of its batch after another and accumulate the "
+    "gradients. Only one slice’s activations are alive at once, so the peak falls towards what the "
+    "weight gradients themselves need. The products of slices need as many additions fewer as "
+    "accumulating the gradients needs more. Time is another matter: thin slices make slow products."
 )
-_SHAPE = [*CASE, "n", "d", "b"]
-_FULL = Series("full", "store_all", HOME_ENGINE)
+_SHAPE = [*CASE, *AXES]
+_FULL = Series("full", STORE_ALL, HOME_ENGINE)
 
 
 def draw_micro_batches(results: Results) -> Drawing | None:
-    """Peak and operations of a full step against the number of slices of its batch; None without such rows."""
-    frame = measured(results.results, micro_batches=True)
+    """Draw peak and operations of a full step against its batch's slices; None without rows."""
+    frame = points_of(results.results, micro_batches=True)
     frame = frame[(frame["mode"] == "full") & (frame["engine"] == HOME_ENGINE)]
     found = [
         rows.sort_values("micro_batches")
@@ -46,26 +58,10 @@ def draw_micro_batches(results: Results) -> Drawing | None:
     peaks: list[float] = []
     ratios: list[float] = [1.0]
     handles = []
-    for rank, rows in enumerate(lines):
-        look, first, case = MORE_LOOKS[rank], rows.iloc[0], case_of(rows)
-        slices = rows["micro_batches"].astype(int).tolist()
-        shape = (int(first["n"]), int(first["d"]), int(first["b"]))
-        whole = theory_value(_FULL, case, "ops", *shape) or 1.0
-        for axes, quantity, unit in ((left, "peak_bytes", 1.0), (right, "ops", whole)):
-            curve = [
-                (theory_value(_FULL, case, quantity, *shape, micro_batches=k) or 0.0) / unit
-                for k in slices
-            ]
-            values = (rows[quantity].astype(float) / unit).tolist()
-            axes.plot(slices, curve, color=look.colour, linestyle=look.dash, zorder=3)
-            marks(axes, slices, values, look, rank=rank)
-            (peaks if axes is left else ratios).extend([*curve, *values])
-        floor = float(itemsize_of(case["dtype"]) * shape[0] * shape[1] ** 2)
-        left.axhline(floor, color=look.colour, linewidth=1.0, linestyle=(0, (1, 2)), zorder=2)
-        peaks.append(floor)
-        handles.append(
-            handle(f"{first['activation']}, n = {shape[0]}, d = {shape[1]}, b = {shape[2]}", look)
-        )
+    for rows, look in zip(lines, MORE_LOOKS, strict=False):
+        _curves((left, right), rows, look, (peaks, ratios))
+        first = rows.iloc[0]
+        handles.append(handle(f"{first['activation']}, {shape_words(first)}", look))
     every = pd.concat(lines)
     for axes in (left, right):
         scales.swept_axis(
@@ -79,19 +75,48 @@ def draw_micro_batches(results: Results) -> Drawing | None:
         (0, max(1.3, 1.05 * max(ratios))),
     )
     title = _title(lines[0])
-    note = f"mode full · marks measured, lines theory · dotted: the weight gradients alone, n·d² elements · {meets(every, 'peak_bytes')}"
+    words = agreement_words(
+        {"operations": agreement_of(every, "ops"), "bytes": agreement_of(every, "peak_bytes")},
+        "marks",
+    )
+    note = (
+        f"mode full · marks {source_words(every)}, lines theory · dotted: only the weight "
+        f"gradients, n·d² elements · {words}"
+    )
     return Drawing(title, CAPTION, finish(figure, title, note, handles))
 
 
+def _curves(
+    panels: tuple[Axes, Axes], rows: pd.DataFrame, look: Look, drawn: tuple[list[float], ...]
+) -> None:
+    """Draw one step's peaks, and its operations over those of one slice; note the values drawn."""
+    case, slices = case_of(rows), rows["micro_batches"].astype(int).tolist()
+    n, d, b = (int(rows[name].iloc[0]) for name in AXES)
+    whole = theory_value(_FULL, case, "ops", n, d, b) or 1.0
+    quantities = (("peak_bytes", 1.0), ("ops", whole))
+    for axes, (quantity, unit), known in zip(panels, quantities, drawn, strict=True):
+        curve = [
+            (theory_value(_FULL, case, quantity, n, d, b, micro_batches=k) or 0.0) / unit
+            for k in slices
+        ]
+        values = (rows[quantity].astype(float) / unit).tolist()
+        axes.plot(slices, curve, color=look.colour, linestyle=look.dash, zorder=3)
+        marks(axes, slices, values, look)
+        known.extend([*curve, *values])
+    floor = float(ITEMSIZES[case["dtype"]] * n * d**2)
+    panels[0].axhline(floor, color=look.colour, linewidth=1.0, linestyle=(0, (1, 2)), zorder=2)
+    drawn[0].append(floor)
+
+
 def _title(rows: pd.DataFrame) -> str:
-    """The least peak beside that of the whole batch (or of the fewest slices), and what it costs in operations."""
+    """Compare the least peak with the whole batch's (or the fewest slices'), and its operations."""
     whole, best = rows.iloc[0], rows.loc[rows["peak_bytes"].astype(float).idxmin()]
     more = int(best["ops"]) - int(whole["ops"])
     cost = (
-        "not one operation more"
+        "no more operations"
         if not more
         else f"{percent(more, int(whole['ops']))} {'more' if more > 0 else 'fewer'} operations"
     )
     fall = f"from {human_bytes(int(whole['peak_bytes']))} to {human_bytes(int(best['peak_bytes']))}"
-    shape = f"n = {whole['n']}, d = {whole['d']}, b = {whole['b']}"
-    return f"In {counted(int(best['micro_batches']), 'slice')} of the batch the peak falls {fall}, for {cost} ({shape})"
+    slices = counted(int(best["micro_batches"]), "slice")
+    return f"With {slices} of the batch the peak falls {fall}, for {cost} ({shape_words(whole)})"

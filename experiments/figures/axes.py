@@ -1,4 +1,4 @@
-"""Axes with ticks where something was measured: base 2 at the swept values, bytes in binary units, counts in powers of ten."""
+"""Axes: base 2 at the swept values, bytes in binary units, counts in powers of ten."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def swept_axis(
     base: int | None = 2,
     which: str = "x",
 ) -> None:
-    """An axis with a tick at every swept value; where labels would touch, the greater value keeps its own, of very many values its grid line too.
+    """Set an axis with a tick at every swept value.
 
-    `inches` is about how long the axis will be; `base` None is a linear axis.
+    Where labels would touch, the greater value keeps its own; of very many, its grid line too.
     """
     marks = sorted({int(value) for value in values})
     place = (lambda value: math.log(value)) if base else float
@@ -58,7 +58,7 @@ def swept_axis(
 def byte_axis(
     axes: Axes, values: Iterable[float], label: str, which: str = "y", at_most: int = 8
 ) -> None:
-    """A base-2 axis over the values, ticks at powers of two of bytes, no more of them than `at_most`."""
+    """Set a base-2 axis over the values, with at most `at_most` ticks at powers of two of bytes."""
     low, high = _span(values)
     first, last = math.floor(math.log2(low)), math.ceil(math.log2(high))
     every = max(1, math.ceil((last - first) / (at_most - 1)))
@@ -77,7 +77,7 @@ def byte_axis(
 def linear_byte_axis(
     axes: Axes, highest: float, label: str, which: str = "y", at_most: int = 6
 ) -> None:
-    """A linear axis from 0, ticks at round numbers of bytes in binary units."""
+    """Set a linear axis from 0, ticks at round numbers of bytes in binary units."""
     step = 2.0 ** math.ceil(math.log2(max(highest, 1.0) / at_most))
     ticks = [step * index for index in range(int(highest / step) + 1)]
     _set_ticks(axes, which, ticks, [human_bytes(tick) for tick in ticks])
@@ -88,7 +88,10 @@ def linear_byte_axis(
 def count_axis(
     axes: Axes, values: Iterable[float], label: str, which: str = "y", inches: float = 3.0
 ) -> None:
-    """A base-10 axis over the values, ticks at powers of ten (where there is room also at 2 and 5 times one), labelled with k, M, G, T."""
+    """Set a base-10 axis over the values, labelled with k, M, G, T.
+
+    Ticks are at powers of ten; where there is space also at 2 and 5 times one.
+    """
     low, high = _span(values)
     room = inches / (0.6 if which == "x" else 0.3)
     steps = (1, 2, 5) if 3 * math.log10(1.7 * high / low) < room else (1,)
@@ -104,7 +107,7 @@ def count_axis(
 def linear_count_axis(
     axes: Axes, highest: float, label: str, which: str = "y", at_most: int = 6
 ) -> None:
-    """A linear axis from 0, ticks at round counts."""
+    """Set a linear axis from 0, ticks at round counts."""
     ticks = _round_ticks(0.0, highest, at_most)
     _set_ticks(axes, which, ticks, [short_count(tick) for tick in ticks])
     _limits(axes, which, 0.0, highest)
@@ -125,7 +128,10 @@ def _round_ticks(low: float, high: float, at_most: int) -> list[float]:
 def second_axis(
     axes: Axes, values: Iterable[float], label: str, which: str = "y", inches: float = 3.0
 ) -> None:
-    """A base-10 axis of seconds, ticks at powers of ten (where there is room also at 2 and 5 times one) in s, ms, µs, ns."""
+    """Set a base-10 axis of seconds, in s, ms, µs, ns.
+
+    Ticks are at powers of ten; where there is space also at 2 and 5 times one.
+    """
     low, high = _span(values)
     room = inches / (0.6 if which == "x" else 0.3)
     steps = (1, 2, 5) if 3 * math.log10(1.7 * high / low) < room else (1,)
@@ -145,7 +151,7 @@ def second_axis(
 def plain_axis(
     axes: Axes, ticks: Iterable[float], label: str, limits: tuple[float, float], which: str = "y"
 ) -> None:
-    """A linear axis with the ticks that are given."""
+    """Set a linear axis with the ticks that are given."""
     marks = list(ticks)
     _set_ticks(axes, which, marks, [f"{mark:g}".replace("-", "−") for mark in marks])
     _limits(axes, which, *limits)
@@ -153,7 +159,7 @@ def plain_axis(
 
 
 def residual_axis(axes: Axes, greatest: int, label: str) -> None:
-    """An axis about 0 that shows a distance of 1 as clearly as one of a million."""
+    """Set an axis about 0 that shows a distance of 1 as clearly as one of a million."""
     if greatest <= 1:
         plain_axis(axes, [-1, 0, 1], label, (-1.5, 1.5))
         return
@@ -167,7 +173,7 @@ def residual_axis(axes: Axes, greatest: int, label: str) -> None:
 
 
 def short_count(count: float) -> str:
-    """A count as 10 k, 1 M, 5 G."""
+    """Return a count as 10 k, 1 M, 5 G."""
     for size, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(count) >= size:
             return f"{count / size:.3g} {letter}"
@@ -175,13 +181,13 @@ def short_count(count: float) -> str:
 
 
 def short_seconds(decade: int, step: int = 1) -> str:
-    """A power of ten of seconds, so many times, as 10 ms."""
+    """Return a multiple of a power of ten of seconds, as 10 ms."""
     unit = min(max(-(decade // 3), 0), 4)
     return f"{round(step * 10.0 ** (decade + 3 * unit), 6):g} {('s', 'ms', 'µs', 'ns', 'ps')[unit]}"
 
 
 def _span(values: Iterable[float]) -> tuple[float, float]:
-    """The least and the greatest of what a logarithmic axis can show."""
+    """Return the least and the greatest value that a logarithmic axis can show."""
     shown = [float(value) for value in values if value > 0]
     return (min(shown), max(shown)) if shown else (1.0, 2.0)
 

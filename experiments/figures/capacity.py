@@ -1,4 +1,4 @@
-"""The largest batch that a memory holds: a line of marks for each shape, a panel for each memory."""
+"""The largest batch that a memory holds: a line of marks per shape, a panel per memory."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from experiments.results.tables import Results
 from profiler.units import human_bytes
 
 CAPTION = (
-    "How to read it: each line is a published shape as a chain, each mark the most examples (of a language model: tokens) that one step takes in "
-    "this memory, weights and data included. Further right is better. What checkpointing gains is the way from full to the marks on its right; where "
-    "the weights and their gradients fill the memory, recomputing gains nothing."
+    "How to read it: each line is a published shape as a chain, each mark the most examples (of a "
+    "language model: tokens) for which one step fits in this memory, weights and data included. "
+    "Further right is better. What checkpointing gains is the distance from full to the marks on "
+    "its right; where the weights and their gradients fill the memory, recomputing gains nothing."
 )
 _PLANNED = (
     Look("#6b2d80", "v"),
@@ -42,7 +43,7 @@ _ANY = Look("#ffffff", "o", "-", 12.0)
 
 
 def draw_capacity(results: Results) -> Drawing | None:
-    """The largest batch of each shape under each planner, for each memory; None where no memory was given."""
+    """Draw each shape's largest batch under each planner and memory; None without a memory."""
     frame = results.capacity
     if frame.empty or not (frame["b"] > 0).any():
         return None
@@ -69,12 +70,12 @@ def draw_capacity(results: Results) -> Drawing | None:
     ]
     title = _title(frame)
     return Drawing(
-        title, CAPTION, finish(figure, title, f"{case} · predicted from shapes alone", handles)
+        title, CAPTION, finish(figure, title, f"{case} · predicted from shapes", handles)
     )
 
 
 def _looks(frame: pd.DataFrame) -> dict[str, Look]:
-    """A look for each way to compute a step, in the order of the rows."""
+    """Return a look for each way to compute a step, in the order of the rows."""
     looks: dict[str, Look] = {}
     planned = iter(_PLANNED * 4)
     for row in frame.drop_duplicates(["mode", "planner"]).to_dict("records"):
@@ -86,13 +87,13 @@ def _looks(frame: pd.DataFrame) -> dict[str, Look]:
 
 
 def _panel(axes: Axes, frame: pd.DataFrame, shapes: list[Any], looks: dict[str, Look]) -> None:
-    """One memory: shapes downwards, a line from the least to the greatest batch of each."""
+    """Draw one memory: shapes downwards, a line from the least to the greatest batch of each."""
     for place, shape in enumerate(shapes):
         rows = frame[(frame[SHAPE] == list(shape)).all(axis=1) & (frame["b"] > 0)].to_dict(
             "records"
         )
         if not rows:
-            text = "nothing fits: the weights alone are too large"
+            text = "nothing fits: the weights are too large"
             axes.annotate(
                 text,
                 (0.01, place),
@@ -136,7 +137,7 @@ def _ringed(entry: Any) -> Any:
 
 
 def _title(frame: pd.DataFrame) -> str:
-    """How many times as many examples recomputing lets in, at the least and at the most."""
+    """Return how many times as many examples recomputing allows, at least and at most."""
     gains = []
     for _, group in frame.groupby([*SHAPE, "memory_bytes"], sort=False):
         full, planned = (
@@ -148,4 +149,5 @@ def _title(frame: pd.DataFrame) -> str:
     if not gains:
         return "The largest batch that a memory holds"
     low, high = f"{min(gains):.2g}", f"{max(gains):.2g}"
-    return f"Recomputing lets in {low if low == high else f'{low} to {high}'} times as large a batch as keeping everything"
+    times = low if low == high else f"{low} to {high}"
+    return f"Recomputing allows a batch {times}× as large as keeping everything does (predicted)"

@@ -1,13 +1,13 @@
 """Which rows a figure shows, and the theory's curve through them.
 
-A case is one network (name, activation, loss, dtype); a series is what is drawn as one line: a mode, with its planner where there is
-a choice, and its engine. The slice of a grid along one axis keeps the other two still at a swept value in their middle.
+A case is one network (name, activation, loss, dtype). A series is what is drawn as one line: a
+mode, with its planner where there is a choice, and its engine. A line through the grid along one
+axis fixes the other two at a swept value in their middle.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +15,13 @@ from typing import Any
 import pandas as pd
 
 from experiments import theory
+from experiments.analysis.plans import planner_words
+from experiments.analysis.selection import completed, source_words
+from experiments.analysis.verdict import Agreement
 from experiments.figures.style import MODE_LOOKS, MODE_NAMES, MORE_LOOKS, Look
-from experiments.results.tables import Results
+from experiments.names import AXES, CASE, HOME_ENGINE, ITEMSIZES
 
-AXES = ("n", "d", "b")
-CASE = ["network", "activation", "loss", "dtype"]
 AXIS_LABELS = {"n": "depth n (layers)", "d": "width d (elements)", "b": "batch b (examples)"}
-HOME_ENGINE = "autodiff"
 MOST_PLANNERS = 3
 
 
@@ -38,7 +38,7 @@ class Series:
         """The series in words."""
         name = MODE_NAMES.get(self.mode, self.mode)
         if self.mode == "checkpointed":
-            name = self.planner
+            name = planner_words(self.planner)
         return name if self.engine == HOME_ENGINE else f"{name}, {self.engine}"
 
     @property
@@ -47,33 +47,29 @@ class Series:
         return MODE_LOOKS.get(self.mode, MORE_LOOKS[-1])
 
 
-def all_rows(results: Results) -> pd.DataFrame:
-    """The rows of the exact part and of the larger shapes."""
-    return pd.concat(
-        [frame for frame in (results.results, results.scale) if len(frame)] or [results.results],
-        ignore_index=True,
-    )
+def points_of(frame: pd.DataFrame, *, micro_batches: bool = False) -> pd.DataFrame:
+    """Return the rows with numbers, each point once, a measured row before a predicted one.
 
-
-def measured(frame: pd.DataFrame, *, micro_batches: bool = False) -> pd.DataFrame:
-    """The rows that were measured, each shape once, without those of gradient accumulation unless they are asked for."""
-    ok = frame[frame["status"] == "ok"].drop_duplicates(
+    Rows of gradient accumulation are left out unless `micro_batches` asks for them.
+    """
+    ok = completed(frame).drop_duplicates(
         [*CASE, *AXES, "mode", "wrt", "planner", "engine", "micro_batches"]
     )
     return ok if micro_batches else ok[ok["micro_batches"] == 1]
 
 
 def main_case(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the case that has most rows, of all engines."""
+    """Return the rows of the case with most rows, of all engines."""
     if frame.empty:
         return frame
-    sizes = frame.groupby(CASE, sort=False).size()
+    sizes = frame.groupby(list(CASE), sort=False).size()
     chosen = sizes.index[int(sizes.to_numpy().argmax())]
-    return frame[(frame[CASE] == pd.Series(dict(zip(CASE, chosen, strict=True)))).all(axis=1)]
+    wanted = pd.Series(dict(zip(CASE, chosen, strict=True)))
+    return frame[(frame[list(CASE)] == wanted).all(axis=1)]
 
 
 def shape_counts(frame: pd.DataFrame, axis: str) -> pd.Series[int]:
-    """How many values of an axis were swept at each pair of the other two, the most swept pairs only."""
+    """Return how many values of an axis the most swept pairs of the other two have."""
     others = [other for other in AXES if other != axis]
     counts = frame.groupby(others)[axis].nunique()
     return counts[counts == counts.max()] if len(counts) else counts
@@ -82,10 +78,10 @@ def shape_counts(frame: pd.DataFrame, axis: str) -> pd.Series[int]:
 def along(
     frame: pd.DataFrame, axis: str, prefer: Callable[[int, int, int], float] | None = None
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The rows of one line through the grid, and the two values that it keeps still.
+    """Return the rows of one line through the grid, and the two values that it fixes.
 
-    Among the lines with most values the one that `prefer(n, d, b)` rates highest (the moving axis is given as its middle value), else
-    the one in the middle of the grid.
+    Of the lines with most values it is the one that `prefer(n, d, b)` rates highest (the moving
+    axis is given as its middle value), else the one in the middle of the grid.
     """
     others = [other for other in AXES if other != axis]
     counts = shape_counts(frame, axis)
@@ -110,7 +106,7 @@ def along(
 def series_of(
     frame: pd.DataFrame, without: Iterable[str] = ("only",)
 ) -> list[tuple[Series, pd.DataFrame]]:
-    """The series among the rows, in the order of the modes; of planners the first few."""
+    """Return the series among the rows, in the order of the modes; of planners the first few."""
     found = []
     order = list(MODE_LOOKS)
     planners = 0
@@ -131,7 +127,7 @@ def series_of(
 def theory_value(
     series: Series, case: dict[str, Any], quantity: str, n: int, d: int, b: int, **more: Any
 ) -> float | None:
-    """The theory's `ops` or `peak_bytes` of a shape; None where it has no closed form."""
+    """Return the theory's `ops` or `peak_bytes` of a shape; None without a closed form."""
     if series.mode not in theory.MODES:
         return None
     options = {"activation": case["activation"], "loss": case["loss"], **more}
@@ -141,10 +137,10 @@ def theory_value(
         elements = theory.pytorch_peak_elements(
             series.mode, n, d, b, case["activation"], "W_1" if series.mode == "w1_only" else None
         )
-        return None if elements is None else float(itemsize_of(case["dtype"]) * elements)
+        return None if elements is None else float(ITEMSIZES[case["dtype"]] * elements)
     if quantity == "ops":
         return float(theory.total_operations(series.mode, n, d, b, **options))
-    return float(itemsize_of(case["dtype"]) * theory.peak_elements(series.mode, n, d, b, **options))
+    return float(ITEMSIZES[case["dtype"]] * theory.peak_elements(series.mode, n, d, b, **options))
 
 
 def theory_curve(
@@ -155,9 +151,9 @@ def theory_curve(
     quantity: str,
     reach: int | None = None,
 ) -> tuple[list[int], list[float]]:
-    """The theory along an axis, from the least to the greatest value measured (or to `reach`), at whole numbers.
+    """Return the theory along an axis at whole numbers, over the range of the rows or to `reach`.
 
-    Where there is no closed form, the theory that the rows themselves carry; empty where they carry none.
+    Without a closed form it is the theory that the rows themselves carry, if any.
     """
     case = case_of(rows)
     low, high = int(rows[axis].min()), reach or int(rows[axis].max())
@@ -173,47 +169,49 @@ def theory_curve(
 
 
 def whole_numbers(low: int, high: int, most: int = 48) -> list[int]:
-    """Whole numbers from `low` to `high`, evenly spread on a logarithmic axis."""
+    """Return whole numbers from `low` to `high`, evenly spread on a logarithmic axis."""
     ratio = high / low
     return sorted({low, high, *(round(low * ratio ** (step / most)) for step in range(most + 1))})
 
 
 def case_of(rows: pd.DataFrame) -> dict[str, Any]:
-    """The case that the rows are of, by name."""
+    """Return the case that the rows are of, by name."""
     first = rows.iloc[0]
     return {name: first[name] for name in CASE}
 
 
-def itemsize_of(dtype: str) -> int:
-    """The bytes of one element of a dtype such as float32."""
-    digits = re.search(r"\d+$", dtype)
-    return int(digits.group()) // 8 if digits else 4
+def agreement_of(frame: pd.DataFrame, quantity: str) -> Agreement:
+    """Return how many rows equal the theory in `ops` or `peak_bytes`, and how many have none."""
+    both = frame[[quantity, f"theory_{quantity}"]].astype(object)
+    pairs = both.where(both.notna(), None).itertuples(index=False, name=None)
+    return Agreement.of(pairs)
 
 
-def on_theory(frame: pd.DataFrame, quantity: str) -> tuple[int, int]:
-    """How many of the rows that have a theory meet it, and how many have one."""
-    both = frame[[quantity, f"theory_{quantity}"]].dropna()
-    return int((both[quantity] == both[f"theory_{quantity}"]).sum()), len(both)
+def marks_words(frame: pd.DataFrame, quantity: str) -> str:
+    """Return how the marks of a figure got their numbers, and how many equal the theory."""
+    return f"marks {source_words(frame)}, lines theory · {on_curves(agreement_of(frame, quantity))}"
 
 
-def meets(frame: pd.DataFrame, quantity: str) -> str:
-    """A clause that says whether the marks of a figure lie on the theory's curves."""
-    met, of = on_theory(frame, quantity)
-    if not of:
-        return "there is no theory to hold the marks against"
-    return (
-        f"all {of} marks lie on the theory’s curves"
-        if met == of
-        else f"ONLY {met} of {of} marks lie on the theory’s curves"
-    )
+def on_curves(found: Agreement) -> str:
+    """Return how many marks lie on the theory's curves, and how many have no formula."""
+    if not found.compared:
+        return "no mark has a formula to compare with"
+    only = "" if found.equal == found.compared else "ONLY "
+    lacking = f"; {found.without:,} have no formula" if found.without else ""
+    return f"{only}{found.share} marks with a formula lie on the theory’s curves{lacking}"
 
 
 def case_words(rows: pd.DataFrame) -> str:
-    """The case in words, for a note under a figure."""
+    """Return the case in words, for a note under a figure."""
     case = case_of(rows)
     return f"{case['network']}, {case['activation']}, loss {case['loss']}, {case['dtype']}"
 
 
 def fixed_words(fixed: dict[str, int]) -> str:
-    """The values that are kept still, such as d = 16, b = 16."""
+    """Return the values that are fixed, such as d = 16, b = 16."""
     return ", ".join(f"{name} = {value:,}" for name, value in fixed.items())
+
+
+def shape_words(row: Any) -> str:
+    """Return the shape of a row, such as n = 3, d = 4, b = 6."""
+    return fixed_words({name: int(row[name]) for name in AXES})

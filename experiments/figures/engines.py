@@ -7,10 +7,12 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from autodiff.instructions import PHASES
 from experiments.analysis.engines import pairs_of
 from experiments.analysis.plans import planner_words
+from experiments.analysis.selection import all_rows, source_words
 from experiments.figures import axes as scales
-from experiments.figures.data import CASE, all_rows, itemsize_of
+from experiments.figures.data import shape_words
 from experiments.figures.style import (
     FAINT,
     INK,
@@ -22,28 +24,31 @@ from experiments.figures.style import (
     marks,
     new_figure,
 )
+from experiments.names import AXES, ITEMSIZES, SOURCE, STORE_ALL
 from experiments.results.tables import Results
-from experiments.results.timings import PHASES, left_out_words
+from experiments.results.timings import left_out_words
 from experiments.text import counted, joined
 from profiler.units import human_bytes
 
 CAPTION = (
-    "How to read it: one line a step that both engines ran; the number beside it is PyTorch’s over ours, or how many elements more where "
-    "that would round to 1. Where the marks lie on one another neither needs more. Why they differ stands in the report, held against every "
-    "row. Seconds of steps this short are mostly the cost of calling."
+    "How to read it: one line per step of both engines; the number next to it is PyTorch’s over "
+    "ours, or how many elements more where that would round to 1. Where the marks coincide, "
+    "neither "
+    "needs more. The report says why they differ and checks the reasons on every row. The time of "
+    "steps this short is mostly the cost of calling."
 )
 OURS, THEIRS = Look("#10254d", "D", "-", 6.5), Look("#c0470c", "o", "-", 6.5)
 _ORDER = {mode: index for index, mode in enumerate(MODE_NAMES)}
-_SHAPE = [*CASE[2:], "network", "n", "d", "b"]
+_SHAPE = ["loss", "dtype", "network", *AXES]
 MOST_LINES = 16
 
 
 def draw_engines(results: Results) -> Drawing | None:
-    """Peak, operations and seconds of the points of one shape that both engines ran; None without any."""
+    """Draw peak, operations and time of one shape's points of both engines; None without any."""
     pairs = pairs_of(all_rows(results))
     pairs = pairs[
         (pairs["mode"] != "only")
-        & (pairs["planner"].ne("store_all") | pairs["mode"].ne("checkpointed"))
+        & (pairs["planner"].ne(STORE_ALL) | pairs["mode"].ne("checkpointed"))
     ]
     if pairs.empty:
         return None
@@ -59,7 +64,7 @@ def draw_engines(results: Results) -> Drawing | None:
     timed = bool(seconds[""].notna().all() and seconds["_pytorch"].notna().all())
     figure = new_figure(1.0 + 0.3 * len(frame))
     grid = figure.subplots(1, 3 if timed else 2, sharey=True, squeeze=False)[0]
-    itemsize = itemsize_of(str(frame["dtype"].iloc[0]))
+    itemsize = ITEMSIZES[frame["dtype"].iloc[0]]
     for axes, quantity, unit in zip(
         grid, ("peak_bytes", "ops", "seconds"), (itemsize, 1, 0), strict=False
     ):
@@ -73,10 +78,16 @@ def draw_engines(results: Results) -> Drawing | None:
         _value_axis(axes, quantity, [*ours, *theirs])
     grid[0].set_yticks(range(len(names)), names)
     grid[0].set_ylim(len(names) - 0.4, -0.6)
-    grid[0].set_ylabel("what is run")
-    shape = ", ".join(f"{name} = {chosen[name]}" for name in ("n", "d", "b"))
+    grid[0].set_ylabel("step")
+    shape = shape_words(chosen)
     title = _title(frame, shape)
-    note = f"{chosen['network']}, loss {chosen['loss']}, {chosen['dtype']}, {shape} · uniform is checkpoint_sequential in PyTorch{left_out_words(frame)}"
+    theirs_too = frame.assign(**{SOURCE: frame[f"{SOURCE}_pytorch"]})
+    sources = f"ours {source_words(frame)}, PyTorch’s {source_words(theirs_too)}"
+    note = (
+        f"{chosen['network']}, loss {chosen['loss']}, {chosen['dtype']}, {shape} · "
+        f"{sources} · uniform is checkpoint_sequential in PyTorch"
+        f"{left_out_words(frame)}"
+    )
     handles = [
         handle("our engine", OURS, line=False),
         handle("PyTorch", THEIRS, line=False, hollow=True),
@@ -85,7 +96,7 @@ def draw_engines(results: Results) -> Drawing | None:
 
 
 def _shape(pairs: pd.DataFrame) -> dict[str, Any]:
-    """The shape that most is known of; of those the one with the widest batch, then the deepest."""
+    """Return the shape with most pairs; of those the one with the widest batch, then depth."""
     best: tuple[Any, dict[str, Any]] | None = None
     for labels, rows in pairs.groupby(_SHAPE, sort=False):
         label = dict(zip(_SHAPE, labels, strict=True))
@@ -109,7 +120,7 @@ def _seconds(frame: pd.DataFrame, engine: str) -> pd.Series[float]:
 
 
 def _panel(axes: Axes, ours: list[float], theirs: list[float], unit: int) -> None:
-    """Two marks a line, joined, and how they compare."""
+    """Draw two marks per line, joined, and how they compare."""
     for line, (left, right) in enumerate(zip(ours, theirs, strict=True)):
         axes.plot(
             [left, right],
@@ -120,8 +131,8 @@ def _panel(axes: Axes, ours: list[float], theirs: list[float], unit: int) -> Non
             solid_capstyle="round",
         )
         axes.annotate(
-            _ratio(left, right, unit), (max(left, right), line), xytext=(9, 0), textcoords="offset points", ha="left", va="center",
-            size=8.5, color=INK, zorder=6,
+            _ratio(left, right, unit), (max(left, right), line), xytext=(9, 0),
+            textcoords="offset points", ha="left", va="center", size=8.5, color=INK, zorder=6,
         )  # fmt: skip
     marks(axes, ours, range(len(ours)), OURS)
     marks(axes, theirs, range(len(theirs)), THEIRS, hollow=True, size=5.5)
@@ -129,7 +140,7 @@ def _panel(axes: Axes, ours: list[float], theirs: list[float], unit: int) -> Non
 
 
 def _value_axis(axes: Axes, quantity: str, values: list[float]) -> None:
-    """The axis of a quantity, with room for the words on its right."""
+    """Set the axis of a quantity, with room for the words on its right."""
     shown = [*values, max(values) * (max(values) / min(values)) ** 0.22 * 1.6]
     if quantity == "peak_bytes":
         scales.byte_axis(axes, shown, "peak above parameters", which="x", at_most=5)
@@ -140,7 +151,7 @@ def _value_axis(axes: Axes, quantity: str, values: list[float]) -> None:
 
 
 def _ratio(ours: float, theirs: float, unit: int) -> str:
-    """PyTorch's over ours; where that rounds to 1, the difference in elements or operations."""
+    """Return PyTorch's over ours; where that rounds to 1, the difference."""
     if abs(theirs / ours - 1) >= 0.005 or not unit:
         return f"{theirs / ours:.2f}"
     more = round((theirs - ours) / unit)
@@ -148,16 +159,18 @@ def _ratio(ours: float, theirs: float, unit: int) -> str:
 
 
 def _title(frame: pd.DataFrame, shape: str) -> str:
-    """In how many of the steps each engine's peak is lower, and where the difference is greatest."""
+    """Return in how many steps each engine's peak is lower, and the greatest difference."""
     more = frame["peak_bytes_pytorch"] - frame["peak_bytes"]
     lower, equal, higher = int((more > 0).sum()), int((more == 0).sum()), int((more < 0).sum())
     parts = [f"lower in {lower}", f"equal in {equal}", f"HIGHER in {higher}"]
     counts = [part for part, count in zip(parts, (lower, equal, higher), strict=True) if count]
-    text = f"Beside PyTorch our peak is {joined(counts)} of {counted(len(frame), 'step')} ({shape})"
+    steps = counted(len(frame), "step")
+    text = f"Compared with PyTorch our peak is {joined(counts)} of {steps} ({shape})"
     if lower:
         row = frame.loc[(frame["peak_bytes_pytorch"] / frame["peak_bytes"]).astype(float).idxmax()]
         ours, theirs = (
             human_bytes(int(row[name])) for name in ("peak_bytes", "peak_bytes_pytorch")
         )
-        text += f"; the most is saved in {_name(row.to_dict(), frame['activation'].nunique() > 1)}: {ours} for {theirs}"
+        name = _name(row.to_dict(), frame["activation"].nunique() > 1)
+        text += f"; the most is saved in {name}: {ours} instead of {theirs}"
     return text

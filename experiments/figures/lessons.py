@@ -1,21 +1,25 @@
-"""The exercise's lessons measured: what an activation keeps, and one layer's gradient alone."""
+"""The exercise's lessons: what an activation keeps, and the gradient of only one layer."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 
+from experiments.analysis.selection import source_words
+from experiments.analysis.verdict import agreement_words
 from experiments.figures import axes as scales
 from experiments.figures.data import (
-    AXES,
     AXIS_LABELS,
-    HOME_ENGINE,
     Series,
+    agreement_of,
     along,
     case_of,
     fixed_words,
-    measured,
-    meets,
+    marks_words,
+    points_of,
+    shape_words,
     theory_curve,
     theory_value,
 )
@@ -29,25 +33,28 @@ from experiments.figures.style import (
     marks,
     new_figure,
 )
+from experiments.names import AXES, HOME_ENGINE, STORE_ALL
 from experiments.results.tables import Results
 from experiments.text import joined, lowered, percent
 
 ACTIVATIONS_CAPTION = (
-    "How to read it: one curve an activation. The gradient of tanh, relu and sigmoid is computed from their output, which the next layer "
-    "keeps anyway; that of gelu needs its input, so both are kept. Where only W₁ is asked for, no weight gradient above needs its "
-    "layer’s input, and one value a layer is enough for either."
+    "How to read it: one curve per activation. The gradient of tanh, relu and sigmoid is computed "
+    "from their output, which the next layer keeps anyway; that of gelu needs its input, so both "
+    "are kept. Where only W₁ is asked for, no weight gradient above needs its layer’s input, and "
+    "one value per layer is enough for either."
 )
 LAYERS_CAPTION = (
-    "How to read it: the backward pass goes from the loss down to layer j and stops there, so a late layer is cheap: nothing below it is "
-    "kept or run backward. From j = 2 on the layer’s own input is kept too; that of the first layer is the caller’s."
+    "How to read it: the backward pass goes from the loss down to layer j and stops there, so a "
+    "late layer is cheap: nothing below it is kept or run backward. From j = 2 on the layer’s own "
+    "input is kept too; that of the first layer is caller-owned."
 )
 PEAK = "peak above parameters"
 _KIND = ["activation", "loss", "dtype"]
 
 
 def draw_activations(results: Results) -> Drawing | None:
-    """Peak against depth, one curve an activation, one panel a mode; None without two activations on the same shapes."""
-    frame = measured(results.results)
+    """Draw peak against depth by activation and mode; None without two activations on a shape."""
+    frame = points_of(results.results)
     frame = _common(
         frame[(frame["engine"] == HOME_ENGINE) & frame["mode"].isin(["forward", "full", "w1_only"])]
     )
@@ -64,7 +71,7 @@ def draw_activations(results: Results) -> Drawing | None:
             rows = line[(line["mode"] == mode) & (line["activation"] == kind)]
             look = MORE_LOOKS[rank % len(MORE_LOOKS)]
             xs, ys = theory_curve(
-                Series(mode, "store_all", HOME_ENGINE), rows, "n", fixed, "peak_bytes"
+                Series(mode, STORE_ALL, HOME_ENGINE), rows, "n", fixed, "peak_bytes"
             )
             axes.plot(xs, ys, color=look.colour, linestyle=look.dash, zorder=3)
             marks(axes, rows["n"].astype(int), rows["peak_bytes"].astype(float), look, rank=rank)
@@ -75,13 +82,13 @@ def draw_activations(results: Results) -> Drawing | None:
         scales.byte_axis(axes, values, PEAK if axes is panels[0] else "")
     title = _activations_title(line, kinds, modes)
     where = f"loss {line['loss'].iloc[0]}, {line['dtype'].iloc[0]}, {fixed_words(fixed)}"
-    note = f"{where} · marks measured, lines theory · {meets(line, 'peak_bytes')}"
+    note = f"{where} · {marks_words(line, 'peak_bytes')}"
     handles = [handle(kind, MORE_LOOKS[rank % len(MORE_LOOKS)]) for rank, kind in enumerate(kinds)]
     return Drawing(title, ACTIVATIONS_CAPTION, finish(figure, title, note, handles))
 
 
 def _common(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of one loss and dtype, on the shapes and modes that every activation has."""
+    """Return the rows of one loss and dtype, on shapes and modes that every activation has."""
     if frame.empty:
         return frame
     frame = frame[
@@ -95,7 +102,7 @@ def _common(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _activations_title(line: pd.DataFrame, kinds: list[str], modes: list[str]) -> str:
-    """The greatest ratio to the first activation at the deepest network, for the whole step and for W_1 alone."""
+    """Return the greatest ratio to the first activation at the deepest network, for each mode."""
     deepest = int(line["n"].max())
     at = line[line["n"] == deepest]
     peaks = {
@@ -108,20 +115,17 @@ def _activations_title(line: pd.DataFrame, kinds: list[str], modes: list[str]) -
     facts = []
     for mode in shown:
         times = peaks[most, mode] / peaks[first, mode]
-        facts.append(
-            f"{'the same' if round(times, 2) == 1 else f'{times:.2f} times as high'} for {MODE_NAMES[mode]}"
-        )
-    return f"Beside {first}’s, the peak with {most} is {joined(facts)} (n = {deepest}, d = {at['d'].iloc[0]}, b = {at['b'].iloc[0]})"
+        ratio = "equal" if round(times, 2) == 1 else f"{times:.2f}× as high"
+        facts.append(f"{ratio} for {MODE_NAMES[mode]}")
+    where = shape_words(at.iloc[0])
+    return f"Compared with {first}, the peak with {most} is {joined(facts)} ({where})"
 
 
 def draw_layers(results: Results) -> Drawing | None:
-    """Operations and peak of asking for W_j alone, against j; None without mode `only` at two layers of one shape."""
-    frame = measured(results.results)
-    frame = frame[
-        (frame["mode"] == "only")
-        & (frame["engine"] == HOME_ENGINE)
-        & frame["wrt"].str.fullmatch(r"W_\d+")
-    ]
+    """Draw operations and peak of asking for only W_j; None without two layers of one shape."""
+    frame = points_of(results.results)
+    frame = frame[(frame["mode"] == "only") & (frame["engine"] == HOME_ENGINE)]
+    frame = frame[frame["wrt"].str.fullmatch(r"W_\d+")]
     frame = frame[frame["n"] == frame["n"].max()] if len(frame) else frame
     frame = frame.assign(j=frame["wrt"].str.removeprefix("W_").astype(int))
     if frame["j"].nunique() < 2:
@@ -132,46 +136,46 @@ def draw_layers(results: Results) -> Drawing | None:
     grid = figure.subplots(2, len(shapes), sharex=True, sharey="row", squeeze=False)
     values: dict[str, list[float]] = {"ops": [0.0], "peak_bytes": [0.0]}
     for column, (d, b) in enumerate(shapes):
+        at = frame[(frame["d"] == d) & (frame["b"] == b)].sort_values("j")
+        grid[0, column].set_title(shape_words(at.iloc[0]))
         for row, quantity in enumerate(values):
             for rank, kind in enumerate(kinds):
-                mine = frame[
-                    (frame["d"] == d) & (frame["b"] == b) & (frame[_KIND] == list(kind)).all(axis=1)
-                ].sort_values("j")
+                mine = at[(at[_KIND] == list(kind)).all(axis=1)]
                 values[quantity] += _layers(grid[row, column], mine, quantity, rank)
-        grid[0, column].set_title(
-            fixed_words({"n": int(frame["n"].iloc[0]), "d": int(d), "b": int(b)})
-        )
-        scales.linear_count_axis(
-            grid[0, column], max(values["ops"]) * 1.08, "" if column else "operations"
-        )
-    for column in range(len(shapes)):
-        for row in range(2):
-            scales.swept_axis(
-                grid[row, column],
-                frame["j"],
-                "layer j asked for" if row else "",
-                (WIDTH - 1.4) / len(shapes),
-                base=None,
-            )
-        scales.linear_count_axis(
-            grid[0, column], max(values["ops"]) * 1.08, "" if column else "operations"
-        )
-        scales.linear_byte_axis(
-            grid[1, column], max(values["peak_bytes"]) * 1.1, "" if column else PEAK
-        )
+    _layer_axes(grid, frame["j"], {name: max(drawn) for name, drawn in values.items()})
     title = _layers_title(frame)
-    note = f"mode only: the gradient of W_j and of no other · marks measured, lines theory · {_both(frame)}"
+    words = agreement_words(
+        {"operations": agreement_of(frame, "ops"), "bytes": agreement_of(frame, "peak_bytes")},
+        "marks",
+    )
+    note = (
+        "mode only: the gradient of W_j and of no other · "
+        f"marks {source_words(frame)}, lines theory · {words}"
+    )
     handles = [handle(kind[0], MORE_LOOKS[rank]) for rank, kind in enumerate(kinds)]
     return Drawing(title, LAYERS_CAPTION, finish(figure, title, note, handles))
 
 
+def _layer_axes(grid: Any, layers: pd.Series[int], highest: dict[str, float]) -> None:
+    """Set the axes of the panels: operations above, bytes below, layers along both."""
+    for column in range(grid.shape[1]):
+        first = column == 0
+        for row, label in enumerate(("", "layer j asked for")):
+            width = (WIDTH - 1.4) / grid.shape[1]
+            scales.swept_axis(grid[row, column], layers, label, width, base=None)
+        label = "operations" if first else ""
+        scales.linear_count_axis(grid[0, column], highest["ops"] * 1.08, label)
+        label = PEAK if first else ""
+        scales.linear_byte_axis(grid[1, column], highest["peak_bytes"] * 1.1, label)
+
+
 def _layers(axes: Axes, rows: pd.DataFrame, quantity: str, rank: int) -> list[float]:
-    """One curve against j with its marks; returns the values drawn."""
+    """Draw one curve against j with its marks; return the values drawn."""
     if rows.empty:
         return []
     look, first = MORE_LOOKS[rank], rows.iloc[0]
     series, shape = (
-        Series("only", "store_all", HOME_ENGINE),
+        Series("only", STORE_ALL, HOME_ENGINE),
         (int(first["n"]), int(first["d"]), int(first["b"])),
     )
     curve = [
@@ -184,22 +188,14 @@ def _layers(axes: Axes, rows: pd.DataFrame, quantity: str, rank: int) -> list[fl
     return [*curve, *measured_values]
 
 
-def _both(frame: pd.DataFrame) -> str:
-    """Whether all marks of both quantities lie on the theory."""
-    words = {meets(frame, "ops"), meets(frame, "peak_bytes")}
-    return (
-        words.pop()
-        if len(words) == 1
-        else f"operations: {meets(frame, 'ops')}; bytes: {meets(frame, 'peak_bytes')}"
-    )
-
-
 def _layers_title(frame: pd.DataFrame) -> str:
-    """The last layer against the first, for the first shape and activation."""
+    """Compare the last layer with the first, for the first shape and activation."""
     case = [*_KIND, "d", "b"]
     same = frame[(frame[case] == frame.iloc[0][case]).all(axis=1)]
     low, high = same.loc[same["j"].idxmin()], same.loc[same["j"].idxmax()]
     ops, peak = percent(high["ops"], low["ops"]), percent(high["peak_bytes"], low["peak_bytes"])
     names = [f"W{lowered(int(row['j']))}" for row in (low, high)]
-    shape = f"{low['activation']}, n = {low['n']}, d = {low['d']}, b = {low['b']}"
-    return f"The later the layer, the cheaper its gradient: {names[1]} takes {ops} of {names[0]}’s operations and {peak} of its peak ({shape})"
+    return (
+        f"The later the layer, the cheaper its gradient: {names[1]} takes {ops} of {names[0]}’s "
+        f"operations and {peak} of its peak ({low['activation']}, {shape_words(low)})"
+    )

@@ -1,5 +1,4 @@
-"""A module's step in two pictures: what is alive through the step, on top of what exists before it; and which module's calls made what
-is alive at the peak."""
+"""A module's step in two pictures: what is alive through it, and whose buffers are at the peak."""
 
 from __future__ import annotations
 
@@ -7,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -27,12 +27,14 @@ from profiler.measurement import Profile
 from profiler.units import human_bytes
 
 STEP_CAPTION = (
-    "How to read it: time runs to the right op by op, the height is all that is held right after an op. What exists before the step is at the "
-    "bottom; above it activations pile up in forward and are let go in backward. The triangle marks the highest point, which has to fit."
+    "How to read it: time runs to the right op by op, the height is all that is alive right after "
+    "an "
+    "op. What exists before the step is at the bottom; above it activations pile up in forward and "
+    "are freed in backward. The triangle marks the highest point, which has to fit."
 )
 MODULES_CAPTION = (
-    "How to read it: every buffer that is alive at the peak belongs to the module whose call made it (of a buffer made in backward, to the "
-    "module whose gradient it serves)."
+    "How to read it: every buffer that is alive at the peak belongs to the module whose call "
+    "allocated it (a buffer allocated in backward to the module whose gradient it serves)."
 )
 ROLES = {
     "parameter": ("parameters", Look("#6f6f6f", "", "")),
@@ -49,86 +51,74 @@ PHASE_NAMES = {
 }
 MOST_COLUMNS, MOST_BARS = 480, 16
 _LONGEST_NAME = 38
-NO_MODULE = "in no submodule (the loss, say)"
+NO_MODULE = "in no submodule (such as the loss)"
 
 
 def draw_step(profile: Profile, memory_bytes: int | None) -> Drawing | None:
-    """Live bytes by role through the step, stacked on what existed before; the memory as a line where there is one. None without ops."""
+    """Draw live bytes by role through the step, on top of what existed before; None without ops.
+
+    The memory, where there is one, is a line.
+    """
     if not profile.ledger.phases:
         return None
     roles = profile.ledger.roles
     given = np.array([profile.given_bytes.get(role, 0) for role in roles], dtype=np.int64)
     held, steps = _columns(profile.ledger.live_by_role + given)
     count, total = len(profile.ledger.phases), held.sum(axis=1)
-    highest = (
-        float(max(int(total.max()), memory_bytes or 0))
-        if memory_bytes and memory_bytes < 2 * total.max()
-        else float(total.max())
-    )
-    figure = new_figure(4.2)
-    axes = figure.subplots()
-    edges = np.append(steps[:, 0], count)
-    floor = np.zeros(len(edges))
-    handles: list[Any] = []
-    for role, (name, look) in ROLES.items():
-        column = held[:, roles.index(role)].astype(float)
-        if not column.any():
-            continue
-        ceiling = floor + np.append(column, column[-1])
-        style: dict[str, Any] = {
-            "facecolor": look.colour,
-            "hatch": look.dash,
-            "edgecolor": INK,
-            "linewidth": 0.35,
-        }
-        axes.fill_between(edges, floor, ceiling, step="post", zorder=2, **style)
-        handles.append(Patch(label=name, **{**style, "linewidth": 0.5}))
-        floor = ceiling
     at = int(total.argmax())
     peak = int(total[at])
+    is_near = memory_bytes is not None and memory_bytes < 2 * peak
+    highest = float(max(peak, memory_bytes or 0)) if is_near else float(peak)
+    figure = new_figure(4.2)
+    axes = figure.subplots()
+    by_role = {role: held[:, roles.index(role)].astype(float) for role in ROLES}
+    handles = _areas(axes, np.append(steps[:, 0], count), by_role)
+    triangle: dict[str, Any] = {"linestyle": "none", "marker": "v", "color": INK}
     axes.plot(
-        [steps[at, 1] + 0.5],
-        [peak + highest * 0.022],
-        marker="v",
-        color=INK,
-        markersize=7,
-        linestyle="none",
-        zorder=6,
-        clip_on=False,
-    )
-    handles.append(
-        Line2D(
-            [], [], linestyle="none", marker="v", color=INK, label=f"the most: {human_bytes(peak)}"
-        )
-    )
+        [steps[at, 1] + 0.5], [peak + highest * 0.022], markersize=7, zorder=6, clip_on=False,
+        **triangle,
+    )  # fmt: skip
+    handles.append(Line2D([], [], label=f"peak: {human_bytes(peak)}", **triangle))
     if memory_bytes is not None and memory_bytes <= highest:
-        axes.axhline(memory_bytes, color=INK, linewidth=1.2, linestyle=(0, (1, 1.5)), zorder=5)
-        handles.append(
-            Line2D(
-                [],
-                [],
-                color=INK,
-                linewidth=1.2,
-                linestyle=(0, (1, 1.5)),
-                label=f"memory: {human_bytes(memory_bytes)}",
-            )
-        )
+        line: dict[str, Any] = {"color": INK, "linewidth": 1.2, "linestyle": (0, (1, 1.5))}
+        axes.axhline(memory_bytes, zorder=5, **line)
+        handles.append(Line2D([], [], label=f"memory: {human_bytes(memory_bytes)}", **line))
     _phases(axes, profile.ledger.phases)
     step_axis(axes, count, WIDTH - 1.2)
-    scales.linear_byte_axis(axes, highest * 1.14, "bytes held")
+    scales.linear_byte_axis(axes, highest * 1.14, "live bytes")
     axes.set_xlabel("op of the step")
     axes.grid(visible=False, axis="x")
-    title = f"A step holds {human_bytes(peak)} at most, {human_bytes(int(given.sum()))} of it from before the step"
-    note = (
-        ""
-        if len(steps) == count
-        else f"{count:,} ops in {len(steps)} columns, each as high as the highest of its ops"
-    )
+    before = human_bytes(int(given.sum()))
+    title = f"A step needs at most {human_bytes(peak)}, {before} of it from before the step"
+    note = f"{count:,} ops in {len(steps)} columns, each as high as the highest of its ops"
+    note = "" if len(steps) == count else note
     return Drawing(title, STEP_CAPTION, finish(figure, title, note, handles))
 
 
+def _style(look: Look) -> dict[str, Any]:
+    """Return how an area or a bar of a role is filled."""
+    return {"facecolor": look.colour, "hatch": look.dash, "edgecolor": INK, "linewidth": 0.5}
+
+
+def _areas(axes: Axes, edges: np.ndarray, by_role: dict[str, np.ndarray]) -> list[Any]:
+    """Draw one area per role, each on the one before; return the legend's entries."""
+    floor, handles = np.zeros(len(edges)), []
+    for role, (name, look) in ROLES.items():
+        column = by_role[role]
+        if column.any():
+            ceiling = floor + np.append(column, column[-1])
+            style = {**_style(look), "linewidth": 0.35}
+            axes.fill_between(edges, floor, ceiling, step="post", zorder=2, **style)
+            handles.append(Patch(label=name, **_style(look)))
+            floor = ceiling
+    return handles
+
+
 def _columns(live: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """At most so many columns, each the op of its range that holds the most: the bytes by role, and (first op, that op) of each."""
+    """Return at most `MOST_COLUMNS` columns, each the op of its range with most live bytes.
+
+    That is the bytes by role, and (first op, that op) of each.
+    """
     count = len(live)
     starts = np.unique(np.linspace(0, count, min(count, MOST_COLUMNS) + 1).astype(int)[:-1])
     total = live.sum(axis=1)
@@ -140,7 +130,7 @@ def _columns(live: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _phases(axes: Any, phases: tuple[str, ...]) -> None:
-    """The name of each phase above the ops where it begins to stay, as far as there is room."""
+    """Write the name of each phase above its ops, as far as there is room."""
     count, at = len(phases), 0
     runs: list[tuple[int, int, str]] = []
     main = [phase if phase != "recompute" else "backward" for phase in phases]
@@ -165,10 +155,37 @@ def _phases(axes: Any, phases: tuple[str, ...]) -> None:
 
 
 def draw_modules(profile: Profile, depth: int) -> Drawing | None:
-    """What is alive at the peak by the module whose call made it, modules deeper than `depth` with the one above; None where nothing is alive."""
+    """Draw what is alive at the peak by the module whose call allocated it; None without any.
+
+    Modules deeper than `depth` count for the one above.
+    """
     alive = profile.alive_at_peak()
     if alive.empty:
         return None
+    table = _by_module(alive, depth)
+    figure = new_figure(0.5 + 0.27 * len(table))
+    axes = figure.subplots()
+    totals = table.sum(axis=1).astype(float)
+    handles = _bars(axes, table)
+    highest = float(totals.max())
+    for place, total in enumerate(totals):
+        axes.text(
+            total + highest * 0.01, place, human_bytes(total), va="center", ha="left",
+            size=NOTE_SIZE, color=INK,
+        )  # fmt: skip
+    room = text_width("0000 GiB", NOTE_SIZE) / ((WIDTH - 3.2) * 72)
+    label = "bytes alive at the peak, besides what existed before"
+    scales.linear_byte_axis(axes, highest * (1.03 + room), label, which="x")
+    axes.set_yticks(range(len(table)), labels=[_shortened(str(name)) for name in table.index])
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    share = f"{human_bytes(totals.iloc[0])} of {human_bytes(totals.sum())}"
+    title = f"The greatest share of the peak, {share}: {_shortened(str(table.index[0]))}"
+    return Drawing(title, MODULES_CAPTION, finish(figure, title, "", handles))
+
+
+def _by_module(alive: pd.DataFrame, depth: int) -> pd.DataFrame:
+    """Return the bytes by module and role, the greatest first, the smallest added up."""
     cut = alive["module"].map(lambda name: ".".join(name.split(".")[:depth]) or NO_MODULE)
     table = alive.assign(group=cut).pivot_table(
         index="group", columns="role", values="bytes", aggfunc="sum", fill_value=0, sort=False
@@ -177,50 +194,21 @@ def draw_modules(profile: Profile, depth: int) -> Drawing | None:
     if len(table) > MOST_BARS:
         rest = table.iloc[MOST_BARS - 1 :].sum().rename(f"{len(table) - MOST_BARS + 1} others")
         table = pd.concat([table.iloc[: MOST_BARS - 1], rest.to_frame().T])
-    figure = new_figure(0.5 + 0.27 * len(table))
-    axes = figure.subplots()
-    totals = table.sum(axis=1).astype(float)
-    left = np.zeros(len(table))
-    handles: list[Any] = []
+    return table
+
+
+def _bars(axes: Axes, table: pd.DataFrame) -> list[Any]:
+    """Draw one bar per module, its roles one after another; return the legend's entries."""
+    left, handles = np.zeros(len(table)), []
     for role, (name, look) in ROLES.items():
-        if role not in table or not table[role].any():
-            continue
-        style: dict[str, Any] = {
-            "facecolor": look.colour,
-            "hatch": look.dash,
-            "edgecolor": INK,
-            "linewidth": 0.5,
-        }
-        axes.barh(
-            range(len(table)), table[role].astype(float), left=left, height=0.72, zorder=2, **style
-        )
-        handles.append(Patch(label=name, **style))
-        left = left + table[role].to_numpy(dtype=float)
-    highest = float(totals.max())
-    for place, total in enumerate(totals):
-        axes.text(
-            total + highest * 0.01,
-            place,
-            human_bytes(total),
-            va="center",
-            ha="left",
-            size=NOTE_SIZE,
-            color=INK,
-        )
-    room = text_width("0000 GiB", NOTE_SIZE) / ((WIDTH - 3.2) * 72)
-    scales.linear_byte_axis(
-        axes,
-        highest * (1.03 + room),
-        "bytes alive at the peak, beside what existed before",
-        which="x",
-    )
-    axes.set_yticks(range(len(table)), labels=[_shortened(str(name)) for name in table.index])
-    axes.invert_yaxis()
-    axes.grid(visible=False, axis="y")
-    title = f"The greatest share of the peak, {human_bytes(totals.iloc[0])} of {human_bytes(totals.sum())}: {_shortened(str(table.index[0]))}"
-    return Drawing(title, MODULES_CAPTION, finish(figure, title, "", handles))
+        if role in table and table[role].any():
+            widths = table[role].to_numpy(dtype=float)
+            axes.barh(range(len(table)), widths, left=left, height=0.72, zorder=2, **_style(look))
+            handles.append(Patch(label=name, **_style(look)))
+            left = left + widths
+    return handles
 
 
 def _shortened(name: str) -> str:
-    """A module's name, its beginning left out where it is long."""
+    """Return a module's name, without its beginning where it is long."""
     return name if len(name) <= _LONGEST_NAME else "…" + name[-_LONGEST_NAME + 1 :]

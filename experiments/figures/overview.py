@@ -1,34 +1,33 @@
-"""The one figure of the README: what a step costs as the network grows deeper, measured marks on theoretical curves."""
+"""The figure of the README: what a step costs as the network grows deeper, marks on theory."""
 
 from __future__ import annotations
 
-from experiments.analysis.verdict import QUANTITIES, residuals, verdict_of
+from experiments.analysis.selection import all_rows, source_words
+from experiments.analysis.verdict import verdict_of
 from experiments.figures import axes as scales
 from experiments.figures.data import (
     AXIS_LABELS,
-    HOME_ENGINE,
-    all_rows,
     along,
     case_words,
     fixed_words,
     main_case,
-    measured,
+    points_of,
     series_of,
 )
 from experiments.figures.operations import plot_series
 from experiments.figures.style import WIDTH, Drawing, finish, handle, new_figure
+from experiments.names import HOME_ENGINE
 from experiments.results.tables import Results
-from experiments.text import counted
 
 
 def overview_of(results: Results) -> Drawing | None:
-    """Operations and peak bytes against depth, in every mode; None without two depths."""
-    frame = main_case(measured(results.results))
+    """Draw operations and peak bytes against depth, in every mode; None without two depths."""
+    frame = main_case(points_of(results.results))
     frame = frame[(frame["mode"] != "only") & (frame["engine"] == HOME_ENGINE)]
-    if frame.empty or frame["n"].nunique() < 2:
+    # A planner with rows of one depth has no growth to show.
+    frame = frame[frame.groupby(["mode", "planner"])["n"].transform("nunique") > 1]
+    if frame.empty:
         return None
-    grown = frame.groupby(["mode", "planner"])["n"].transform("nunique") > 1
-    frame = frame[grown]  # a planner that was measured at one depth only has no growth to show
     line, fixed = along(frame, "n", prefer=lambda n, d, b: d * b)
     figure = new_figure(3.7)
     left, right = figure.subplots(1, 2)
@@ -44,17 +43,14 @@ def overview_of(results: Results) -> Drawing | None:
     scales.byte_axis(right, values["peak_bytes"], "peak above parameters")
     left.set_title("time")
     right.set_title("memory")
-    verdict = verdict_of(all_rows(results))
-    if verdict.agrees:
-        ops, nbytes = (len(residuals(all_rows(results), name)) for name in QUANTITIES)
-        claim = (
-            f"measured equals theory in all {counted(ops, 'row')} with a theory of operations "
-            f"and all {nbytes:,} with one of bytes"
-        )
-    else:
-        claim = f"measured DIFFERS from theory in {verdict.differing:,} of {counted(verdict.compared, 'row')}"
-    title = f"What backpropagation costs as a network grows deeper: {claim}"
-    note = f"{case_words(frame)}, {fixed_words(fixed)} · marks measured, lines theory"
+    rows = all_rows(results)
+    verdict = verdict_of(rows)
+    claim = f"{'DIFFERENT from theory: ' if verdict.agrees is False else ''}{verdict.words}"
+    title = f"What backpropagation costs as a network grows deeper ({source_words(rows)}): {claim}"
+    note = (
+        f"{case_words(frame)}, {fixed_words(fixed)} · marks {source_words(frame)}, lines theory · "
+        "counts: all rows of the sweep"
+    )
     return Drawing(
         title,
         "Operations and peak bytes of a step against depth.",

@@ -7,26 +7,27 @@ from matplotlib.axes import Axes
 
 from experiments.figures import axes as scales
 from experiments.figures.data import (
-    AXES,
     AXIS_LABELS,
-    HOME_ENGINE,
     Series,
     along,
     case_words,
     fixed_words,
     main_case,
-    measured,
-    meets,
+    marks_words,
+    points_of,
     series_of,
+    shape_words,
 )
 from experiments.figures.operations import plot_series
 from experiments.figures.style import MUTED, WIDTH, Drawing, finish, handle, new_figure
+from experiments.names import AXES, HOME_ENGINE
 from experiments.results.tables import Results
 from experiments.text import joined, percent
 
 CAPTION = (
-    "How to read it: above, the batch is wide and what is kept of the activations (a multiple of bd) makes the peak; below, the layers are "
-    "wide and the weight gradients (a multiple of d²) make it. Where a curve bends, another moment of the step has become the greatest."
+    "How to read it: above, the batch is wide and the activations that are kept (a multiple of bd) "
+    "dominate the peak; below, the layers are wide and the weight gradients (a multiple of d²) do. "
+    "Where a curve bends, another moment of the step becomes the peak."
 )
 REGIMES = {"b > d": lambda n, d, b: b / d, "d > b": lambda n, d, b: d / b}
 RULERS = {
@@ -36,8 +37,8 @@ RULERS = {
 
 
 def draw_peaks(results: Results) -> Drawing | None:
-    """Peak bytes against n, d and b, with b far above d and with d far above b; None where nothing was swept."""
-    frame = main_case(measured(results.results))
+    """Draw peak bytes against n, d and b, for b far above d and d far above b; None unswept."""
+    frame = main_case(points_of(results.results))
     frame = frame[~frame["mode"].isin(["only", "checkpointed"])]
     swept = [axis for axis in AXES if len(frame) and frame[axis].nunique() > 1]
     regimes = [name for name in REGIMES if len(_side(frame, name))]
@@ -66,7 +67,7 @@ def draw_peaks(results: Results) -> Drawing | None:
             axes, values, "peak above parameters" if axes in grid[:, 0] else "", at_most=8
         )
     title = _title(frame, regimes)
-    note = f"{case_words(frame)} · marks measured, lines theory · {meets(pd.concat(shown), 'peak_bytes')}"
+    note = f"{case_words(frame)} · {marks_words(pd.concat(shown), 'peak_bytes')}"
     handles = [
         handle(series.label, series.look, hollow=series.engine != HOME_ENGINE) for series in drawn
     ]
@@ -74,12 +75,12 @@ def draw_peaks(results: Results) -> Drawing | None:
 
 
 def _side(frame: pd.DataFrame, regime: str) -> pd.DataFrame:
-    """The rows on that side of b = d."""
+    """Return the rows on that side of b = d."""
     return frame[frame["b"] > frame["d"]] if regime == "b > d" else frame[frame["d"] > frame["b"]]
 
 
 def _where(axes: Axes, frame: pd.DataFrame, axis: str, fixed: dict[str, int], regime: str) -> str:
-    """A panel's heading; where the panel crosses b = d, a line marks the place."""
+    """Return a panel's heading; where the panel crosses b = d, draw a line there."""
     if axis == "n":
         return f"{regime}: {fixed_words(fixed)}"
     border = fixed["b" if axis == "d" else "d"]
@@ -90,7 +91,7 @@ def _where(axes: Axes, frame: pd.DataFrame, axis: str, fixed: dict[str, int], re
 
 
 def _title(frame: pd.DataFrame, regimes: list[str]) -> str:
-    """What the peak of the whole step consists of in each regime, for the deepest network of its panel."""
+    """Return what dominates a full step's peak in each regime, for the deepest of its panel."""
     full = frame[(frame["mode"] == "full") & (frame["engine"] == HOME_ENGINE)].dropna(
         subset=["peak_activation_bytes"]
     )
@@ -103,12 +104,10 @@ def _title(frame: pd.DataFrame, regimes: list[str]) -> str:
             continue
         row = along(side, "n", prefer=REGIMES[regime])[0].iloc[-1]
         role, name = RULERS[regime]
-        shape = f"n = {row['n']}, d = {row['d']}, b = {row['b']}"
-        facts.append(
-            f"where {regime}, {name} are {percent(row[f'peak_{role}_bytes'], row['peak_bytes'])} ({shape})"
-        )
+        share = percent(row[f"peak_{role}_bytes"], row["peak_bytes"])
+        facts.append(f"where {regime}, {name} are {share} ({shape_words(row)})")
     return (
-        f"What a full step’s peak consists of: {joined(facts)}"
+        f"What dominates a full step’s peak: {joined(facts)}"
         if facts
         else "Peaks along each dimension, on both sides of b = d"
     )

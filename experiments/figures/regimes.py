@@ -1,4 +1,4 @@
-"""The map of a full step's peak: which of the theory's moments rules, over depth and over batch to width."""
+"""The map of a full step's peak: which of the theory's moments it is, over depth and b/d."""
 
 from __future__ import annotations
 
@@ -11,25 +11,20 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from experiments import theory
+from experiments.analysis.selection import source_words
 from experiments.figures import axes as scales
-from experiments.figures.data import (
-    AXES,
-    AXIS_LABELS,
-    HOME_ENGINE,
-    case_of,
-    case_words,
-    itemsize_of,
-    main_case,
-    measured,
-)
+from experiments.figures.data import AXIS_LABELS, case_of, case_words, main_case, points_of
 from experiments.figures.style import INK, MUTED, Drawing, Look, finish, new_figure
+from experiments.names import AXES, HOME_ENGINE, ITEMSIZES
 from experiments.results.tables import Results
 from experiments.text import counted
 
 CAPTION = (
-    "How to read it: to the right batches that are wide beside the layer, upwards deeper networks. Each region is named after the moment at "
-    "which most is alive, and each mark shows the moment whose formula a measured peak equals. In the regions on the left a smaller "
-    "batch saves little, since the weight gradients make the peak; on the right it saves most of it."
+    "How to read it: to the right the batch is wider compared with the layer, upwards the network "
+    "is "
+    "deeper. Each region is named after the moment at which most is alive, and each mark shows the "
+    "moment whose formula a row’s peak equals. In the regions on the left a smaller batch saves "
+    "little, since weight gradients dominate the peak; on the right it saves most of it."
 )
 REGIONS = (
     Look("#d5e7f4", "o", ""),
@@ -43,8 +38,8 @@ SEVERAL, NONE = -1, -2
 
 
 def draw_regimes(results: Results) -> Drawing | None:
-    """Which moment of a full step is its peak; None without two depths of at least 2 and two ratios b/d."""
-    frame = main_case(measured(results.results))
+    """Draw which moment of a full step is its peak; None without two depths ≥ 2 and two b/d."""
+    frame = main_case(points_of(results.results))
     rows = frame[(frame["mode"] == "full") & (frame["engine"] == HOME_ENGINE) & (frame["n"] >= 2)]
     ratios = (rows["b"] / rows["d"]).astype(float)
     if rows.empty or rows["n"].nunique() < 2 or ratios.nunique() < 2:
@@ -56,16 +51,29 @@ def draw_regimes(results: Results) -> Drawing | None:
     figure = new_figure(4.3)
     axes = figure.subplots()
     axes.grid(visible=False)
-    ruling = _fill(axes, pieces, (low, high), (1.8, deepest * 1.13))
+    active = _fill(axes, pieces, (low, high), (1.8, deepest * 1.13))
     _ratio_axis(axes, low, high)
     scales.swept_axis(axes, rows["n"], AXIS_LABELS["n"], 3.6, which="y")
     axes.set_ylim(1.8, deepest * 1.13)
+    handles = _moment_marks(axes, pieces, met, active)
+    title = _title(met, len(active), source_words(rows))
+    note = (
+        f"{case_words(rows)} · n ≥ 2 · marks {source_words(rows)} · shapes with the same n and b/d "
+        "coincide · the regions are those of large d"
+    )
+    return Drawing(title, CAPTION, finish(figure, title, note, handles))
+
+
+def _moment_marks(
+    axes: Axes, pieces: list[theory.Piece], met: pd.DataFrame, active: set[int]
+) -> list[Any]:
+    """Draw each row's mark; return the legend's entries, one per moment."""
     handles: list[Any] = []
     for index in [*range(len(pieces)), SEVERAL, NONE]:
         mark, mine = _mark(index), met[met["piece"] == index]
         axes.plot(mine["ratio"], mine["n"], linestyle="none", zorder=5, **mark)
         count = counted(len(mine), "row")
-        if index >= 0 and (index in ruling or len(mine)):
+        if index >= 0 and (index in active or len(mine)):
             look = REGIONS[index % len(REGIONS)]
             label = f"{pieces[index].label}: {pieces[index].pretty_formula} ({count})"
             patch = Patch(
@@ -78,12 +86,10 @@ def draw_regimes(results: Results) -> Drawing | None:
                 NONE: f"NONE of them ({count})",
             }[index]
             handles.append(Line2D([], [], linestyle="none", label=label, **mark))
-    title = _title(met, len(ruling))
-    note = f"{case_words(rows)} · n ≥ 2 · shapes with the same n and b/d lie on one another · the regions are those of large d"
-    return Drawing(title, CAPTION, finish(figure, title, note, handles))
+    return handles
 
 
-def _title(met: pd.DataFrame, moments: int) -> str:
+def _title(met: pd.DataFrame, moments: int, source: str) -> str:
     astray = int((met["piece"] == NONE).sum())
     share = (
         f"{moments} moments of a full step can be its peak"
@@ -91,14 +97,23 @@ def _title(met: pd.DataFrame, moments: int) -> str:
         else "One moment of a full step is its peak"
     )
     if astray:
-        return f"{share}, yet {counted(astray, 'measured peak')} of {len(met)} is NOT the greatest of them"
-    return f"{share}; b/d decides which, and all {len(met)} measured peaks are the one that the theory names"
+        return (
+            f"{share}, but {counted(astray, 'peak')} of {len(met):,} ({source}) "
+            f"{'is' if astray == 1 else 'are'} NOT the greatest of them"
+        )
+    return (
+        f"{share}; b/d decides which: {len(met):,} of {len(met):,} peaks ({source}) are the one "
+        "that the theory names"
+    )
 
 
 def _met(rows: pd.DataFrame, case: dict[str, Any]) -> pd.DataFrame:
-    """For each row its ratio, its depth and the moment that it is: an index, SEVERAL, or NONE where the peak is not the greatest one."""
+    """Return for each row its ratio, its depth and the moment that it is.
+
+    A moment is an index, SEVERAL, or NONE where the peak is not the greatest one.
+    """
     found = []
-    size = itemsize_of(case["dtype"])
+    size = ITEMSIZES[case["dtype"]]
     for n, d, b, peak in zip(
         *(rows[name].astype(int) for name in (*AXES, "peak_bytes")), strict=True
     ):
@@ -111,7 +126,7 @@ def _met(rows: pd.DataFrame, case: dict[str, Any]) -> pd.DataFrame:
 
 
 def _mark(index: int) -> dict[str, Any]:
-    """How a measured peak is drawn."""
+    """Return how a peak of a moment is drawn."""
     if index == NONE:
         return {"marker": "x", "color": "#d00000", "markersize": 12, "markeredgewidth": 2.5}
     if index == SEVERAL:
@@ -135,9 +150,9 @@ def _mark(index: int) -> dict[str, Any]:
 def _fill(
     axes: Axes, pieces: list[theory.Piece], ratios: tuple[float, float], depths: tuple[float, float]
 ) -> set[int]:
-    """Fill the region of each piece, in units of d² with d large; returns the pieces that rule somewhere."""
+    """Fill the region of each piece, in units of d² for large d; return the active pieces."""
     ratio, depth = np.meshgrid(np.geomspace(*ratios, 161), np.geomspace(*depths, 61))
-    # At n = 2 moments of neighbouring layers coincide; the regions begin above it, and so do the colours below it.
+    # At n = 2 moments of neighbouring layers coincide, so regions and colours begin above it.
     deep = np.maximum(depth, 2.05)
     sizes = np.array(
         [
@@ -145,13 +160,13 @@ def _fill(
             for piece in pieces
         ]
     )
-    ruling = set()
+    active = set()
     for index in range(len(pieces)):
         others = np.delete(sizes, index, axis=0)
         above = sizes[index] - others.max(axis=0) if len(others) else np.ones_like(ratio)
         if (above > 0).any():
             look = REGIONS[index % len(REGIONS)]
-            ruling.add(index)
+            active.add(index)
             axes.contourf(
                 ratio,
                 depth,
@@ -165,11 +180,11 @@ def _fill(
                 axes.contour(
                     ratio, depth, above, levels=[0], colors=[INK], linewidths=0.8, zorder=2
                 )
-    return ruling
+    return active
 
 
 def _ratio_axis(axes: Axes, low: float, high: float) -> None:
-    """A base-2 axis of b/d with ticks as fractions."""
+    """Set a base-2 axis of b/d with ticks as fractions."""
     exponents = [exponent for exponent in range(-20, 21) if low <= 2.0**exponent <= high]
     thin = exponents[:: max(1, len(exponents) // 12)]
     axes.set_xscale("log", base=2)

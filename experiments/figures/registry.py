@@ -1,4 +1,4 @@
-"""X."""
+"""All figures by name: drawing them from results into a directory."""
 
 from __future__ import annotations
 
@@ -48,9 +48,10 @@ FOLDER = "figures"
 
 
 def drawings(results: Results) -> dict[str, Drawing]:
-    """Every figure that the results have data for; figures of seconds leave out rows that did not run alone, unless the results count them.
+    """Return every figure that the results have data for.
 
-    A figure that cannot be drawn costs no report: the log says which, and why.
+    Timings exclude rows measured while other jobs ran, unless the results include them. A figure
+    that cannot be drawn costs no report: the log says which, and why.
     """
     shown = results.shown()
     made = {}
@@ -58,9 +59,9 @@ def drawings(results: Results) -> dict[str, Drawing]:
         try:
             with styled(name):
                 drawing = draw(shown)
-        except Exception as error:  # rows may hold anything of their kind, from files that somebody may have changed
+        except Exception as error:  # a file that somebody changed may hold anything
             log.error(
-                "the figure %s is left out: %s; a fault of this program, please report it",
+                "figure %s was not drawn: %s; internal error; please report it",
                 name,
                 one_line(error),
             )
@@ -71,7 +72,7 @@ def drawings(results: Results) -> dict[str, Drawing]:
 
 
 def draw_figures(results: Results) -> dict[str, Path]:
-    """Draw every figure into the directory's folder; returns the path of each one's SVG, the PNG lies beside it."""
+    """Draw every figure into the directory's folder as SVG and PNG; return the SVGs' paths."""
     folder = results.directory / FOLDER
     made = drawings(results)
     paths = {}
@@ -89,7 +90,7 @@ def draw_figures(results: Results) -> dict[str, Path]:
 
 
 def draw_overview(results: Results, path: Path) -> None:
-    """Draw the figure that the README shows: operations and peaks, measured marks on theoretical curves.
+    """Draw the README's figure: operations and peaks, marks on theoretical curves.
 
     Raises ResultsError where no dimension was swept.
     """
@@ -97,11 +98,12 @@ def draw_overview(results: Results, path: Path) -> None:
         drawing = overview_of(results)
         if drawing is None:
             raise ResultsError(
-                f"{results.directory} sweeps no depth; expected rows of at least two n: run the default sweep"
+                f"{results.directory} sweeps no depth; expected rows of at least two n; run the "
+                "default sweep"
             )
         write_bytes(path, png_of(drawing, dpi=140))
 
 
 def draw_overview_of(directory: Path, path: Path) -> None:
-    """Draw the README's figure from the tables of a directory; raise ResultsError if it has none."""
+    """Draw the README's figure from a directory's tables; raise ResultsError if it has none."""
     draw_overview(read_results(directory), path)

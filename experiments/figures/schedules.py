@@ -1,8 +1,10 @@
-"""Schedules as people draw them: layers upwards, time to the right, snapshots held as bars, and the live bytes under it on the same axis.
+"""Schedules as usually drawn: layers upwards, time to the right, snapshots as bars, bytes below.
 
-Each computed instruction is one unit of time. Layer i is the product z_i and the activation x_{i+1}; it is *advanced* when it is run for the
-first time, *recomputed* when it is run again, *reversed* when ∂z_i, ∂W_i and ∂x_i are made. A bar between two layers is the value that the
-upper one reads, from its birth to its death; x_1 is the caller's. Everything is read from the events of timelines.csv by their names.
+Each computed instruction is one unit of time. Layer i is the product z_i and the activation
+x_{i+1}; it is *advanced* when it is run for the first time, *recomputed* when it is run again,
+*reversed* when ∂z_i, ∂W_i and ∂x_i are computed. A bar between two layers is the value that the
+upper one reads, from its allocation until it is freed; x_1 is caller-owned. Everything is read from
+the events of timelines.csv by their names.
 """
 
 from __future__ import annotations
@@ -16,34 +18,36 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from experiments.analysis.plans import planner_words
+from experiments.analysis.plans import described, planner_words
 from experiments.figures import axes as scales
-from experiments.figures.data import Series, theory_value
+from experiments.figures.data import Series, case_words, shape_words, theory_value
 from experiments.figures.style import INK, WIDTH, Drawing, Look, finish, new_figure
-from experiments.figures.timelines import live_panel, role_handles, step_axis
+from experiments.figures.timelines import live_panel, role_handles, source_of_steps, step_axis
 from experiments.grid.planners import theory_of
+from experiments.names import AXES, CASE, HOME_ENGINE, ITEMSIZES, STORE_ALL
 from experiments.results.tables import Results
-from experiments.text import counted, joined
+from experiments.text import counted
 from profiler.units import human_bytes
 
 CAPTION = (
-    "How to read it: follow the blocks from left to right. Pale blocks climb the layers for the first time, hatched ones climb again from a "
-    "snapshot (a bar, held from its birth to its death), and dark ones come down: the layer is reversed. A plan that keeps fewer bars climbs "
-    "more often. Below, on the same axis, what that keeps alive."
+    "How to read it: follow the blocks from left to right. Pale blocks climb the layers for the "
+    "first time, hatched ones climb again from a snapshot (a bar, as long as it is kept), and dark "
+    "ones come down: the layer is reversed. A plan that keeps fewer bars climbs more often. Below, "
+    "on the same axis, the bytes that are alive."
 )
 KINDS = {
     "advance": ("layer run first", Look("#a9cfe8", "", "")),
-    "recompute": ("layer run again", Look("#f3c98b", "", "\\\\\\\\")),
+    "recompute": ("layer recomputed", Look("#f3c98b", "", "\\\\\\\\")),
     "reverse": ("layer reversed", Look("#10254d", "", "")),
 }
 HELD, CALLERS = "#1a1a1a", "#8a8a8a"
 MOST_PANELS, MOST_STEPS = 3, 4000
-_SHAPE = ["network", "activation", "loss", "dtype", "n", "d", "b"]
+_SHAPE = [*CASE, *AXES]
 
 
 @dataclass(frozen=True)
 class Block:
-    """A run of steps of one kind on one layer: from `start` to `stop`."""
+    """Consecutive steps of one kind on one layer: from `start` to `stop`."""
 
     kind: str
     layer: int
@@ -61,7 +65,7 @@ class Bar:
 
 
 def draw_schedules(results: Results) -> Drawing | None:
-    """Some plans of one shape beside each other; None without the timeline of a planner on a chain."""
+    """Draw some plans of one shape; None without the timeline of a planner on a chain."""
     frame = results.timelines
     if frame.empty or not (frame["mode"] == "checkpointed").any():
         return None
@@ -74,15 +78,11 @@ def draw_schedules(results: Results) -> Drawing | None:
     widths = [max(_length(rows), 0.4 * longest) for _, rows in plans]
     highest = max(int(rows["live_bytes"].max()) for _, rows in plans)
     figure = new_figure(1.9 + min(3.4, 0.24 * (n + 2)) + 1.6)
+    heights = [1.2 + 0.05 * min(n, 20), 1]
     grid = figure.subplots(
-        2,
-        len(plans),
-        sharex="col",
-        sharey="row",
-        squeeze=False,
-        width_ratios=widths,
-        height_ratios=[1.2 + 0.05 * min(n, 20), 1],
-    )
+        2, len(plans), sharex="col", sharey="row", squeeze=False, width_ratios=widths,
+        height_ratios=heights,
+    )  # fmt: skip
     for column, (planner, rows) in enumerate(plans):
         above, below = grid[0, column], grid[1, column]
         computed = rows[rows["event"] == "computed"]
@@ -97,8 +97,10 @@ def draw_schedules(results: Results) -> Drawing | None:
         for axes in (above, below):
             axes.grid(visible=False, axis="x")
     title = _title(plans, n)
-    shape = ", ".join(f"{name} = {first[name]}" for name in ("n", "d", "b"))
-    note = f"{first['network']}, {first['activation']}, loss {first['loss']}, {first['dtype']}, {shape} · dotted: the theory’s peak"
+    note = (
+        f"{case_words(frame)}, {shape_words(first)} · {source_of_steps(frame)} · "
+        "dotted: the theory’s peak"
+    )
     return Drawing(
         title,
         CAPTION,
@@ -109,16 +111,16 @@ def draw_schedules(results: Results) -> Drawing | None:
 
 
 def _plans(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The plans to draw: everything kept, then the shortest schedules of planners; those that are no chain are left out."""
+    """Return the plans to draw: everything kept, then the shortest schedules on a chain."""
     found = {}
     for (mode, planner), rows in frame[frame["mode"].isin(["full", "checkpointed"])].groupby(
         ["mode", "planner"], sort=False
     ):
         drawn = blocks_of(rows, int(rows["n"].iloc[0]))
         if any(block.kind == "reverse" for block in drawn) and _length(rows) <= MOST_STEPS:
-            found["store_all" if mode == "full" else str(planner)] = rows
-    plans = sorted(found.items(), key=lambda item: (item[0] != "store_all", _length(item[1])))
-    return plans[:MOST_PANELS] if any(planner != "store_all" for planner, _ in plans) else []
+            found[STORE_ALL if mode == "full" else str(planner)] = rows
+    plans = sorted(found.items(), key=lambda item: (item[0] != STORE_ALL, _length(item[1])))
+    return plans[:MOST_PANELS] if any(planner != STORE_ALL for planner, _ in plans) else []
 
 
 def _length(rows: pd.DataFrame) -> int:
@@ -126,11 +128,11 @@ def _length(rows: pd.DataFrame) -> int:
 
 
 def _name(planner: str) -> str:
-    return "store all (full)" if planner == "store_all" else planner_words(planner)
+    return "store all (full)" if planner == STORE_ALL else planner_words(planner)
 
 
 def blocks_of(rows: pd.DataFrame, n: int) -> list[Block]:
-    """The runs of steps of a timeline, each of one kind and one layer; the loss is layer n + 1."""
+    """Return the blocks of a timeline; the loss is layer n + 1."""
     computed = rows.loc[rows["event"] == "computed", ["node", "phase"]].itertuples(
         index=False, name=None
     )
@@ -143,7 +145,7 @@ def blocks_of(rows: pd.DataFrame, n: int) -> list[Block]:
         layers = [layer for _, layer in run]
         known = [layer for layer in layers if layer is not None] or [n + 1]
         layer = known[0]
-        for here in layers:  # a view or a part of the loss belongs to what is being done before it, or is about to be
+        for here in layers:  # a view or a part of the loss belongs to the layer before or after it
             layer = layer if here is None else here
             steps.append((kind, layer))
     blocks, start = [], 0
@@ -155,7 +157,7 @@ def blocks_of(rows: pd.DataFrame, n: int) -> list[Block]:
 
 
 def _layer(node: str, n: int) -> int | None:
-    """The layer that a value belongs to: x_{i+1} is what layer i gives, ∂x_i what reversing it gives."""
+    """Return the layer of a value: x_{i+1} is layer i's result, ∂x_i that of reversing it."""
     found = re.fullmatch(r"(∂?)([zxW])_(\d+)", node)
     if not found:
         return n + 1 if node in ("L", "∂L") else None
@@ -164,7 +166,7 @@ def _layer(node: str, n: int) -> int | None:
 
 
 def bars_of(rows: pd.DataFrame, n: int) -> list[Bar]:
-    """The lives of x_2 … x_n that outlast the step after their birth's layer: what is held, not what is passed on."""
+    """Return the lives of x_2 … x_n that outlast the next step: what is kept, not passed on."""
     born: dict[str, int] = {}
     bars = []
     for node, event, step in rows[["node", "event", "step"]].itertuples(index=False, name=None):
@@ -181,7 +183,7 @@ def bars_of(rows: pd.DataFrame, n: int) -> list[Bar]:
 
 
 def _draw(axes: Axes, blocks: list[Block], bars: list[Bar], n: int, length: int) -> None:
-    """Blocks on the layers' rows, bars on the lines between them."""
+    """Draw blocks on the layers' rows, bars on the lines between them."""
     for block in blocks:
         look = KINDS[block.kind][1]
         place, width = (block.start, block.layer - 0.36), block.stop - block.start
@@ -220,38 +222,40 @@ def _draw(axes: Axes, blocks: list[Block], bars: list[Bar], n: int, length: int)
 
 
 def _theory_peak(first: pd.Series, planner: str) -> float | None:
-    """The theory's peak of a plan in bytes."""
+    """Return the theory's peak of a plan in bytes; None for a planner that is not built in."""
     n, d, b = (int(first[name]) for name in ("n", "d", "b"))
-    if planner == "store_all":
+    if planner == STORE_ALL:
         return theory_value(
-            Series("full", planner, "autodiff"), first.to_dict(), "peak_bytes", n, d, b
+            Series("full", planner, HOME_ENGINE), first.to_dict(), "peak_bytes", n, d, b
         )
+    # A planner from elsewhere has no theory, and its text must not reach what imports it.
+    if not described(planner).is_builtin:
+        return None
     found = theory_of(planner, n, d, b, str(first["activation"]), str(first["loss"]))
-    itemsize = int(re.sub(r"\D", "", str(first["dtype"])) or 32) // 8
-    return None if found is None else float(itemsize * int(found.peak_elements))
+    return None if found is None else float(ITEMSIZES[first["dtype"]] * int(found.peak_elements))
 
 
 def _title(plans: list[tuple[str, pd.DataFrame]], n: int) -> str:
-    """How many layers each plan runs forward, how many values it holds at most, and its peak."""
+    """Return how many layers each plan runs forward, and its peak."""
     facts = []
     for planner, rows in plans:
         layers = sum(block.kind != "reverse" and block.layer <= n for block in blocks_of(rows, n))
         facts.append(
-            f"{_name(planner)} runs {counted(layers, 'layer')} forward and peaks at {human_bytes(int(rows['live_bytes'].max()))}"
+            f"{_name(planner)} runs {counted(layers, 'layer')} forward and peaks at "
+            f"{human_bytes(int(rows['live_bytes'].max()))}"
         )
-    text = joined(facts) if len(facts) < 3 else "; ".join(facts)
-    return f"What is not held is run again: {text}"
+    return f"What is not kept is recomputed: {'; '.join(facts)}"
 
 
 def _handles(plans: list[tuple[str, pd.DataFrame]], n: int) -> list[Patch | Line2D]:
-    """The legend's entries of the kinds that occur, and of the bars."""
+    """Return the legend's entries of the kinds that occur, and of the bars."""
     kinds = {block.kind for _, rows in plans for block in blocks_of(rows, n)}
     patches: list[Patch | Line2D] = [
         Patch(facecolor=look.colour, hatch=look.dash, edgecolor=INK, linewidth=0.4, label=name)
         for kind, (name, look) in KINDS.items()
         if kind in kinds
     ]
-    bars = [("held (snapshot)", HELD), ("the caller’s x₁", CALLERS)]
+    bars = [("kept (snapshot)", HELD), ("caller-owned x₁", CALLERS)]
     return [
         *patches,
         *(Line2D([], [], color=colour, linewidth=2.6, label=name) for name, colour in bars),

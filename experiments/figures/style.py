@@ -1,7 +1,8 @@
-"""How every figure looks: one palette ordered by lightness, markers and lines that differ without colour, layout by measured text.
+"""How every figure looks: colours, markers and dashes, and a layout by the width of its text.
 
-The colours follow Okabe and Ito (2008), darkened or lightened so that their lightness differs too (about 12, 30, 45, 60 and 76 of 100);
-so a figure printed in grey says the same. Nothing here changes matplotlib's state: a figure is built and saved within `styled()`.
+The colours follow Okabe and Ito (2008), darkened or lightened so that their lightness differs too
+(about 12, 30, 45, 60 and 76 of 100), so a figure printed in grey says the same. Nothing here
+changes matplotlib's state: a figure is built and saved within `styled()`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ WIDTH = 9.6
 TITLE_SIZE, TEXT_SIZE, NOTE_SIZE = 13.0, 10.0, 9.0
 
 ROOMY = 24
-"""So many marks have room along a line."""
+"""How many marks have room along a line."""
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TORN = re.compile(
@@ -84,7 +85,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Look:
-    """How a series is drawn: told apart by colour, by lightness, by marker and by dashes.
+    """How a series is drawn: series differ in colour, lightness, marker and dashes.
 
     Sizes differ so that marks on one another all show.
     """
@@ -123,64 +124,54 @@ MODE_NAMES = {
 
 @contextmanager
 def styled(salt: str = "") -> Iterator[None]:
-    """Within it figures get this look; `salt` keeps the ids of one SVG apart from another's in the same page."""
+    """Give figures this look; `salt` keeps one SVG's ids apart from another's in the same page."""
     settings: Any = {**_RC, "svg.hashsalt": salt or "tapemeasure"}
     with matplotlib.rc_context(settings):
         yield
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
-    """An empty figure whose body (what is not title, legend and note) is `height` inches high."""
+    """Return an empty figure whose body, without title, legend and note, is `height` inches."""
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure
 
 
 def finish(figure: Figure, title: str, note: str = "", handles: Sequence[Any] = ()) -> Figure:
-    """Set the message above, the legend's entries under it and a note below, each in room of its own, and lay out the rest.
+    """Set title, legend and note, each in space of its own, and lay out the rest.
 
-    An entry may be a pair, drawn one on the other and labelled as the first.
+    A legend entry may be a pair, drawn one on the other and labelled as the first.
     """
     width, body = figure.get_size_inches()
     margin = 0.12
-    lines = wrap(title, (width - 2 * margin) * 72, TITLE_SIZE, bold=True)
-    notes = wrap(note, (width - 2 * margin) * 72, NOTE_SIZE) if note else []
-    columns = _legend_columns(handles, (width - 2 * margin) * 72)
+    # Glyphs are hinted per resolution, so a line may be drawn wider than it is at 72 dpi.
+    points = 0.98 * (width - 2 * margin) * 72
+    lines = wrap(title, points, TITLE_SIZE, bold=True)
+    notes = wrap(note, points, NOTE_SIZE) if note else []
+    columns = _legend_columns(handles, points)
     top = 0.08 + len(lines) * TITLE_SIZE * 1.3 / 72 + 0.08
     legend = -(-len(handles) // columns) * 0.215 + 0.08 if handles else 0.0
     bottom = len(notes) * NOTE_SIZE * 1.35 / 72 + (0.14 if notes else 0.04)
     height = body + top + legend + bottom
     figure.set_size_inches(width, height)
-    figure.text(
-        margin / width,
-        1 - 0.08 / height,
-        "\n".join(lines),
-        ha="left",
-        va="top",
-        size=TITLE_SIZE,
-        weight="bold",
-        color=INK,
-        linespacing=1.25,
+    texts = (
+        ("\n".join(lines), 1 - 0.08 / height, "top", TITLE_SIZE, INK, 1.25),
+        ("\n".join(notes), 0.07 / height, "bottom", NOTE_SIZE, MUTED, 1.3),
     )
-    if notes:
+    for text, y, anchor, size, colour, spacing in texts if notes else texts[:1]:
         figure.text(
-            margin / width,
-            0.07 / height,
-            "\n".join(notes),
-            ha="left",
-            va="bottom",
-            size=NOTE_SIZE,
-            color=MUTED,
-            linespacing=1.3,
-        )
+            margin / width, y, text, ha="left", va=anchor, size=size, color=colour,
+            linespacing=spacing, weight="bold" if anchor == "top" else "normal",
+        )  # fmt: skip
     if handles:
         place = (margin / width, 1 - top / height)
         figure.legend(
-            handles=list(handles), labels=[_label(entry) for entry in handles], ncols=columns, loc="upper left",
-            bbox_to_anchor=place, borderaxespad=0, borderpad=0, handlelength=2.6, columnspacing=1.6,
+            handles=list(handles), labels=[_label(entry) for entry in handles], ncols=columns,
+            loc="upper left", bbox_to_anchor=place, borderaxespad=0, borderpad=0,
+            handlelength=2.6, columnspacing=1.6,
         )  # fmt: skip
     rect = (0.0, bottom / height, 1.0, body / height)
-    # Laid out once: saving as SVG and as PNG would each do it again, which takes longer than drawing.
+    # Laid out once: saving as SVG and as PNG would each do it again, slower than drawing.
     ConstrainedLayoutEngine(rect=rect, w_pad=0.08, h_pad=0.06, wspace=0.03, hspace=0.05).execute(
         figure
     )
@@ -192,7 +183,7 @@ def _label(handle: Any) -> str:
 
 
 def _legend_columns(handles: Sequence[Any], points: float) -> int:
-    """As many columns as fit, all as wide as the widest entry."""
+    """Return as many columns as fit, all as wide as the widest entry."""
     if not handles:
         return 1
     widest = max(text_width(_label(entry), 9.5) for entry in handles) + 60
@@ -203,7 +194,7 @@ def _legend_columns(handles: Sequence[Any], points: float) -> int:
 
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float, bold: bool = False) -> float:
-    """The width of one line of text in points, as the font's own metrics have it."""
+    """Return the width of one line of text in points, by the font's own metrics."""
     font = get_font(
         findfont(FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal"))
     )
@@ -213,7 +204,7 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
 
 
 def wrap(text: str, points: float, size: float, bold: bool = False) -> list[str]:
-    """Text broken into lines no wider than so many points; a number stays with its unit, and `n = 3` is not torn."""
+    """Return text in lines no wider than `points`; a number stays with its unit, as `n = 3`."""
     lines: list[str] = []
     for word in _TORN.sub("\N{NO-BREAK SPACE}", text).split(" "):
         longer = f"{lines[-1]} {word}" if lines else word
@@ -225,11 +216,12 @@ def wrap(text: str, points: float, size: float, bold: bool = False) -> list[str]
 
 
 def handle(label: str, look: Look, line: bool = True, hollow: bool = False) -> Line2D:
-    """A legend entry that shows a series' mark, and its line where it has one."""
+    """Return a legend entry that shows a series' mark, and its line where it has one."""
     face = "white" if hollow else look.colour
     return Line2D(
-        [], [], color=look.colour, marker=look.marker, linestyle=look.dash if line else "none", label=label, markerfacecolor=face,
-        markeredgecolor=look.colour if hollow else "white", markeredgewidth=1.2 if hollow else 0.6,
+        [], [], color=look.colour, marker=look.marker, linestyle=look.dash if line else "none",
+        label=label, markerfacecolor=face, markeredgecolor=look.colour if hollow else "white",
+        markeredgewidth=1.2 if hollow else 0.6,
     )  # fmt: skip
 
 
@@ -242,7 +234,7 @@ def marks(
     rank: int = 0,
     size: float | None = None,
 ) -> None:
-    """What was measured, as marks; hollow ones for another engine or another shape; `size` where none lies on another.
+    """Draw marks, hollow for another engine or shape; `size` where none lies on another.
 
     Where there are very many, marks are smaller, so that they stay apart.
     """
@@ -250,14 +242,16 @@ def marks(
     share = min(1.0, (ROOMY / len(across)) ** 0.5) if across else 1.0
     size = (size or look.size) * share
     axes.plot(
-        across, list(ys), linestyle="none", marker=look.marker, color=look.colour, zorder=4 + 0.1 * rank,
-        markersize=size + 3.5 if hollow else size, markerfacecolor="none" if hollow else look.colour,
-        markeredgecolor=look.colour if hollow else "white", markeredgewidth=(1.2 if hollow else 0.6) * share,
+        across, list(ys), linestyle="none", marker=look.marker, color=look.colour,
+        zorder=4 + 0.1 * rank, markersize=size + 3.5 if hollow else size,
+        markerfacecolor="none" if hollow else look.colour,
+        markeredgecolor=look.colour if hollow else "white",
+        markeredgewidth=(1.2 if hollow else 0.6) * share,
     )  # fmt: skip
 
 
 def png_of(drawing: Drawing, dpi: int = 150) -> bytes:
-    """The drawing as a PNG, the same bytes every time."""
+    """Return the drawing as a PNG, the same bytes every time."""
     buffer = io.BytesIO()
     drawing.figure.savefig(
         buffer, format="png", dpi=dpi, metadata={"Software": None, "Title": drawing.title}
@@ -266,7 +260,7 @@ def png_of(drawing: Drawing, dpi: int = 150) -> bytes:
 
 
 def svg_of(drawing: Drawing) -> str:
-    """The drawing as an SVG that carries its message and its caption, without the ids that would be the same in every figure."""
+    """Return the drawing as an SVG with its title and caption, without ids that would repeat."""
     buffer = io.BytesIO()
     drawing.figure.savefig(
         buffer,
@@ -278,6 +272,6 @@ def svg_of(drawing: Drawing) -> str:
             "Description": drawing.caption,
         },
     )
-    # What XML cannot carry, matplotlib writes all the same, and a page with it in could not be made.
+    # Matplotlib also writes characters that XML cannot hold, and no page could include them.
     text = _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", buffer.getvalue().decode())
     return re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text)

@@ -1,4 +1,4 @@
-"""Live memory through one step, mode beside mode on one axis of bytes."""
+"""Live memory through one step, one panel per mode, all on one axis of bytes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from experiments.analysis.plans import planner_words
 from experiments.figures import axes as scales
-from experiments.figures.data import HOME_ENGINE, Series, theory_value
+from experiments.figures.data import Series, case_words, shape_words, theory_value
 from experiments.figures.style import (
     INK,
     MODE_LOOKS,
@@ -23,12 +22,15 @@ from experiments.figures.style import (
     new_figure,
     wrap,
 )
+from experiments.names import AXES, CASE, HOME_ENGINE, MEASURED, PREDICTED
 from experiments.results.tables import Results
 from profiler.units import human_bytes
 
 CAPTION = (
-    "How to read it: time runs to the right step by step, the height is what is alive right after a step’s result has been made. Activations "
-    "pile up on the way forward and are let go on the way back, while weight gradients stay; the triangle marks where the sum is highest."
+    "How to read it: time runs to the right step by step, the height is what is alive right after "
+    "a "
+    "step’s result has been computed. Activations pile up on the way forward and are freed on the "
+    "way back, while weight gradients stay; the triangle marks where the sum is highest."
 )
 ROLES = {
     "parameter_gradient": ("weight gradients", Look("#10254d", "", "")),
@@ -37,11 +39,11 @@ ROLES = {
     "temporary": ("temporaries", Look("#ffffff", "", "xxx")),
 }
 MOST_PANELS, MOST_PLANNERS = 7, 2
-_SHAPE = ["network", "activation", "loss", "dtype", "n", "d", "b"]
+_SHAPE = [*CASE, *AXES]
 
 
 def draw_timelines(results: Results) -> Drawing | None:
-    """Live bytes by role at every step of each mode on one shape, its peak marked; None without timelines."""
+    """Draw live bytes by role at each step of each mode on one shape; None without timelines."""
     frame = results.timelines
     if frame.empty or "live_bytes" not in frame:
         return None
@@ -65,21 +67,26 @@ def draw_timelines(results: Results) -> Drawing | None:
         scales.linear_byte_axis(
             axes, highest * 1.14, "live bytes above parameters" if axes is grid[0] else ""
         )
-        name = planner_words(series.planner) if series.mode == "checkpointed" else series.label
         room = (WIDTH - 1.2) * 72 * width / sum(widths)
-        axes.set_title("\n".join(wrap(name, room, TEXT_SIZE, bold=True)), color=INK, weight="bold")
+        name = "\n".join(wrap(series.label, room, TEXT_SIZE, bold=True))
+        axes.set_title(name, color=INK, weight="bold")
         axes.grid(visible=False, axis="x")
-    shape = f"n = {first['n']}, d = {first['d']}, b = {first['b']}"
-    title = _title(panels, shape)
-    case = f"{first['network']}, {first['activation']}, loss {first['loss']}, {first['dtype']}, {shape}"
-    note = f"{case} · dotted: the theory’s peak · upright line: the backward pass begins"
+    title = _title(panels, shape_words(first))
+    drawn = pd.concat([rows for _, rows in panels])
+    note = (
+        f"{case_words(drawn)}, {shape_words(first)} · {source_of_steps(drawn)} · dotted: the "
+        "theory’s peak · vertical line: the backward pass begins"
+    )
     return Drawing(
         title, CAPTION, finish(figure, title, note, role_handles([rows for _, rows in panels]))
     )
 
 
 def _panels(frame: pd.DataFrame) -> list[tuple[Series, pd.DataFrame]]:
-    """The series in the order of the modes, as many as one row of panels holds; of planners the first, the schedules show the others."""
+    """Return the series that one row of panels has room for, in the order of the modes.
+
+    Of planners it has the first; the schedules show the others.
+    """
     groups = frame.groupby(["mode", "planner", "engine"], sort=False)
     found = [(Series(mode, planner, engine), rows) for (mode, planner, engine), rows in groups]
     left_out = [series for series, _ in found if series.mode == "checkpointed"][MOST_PLANNERS:]
@@ -90,7 +97,7 @@ def _panels(frame: pd.DataFrame) -> list[tuple[Series, pd.DataFrame]]:
 
 
 def live_panel(axes: Axes, rows: pd.DataFrame, expected: float | None, highest: int) -> None:
-    """One mode: an area a role, each step one wide, the peak marked."""
+    """Draw one mode: an area per role, each step one wide, the peak marked."""
     count = len(rows)
     floor = [0.0] * (count + 1)
     for role, (_, look) in ROLES.items():
@@ -111,7 +118,12 @@ def live_panel(axes: Axes, rows: pd.DataFrame, expected: float | None, highest: 
     later = rows["phase"].ne("forward").to_numpy()
     if later.any() and not later.all():
         axes.axvline(int(later.argmax()), color=INK, linewidth=0.9, zorder=3)
-    live_bytes = rows["live_bytes"].to_numpy()
+    _mark_peak(axes, rows["live_bytes"].to_numpy(), highest)
+
+
+def _mark_peak(axes: Axes, live_bytes: Any, highest: int) -> None:
+    """Mark the peak with a triangle and its bytes."""
+    count = len(live_bytes)
     where, peak = int(live_bytes.argmax()), int(live_bytes.max())
     axes.plot(
         [where + 0.5],
@@ -140,6 +152,16 @@ def live_panel(axes: Axes, rows: pd.DataFrame, expected: float | None, highest: 
     )
 
 
+def source_of_steps(rows: pd.DataFrame) -> str:
+    """Return how many of the steps were measured and predicted: only a measured one has times."""
+    if "time_ns" not in rows:
+        return PREDICTED
+    steps = rows["time_ns"].notna().groupby([rows["mode"], rows["planner"], rows["engine"]]).any()
+    counts = {MEASURED: int(steps.sum()), PREDICTED: int((~steps).sum())}
+    found = [f"{source} ({count})" for source, count in counts.items() if count]
+    return " or ".join(found) if len(found) > 1 else found[0].split(" (")[0]
+
+
 def step_axis(axes: Axes, steps: int, inches: float) -> None:
     """Ticks at round numbers of steps, about two an inch."""
     rough = steps / max(1.0, inches * 1.8)
@@ -155,19 +177,17 @@ def _live(rows: pd.DataFrame, role: str) -> list[float]:
 
 
 def _title(panels: list[tuple[Series, pd.DataFrame]], shape: str) -> str:
-    """The peaks in a sentence, the highest first."""
+    """Return the peaks in a sentence, the highest first."""
     peaks = sorted(
         ((int(rows["live_bytes"].max()), series.label) for series, rows in panels),
         key=lambda pair: -pair[0],
     )
-    parts = [f"{label} {human_bytes(peak)}" for peak, label in peaks]
-    if len(parts) == 1:
-        return f"The most that is alive at once in a step ({shape}): {parts[0]}"
-    return f"The most that is alive at once in a step ({shape}): {', '.join(parts[:-1])}, but {parts[-1]}"
+    parts = [f"{label}: {human_bytes(peak)}" for peak, label in peaks]
+    return f"The peak of a step ({shape}) – {'; '.join(parts)}"
 
 
 def role_handles(panels: list[pd.DataFrame]) -> list[Any]:
-    """The legend's entries of the roles that occur, and of the mark of a peak."""
+    """Return the legend's entries of the roles that occur, and of the mark of a peak."""
     found = [
         entry for role, entry in ROLES.items() if any(any(_live(rows, role)) for rows in panels)
     ]

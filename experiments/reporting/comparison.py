@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.analysis.comparison import EXACT, Comparison, compare_rows, summary_of
+from experiments.names import HOME_ENGINE
 from experiments.reporting.page import render
 from experiments.reporting.sweep import made_with
 from experiments.results.files import write_csv, write_text
@@ -19,7 +20,7 @@ MOST_SHOWN = 200
 
 
 def compare_directories(directory: Path, other: Path, concurrent: bool = False) -> Comparison:
-    """Compare two sweeps' directories: a table on the terminal, comparison.csv and comparison.html in the first.
+    """Compare two directories: on the terminal, and as CSV and page in the first of them.
 
     Raises ResultsError where one of them holds no rows.
     """
@@ -34,7 +35,6 @@ def compare_directories(directory: Path, other: Path, concurrent: bool = False) 
 
 
 def _page(comparison: Comparison, here: dict[str, Any], there: dict[str, Any]) -> str:
-
     ours, theirs = dict(made_with(here)), dict(made_with(there))
     return render(
         "comparison.html.jinja",
@@ -51,7 +51,7 @@ def _page(comparison: Comparison, here: dict[str, Any], there: dict[str, Any]) -
 
 
 def _say(comparison: Comparison) -> None:
-    """The table on the terminal."""
+    """Print the verdict and the table on the terminal."""
     print(comparison.verdict)
     table = Table()
     for column in (
@@ -70,7 +70,7 @@ def _say(comparison: Comparison) -> None:
             for quantity in EXACT
         ]
         table.add_row(
-            name if line["engine"] == "autodiff" else f"{line['engine']} {name}",
+            name if line["engine"] == HOME_ENGINE else f"{line['engine']} {name}",
             line["points"],
             *apart,
             line["time"],
@@ -80,5 +80,6 @@ def _say(comparison: Comparison) -> None:
     if comparison.times:
         print(comparison.times)
     print(
-        f"only in {comparison.here}: {comparison.only_here}; only in {comparison.there}: {comparison.only_there}"
+        f"only in {comparison.here}: {comparison.only_here}; "
+        f"only in {comparison.there}: {comparison.only_there}"
     )

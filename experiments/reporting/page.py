@@ -1,4 +1,4 @@
-"""Pages made of templates: every text escaped, nothing loaded from anywhere, figures put in as they are drawn."""
+"""Pages from templates: every text escaped, nothing loaded from elsewhere, figures inlined."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PageFigure:
 
 
 def render(template: str, **content: Any) -> str:
-    """The page of a template; whatever is not `Markup` is escaped."""
+    """Return the page of a template; whatever is not `Markup` is escaped."""
     return _environment().get_template(template).render(**content)
 
 
@@ -47,23 +47,22 @@ def _environment() -> Environment:
 
 
 def indexed(text: str) -> Markup:
-    """A text, escaped, in which T_run and the like have their index below the line."""
+    """Return a text, escaped, in which T_run and the like have their index below the line."""
     return Markup(re.sub(r"\b([A-Z])_(\w+)", r"\1<sub>\2</sub>", str(Markup.escape(text))))
 
 
 def page_figures(folder: Path, names: Iterable[str]) -> list[PageFigure]:
-    """The figures of a folder, of those names and in that order, as they go into a page; what is not there is left out."""
+    """Return the figures of a folder with these names, in their order, without missing ones."""
     found = []
     for name in names:
-        with suppress(
-            FileNotFoundError
-        ):  # it may go while it is read: a running sweep makes its figures again
+        # A running sweep draws its figures again, so a file may vanish meanwhile.
+        with suppress(FileNotFoundError):
             found.append(_page_figure(name, (folder / f"{name}.svg").read_text()))
     return found
 
 
 def _page_figure(name: str, text: str) -> PageFigure:
-    """An SVG that carries its message and its caption, without what only a file of its own needs."""
+    """Return an SVG with its title and caption, without what only a file of its own needs."""
     described = {
         element.tag: element.text or ""
         for element in ElementTree.fromstring(text).iter()
@@ -72,7 +71,7 @@ def _page_figure(name: str, text: str) -> PageFigure:
     title, caption = (described.get(_DUBLIN_CORE + field, "") for field in ("title", "description"))
     body = text[text.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, count=1, flags=re.DOTALL)
-    # Its size is the page's affair; the view box stays.
+    # The page sets its size; the view box stays.
     head, rest = body.split(">", 1)
     head = re.sub(r'\s(?:width|height)="[^"]*"', "", head)
     label = Markup.escape(title)

@@ -1,4 +1,4 @@
-"""From a directory's journals to its tables, figures and report; can be done again at any time."""
+"""From a directory's journals to its tables, figures and report, as often as wanted."""
 
 from __future__ import annotations
 
@@ -30,16 +30,17 @@ log = logging.getLogger("tapemeasure")
 
 
 def publish(directory: Path, rows: list[Row] | None = None, concurrent: bool = False) -> Results:
-    """Merge the journals below a directory into its tables, and make its figures and its report.
+    """Merge the journals below a directory into its tables; write its figures and its report.
 
-    `rows` are those of the journals, where they were read already; `concurrent` counts seconds of rows that did not run alone. Raises
-    ResultsError where there are no rows.
+    `rows` are those of the journals, if they were read already; `concurrent` includes the timings
+    of rows measured while other jobs ran. Raises ResultsError where there are no rows.
     """
-
     frame = frame_of(rows_below(directory) if rows is None else rows)
     if frame.empty:
         raise ResultsError(
-            f"{directory} holds no rows; expected a directory that a sweep wrote ({JOURNAL} in it or below it)"
+            f"{directory} holds no rows; expected a directory that a sweep wrote, with {JOURNAL} "
+            "in "
+            "it or below it; run a sweep, or give its directory"
         )
     clear_partials(directory)
     is_scale = frame["part"] == "scale"
@@ -71,11 +72,10 @@ def publish(directory: Path, rows: list[Row] | None = None, concurrent: bool = F
 
 
 def publish_again(directory: Path, concurrent: bool = False) -> Results:
-    """Make a directory's report again: from its journals where it has any, else from the tables that lie in it.
+    """Write a directory's report again, from its journals if it has any, else from its tables.
 
     Raises ResultsError where there is neither.
     """
-
     rows = rows_below(directory)
     if rows:
         return publish(directory, rows, concurrent)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from experiments.analysis.advice import advice_of
-from experiments.analysis.answers import CASE, DIFFERENCES, answers_of, held_against
+from experiments.analysis.answers import GROUP, answers_of
 from experiments.analysis.capacity import capacities_of
+from experiments.analysis.constants import DIFFERENCES, check_claim
 from experiments.analysis.engines import engines_of
 from experiments.analysis.lessons import lessons_of
+from experiments.analysis.selection import all_rows, points_words, source_words
 from experiments.analysis.verdict import Verdict, verdict_of
 from experiments.figures.registry import FIGURES, FOLDER
 from experiments.fitting.result import UNDECIDED
+from experiments.names import OK, SKIPPED, SOURCE, SOURCES, STORE_ALL, TIMEOUT
 from experiments.reporting.page import page_figures, render
 from experiments.results.expected import expected_below
 from experiments.results.files import write_text
@@ -29,20 +32,17 @@ MOST_LOST = 200
 
 
 def write_report(results: Results) -> Path:
-    """Write the page of a sweep, with the figures that lie in its directory; returns its path."""
-    shown = results.shown()
-    rows = pd.concat(
-        [frame for frame in (shown.results, shown.scale) if len(frame)] or [shown.results],
-        ignore_index=True,
-    )
+    """Write the page of a sweep with the figures in its directory; return its path."""
+    rows = all_rows(results.shown())
     verdict = verdict_of(rows)
-    lost = rows[rows["status"] != "ok"]
+    lost = rows[rows["status"] != OK]
     answers = answers_of(results.complexity)
     figures = page_figures(results.directory / FOLDER, FIGURES)
     page = render(
         "report.html.jinja",
         verdict=verdict,
-        headline=headline(verdict, rows),
+        source=source_words(rows),
+        headline=headline(rows),
         alarms=alarms(verdict, missing_points(results.directory, rows)),
         seconds=seconds_words(rows, results.concurrent),
         summary=_summary(rows),
@@ -68,67 +68,97 @@ def write_report(results: Results) -> Path:
     return path
 
 
-def headline(verdict: Verdict, rows: pd.DataFrame) -> dict[str, Any]:
-    """The verdict in words: its tone (good, bad, open), the sentence, and what else belongs to it."""
-    points = counted(verdict.measured, "point")
-    details = []
+class Headline(NamedTuple):
+    """The verdict in words: its tone (good, bad, open), a sentence, and further sentences."""
+
+    tone: str
+    words: str
+    details: list[str]
+
+
+def headline(rows: pd.DataFrame) -> Headline:
+    """Return the verdict on rows in words.
+
+    It says how many points were measured and predicted, and in how many rows what was compared.
+    """
+    verdict, points = verdict_of(rows), points_words(rows)
+    is_mixed = bool(verdict.measured and verdict.predicted)
+    what = "prediction" if verdict.predicted else "measurement"
+    what = "measurement and prediction" if is_mixed else what
     if verdict.agrees is None:
-        tone, words = "open", f"{points} measured; there is no theory to hold them against."
+        tone, words = "open", f"{points}; {verdict.words}."
     elif verdict.agrees:
-        tone = "good"
-        words = f"{points} measured; measurement equals theory exactly: yes. The greatest residual is 0 operations and 0 bytes."
-        if verdict.compared < verdict.measured:
-            details.append(f"{verdict.compared:,} of them have a theory to be held against.")
+        tone, equals = "good", "equal" if is_mixed else "equals"
+        words = f"{points}; {what} {equals} theory exactly: {verdict.words}."
     else:
-        tone = "bad"
+        tone, differs = "bad", "DIFFER" if is_mixed else "DIFFERS"
         words = (
-            f"{points} measured; measurement equals theory exactly: NO. It does not in {verdict.differing:,} of {counted(verdict.compared, 'row')}, by up "
-            f"to {counted(verdict.greatest_ops, 'operation')} and {counted(verdict.greatest_bytes, 'byte')}."
+            f"{points}; {what} {differs} from theory in {verdict.differing:,} of "
+            f"{counted(verdict.compared, 'row')}, {verdict.distance}: {verdict.words}."
         )
-    audits = rows.loc[rows["status"] == "ok", "audit"]
+    details = _of_each_source(rows) if is_mixed else []
+    return Headline(tone, words, [*details, *_audits(rows)])
+
+
+def _of_each_source(rows: pd.DataFrame) -> list[str]:
+    """Return how many measured rows agree with the theory, and how many predicted ones."""
+    return [
+        f"{source.capitalize()}: {verdict_of(rows[rows[SOURCE] == source]).words}."
+        for source in SOURCES
+    ]
+
+
+def _audits(rows: pd.DataFrame) -> list[str]:
+    """Return in how many points each audit agreed."""
+    audits = rows.loc[rows["status"] == OK, "audit"]
     storages, scalars = (int(audits.str.contains(name).sum()) for name in ("storages", "scalars"))
+    found = []
     if storages:
-        details.append(
-            f"In {counted(storages, 'point')} a tracker of PyTorch’s live storages, which shares no code with the ledger, agreed after every event."
+        found.append(
+            f"In {counted(storages, 'point')} a tracker of PyTorch’s live storages, which shares "
+            "no code with the ledger, agreed after every event."
         )
     if scalars:
-        details.append(
-            f"In {counted(scalars, 'point')} scalars that count their own arithmetic agreed with the declared operations."
+        found.append(
+            f"In {counted(scalars, 'point')} scalars that count their own arithmetic agreed with "
+            "the declared operations."
         )
-    return {"tone": tone, "words": words, "details": details}
+    return found
 
 
 def alarms(verdict: Verdict, missing: int) -> list[str]:
-    """What a reader must not overlook: points that were lost, skipped, or never came to be measured."""
+    """Return what a reader must not overlook: points without numbers, and why they have none."""
     parts = []
     if verdict.lost:
-        parts.append(f"{counted(verdict.lost, 'point')} failed or ran out of time")
+        parts.append(f"{counted(verdict.lost, 'point')} failed or timed out")
     if verdict.skipped:
-        parts.append(f"{counted(verdict.skipped, 'point')} skipped for want of memory")
+        parts.append(f"{counted(verdict.skipped, 'point')} skipped: not enough memory")
     if missing:
-        parts.append(f"{counted(missing, 'point')} of the sweep not measured yet")
+        parts.append(f"{counted(missing, 'point')} of the sweep not run yet")
     return [f"Not in these numbers: {joined(parts)}."] if parts else []
 
 
 def missing_points(directory: Path, rows: pd.DataFrame) -> int:
-    """How many points of the sweep (its points.json, where there is one that can be read) have no row."""
+    """Return how many points of the sweep, by its points.json if readable, have no row."""
     return len(expected_below(directory) - set(rows["key"]))
 
 
 def _summary(rows: pd.DataFrame) -> list[dict[str, str]]:
-    """One line for each part and mode."""
+    """Return one line for each part and mode."""
     lines = []
     for (part, mode), group in rows.groupby(["part", "mode"], sort=False):
-        verdict, ok = verdict_of(group), group[group["status"] == "ok"]
-        compared = verdict.compared > 0
+        verdict, ok = verdict_of(group), group[group["status"] == OK]
         lines.append(
             {
                 "part": part,
                 "mode": mode,
                 "points": f"{verdict.points:,}",
                 "measured": f"{verdict.measured:,}",
-                "residual_ops": f"{verdict.greatest_ops:,}" if compared else "–",
-                "residual_bytes": f"{verdict.greatest_bytes:,}" if compared else "–",
+                "predicted": f"{verdict.predicted:,}",
+                "equal_ops": verdict.operations.share,
+                "residual_ops": verdict.operations.residual,
+                "equal_bytes": verdict.bytes.share,
+                "residual_bytes": verdict.bytes.residual,
                 "most_ops": f"{int(ok['ops'].max()):,}" if ok["ops"].notna().any() else "–",
                 "peak": human_bytes(int(ok["peak_bytes"].max()))
                 if ok["peak_bytes"].notna().any()
@@ -139,12 +169,12 @@ def _summary(rows: pd.DataFrame) -> list[dict[str, str]]:
 
 
 def _differences(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """The table of constants, each claim with the rows it is true of."""
+    """Return the table of constants, each claim with the number of rows of which it is true."""
     table = []
     for difference in DIFFERENCES:
         claims = []
         for claim in difference.claims:
-            true, of = held_against(claim, rows)
+            true, of = check_claim(claim, rows)
             claims.append({"words": claim.words, "true": true, "of": of})
         table.append(
             {
@@ -158,15 +188,15 @@ def _differences(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _complexity(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """complexity.csv by network, for the eye."""
+    """Return complexity.csv by network, for reading."""
     if table.empty:
         return []
     cases = []
-    for labels, group in table.groupby(list(CASE), sort=False):
+    for labels, group in table.groupby(list(GROUP), sort=False):
         rows = []
         for row in group.to_dict("records"):
             mode = (
-                row["mode"] if row["planner"] == "store_all" else f"{row['mode']}: {row['planner']}"
+                row["mode"] if row["planner"] == STORE_ALL else f"{row['mode']}: {row['planner']}"
             )
             known = {name: row[name] for name in ("quantity", "rows", "reason")}
             start = row["valid_from_n"] if row["formula"] != UNDECIDED else "–"
@@ -184,7 +214,7 @@ def _complexity(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _lost(row: dict[str, Any]) -> dict[str, str]:
-    """A point without a measurement, in words."""
+    """Return a point without numbers, in words."""
     more = [
         str(row[name])
         for name in ("wrt", "planner")
@@ -194,11 +224,13 @@ def _lost(row: dict[str, Any]) -> dict[str, str]:
     point = " ".join(
         [str(row["engine"]), f"{row['activation']}+{row['loss']}", shape, str(row["mode"]), *more]
     )
-    return {"status": str(row["status"]), "point": point, "reason": str(row["reason"])}
+    words = {SKIPPED: "skipped: not enough memory", TIMEOUT: "timed out"}
+    status = words.get(row["status"], str(row["status"]))
+    return {"status": status, "point": point, "reason": str(row["reason"])}
 
 
 def made_with(manifest: dict[str, Any]) -> list[tuple[str, str]]:
-    """The manifest as lines of a table, without the config."""
+    """Return the manifest as lines of a table, without the config."""
     versions = manifest.get("versions", {})
     shown = {
         "commit": manifest.get("commit"),
@@ -208,7 +240,7 @@ def made_with(manifest: dict[str, Any]) -> list[tuple[str, str]]:
         else None,
         "clock": f"{manifest['frequency_mhz']:.0f} MHz" if manifest.get("frequency_mhz") else None,
         "memory": human_bytes(manifest["memory_bytes"]) if manifest.get("memory_bytes") else None,
-        "load when it began": f"{manifest['load_average']:.2f}"
+        "load at the start": f"{manifest['load_average']:.2f}"
         if manifest.get("load_average") is not None
         else None,
         "system": manifest.get("system"),
@@ -220,5 +252,4 @@ def made_with(manifest: dict[str, Any]) -> list[tuple[str, str]]:
 
 def closing_line(results: Results) -> str:
     """Return the verdict on all rows in one sentence."""
-    rows = pd.concat([results.results, results.scale], ignore_index=True)
-    return str(headline(verdict_of(rows), rows)["words"])
+    return headline(all_rows(results)).words

@@ -55,6 +55,7 @@ def with_scale(results: Results) -> Results:
     """The same results with larger shapes made up from its rows: times as a machine has them, and a process that grows by the ledger."""
     scale = results.results[results.results["part"] == "exact"].copy()
     scale["part"] = "scale"
+    scale["source"] = "measured"
     scale["repeats"] = 5
     for phase in ("forward", "recompute", "backward"):
         scale[f"wall_ns_{phase}"] = (scale[f"ops_{phase}"].astype(float) * 2).astype("Float64")

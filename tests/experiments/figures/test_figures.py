@@ -111,17 +111,18 @@ def test_the_residuals_say_whether_theory_holds(
     results: Results, drawn: dict[str, Drawing]
 ) -> None:
     """The title counts the rows and their residual; one planted operation and a few planted bytes turn it into the opposite."""
-    rows = len(results.results) + len(results.scale)
-    assert (
-        drawn["residuals"].title
-        == f"Measured equals theory in all {rows} rows: residual 0 operations, 0 bytes"
+    predicted, measured = len(results.results), len(results.scale)
+    rows = predicted + measured
+    assert drawn["residuals"].title == (
+        f"Residuals of measured ({measured}) or predicted ({predicted}) rows are 0: operations "
+        f"equal in {rows} of {rows} rows with a formula, bytes in {rows} of {rows}"
     )
     with styled():
         wrong = FIGURES["residuals"](changed(changed(results, 3, "ops", 1), 5, "peak_bytes", -12))
         assert wrong is not None
-        assert (
-            wrong.title
-            == f"Measured DIFFERS from theory in 2 of {len(results.results)} rows: by up to 1 operation and 12 bytes"
+        assert wrong.title.startswith(
+            f"Predicted rows DIFFER from theory in 2 of {predicted} rows, by up to 1 operation and "
+            f"12 bytes: operations equal in {predicted - 1} of {predicted} rows with a formula"
         )
         left, right = wrong.figure.axes
     assert sorted({y for line in left.lines for y in np.atleast_1d(line.get_ydata())}) == [0, 1]
@@ -134,7 +135,7 @@ def test_marks_lie_on_the_theory(
     results: Results, drawn: dict[str, Drawing], name: str, column: str
 ) -> None:
     """The note says that all marks lie on the curves, and says so no more when one is moved off."""
-    note = re.compile(r"all (\d+) marks lie on the theory")
+    note = re.compile(r"(\d+) of \1 marks with a formula lie on the theory")
     before = [text for text, _ in texts(drawn[name].figure) if note.search(text)]
     assert len(before) == 1
     rows = results.results
@@ -163,8 +164,8 @@ def test_the_title_of_the_ratios_is_computed(drawn: dict[str, Drawing]) -> None:
         theory.total_operations(mode, 4, 6, 16) for mode in ("no_grad", "full", "w1_only")
     )
     title = drawn["ratios"].title
-    assert f"full takes {full / ground:.2f} times no-grad’s (tending to 3)" in title
-    assert f"W₁ only takes {w1 / ground:.2f} times no-grad’s (tending to 2)" in title
+    assert f"full takes {full / ground:.2f}× no-grad’s (limit 3)" in title
+    assert f"W₁ only takes {w1 / ground:.2f}× no-grad’s (limit 2)" in title
 
 
 def test_the_title_of_the_peaks_is_computed(results: Results, drawn: dict[str, Drawing]) -> None:
@@ -206,11 +207,11 @@ def test_the_map_of_regimes_knows_a_peak_that_is_none_of_the_pieces(
         & (rows["micro_batches"] == 1)
         & (rows["n"] >= 2)
     ]
-    assert f"all {len(full)} measured peaks" in drawn["regimes"].title
+    assert f"{len(full)} of {len(full)} peaks (predicted)" in drawn["regimes"].title
     with styled():
         wrong = FIGURES["regimes"](changed(results, int(full.index[0]), "peak_bytes", 4))
     assert wrong is not None
-    assert f"1 measured peak of {len(full)} is NOT" in wrong.title
+    assert f"1 peak of {len(full)} (predicted) is NOT" in wrong.title
     assert any("NONE of them (1 row)" in text for text, _ in texts(wrong.figure))
 
 
@@ -222,7 +223,7 @@ def test_the_titles_of_the_lessons_are_computed(
         kind: theory.peak_elements("full", 4, 2, 16, activation=kind) for kind in ("tanh", "gelu")
     }
     assert (
-        f"with gelu is {peaks['gelu'] / peaks['tanh']:.2f} times as high for full and the same for W₁ only"
+        f"with gelu is {peaks['gelu'] / peaks['tanh']:.2f}× as high for full and equal for W₁ only"
         in drawn["activations"].title
     )
     last, first = (theory.total_operations("only", 4, 3, 5, wrt=j) for j in (4, 1))
@@ -232,7 +233,7 @@ def test_the_titles_of_the_lessons_are_computed(
     )
     whole = theory.peak_elements("full", 3, 2, 12)
     assert (
-        f"from {human_bytes(4 * whole)} to {human_bytes(4 * least)}, for not one operation more"
+        f"from {human_bytes(4 * whole)} to {human_bytes(4 * least)}, for no more operations"
         in drawn["micro_batches"].title
     )
 
@@ -240,7 +241,7 @@ def test_the_titles_of_the_lessons_are_computed(
 def test_the_titles_about_the_machine_are_computed(drawn: dict[str, Drawing]) -> None:
     """Times of two nanoseconds an operation have slope 1 and half a billion a second; a process that grows twofold is told so."""
     assert "is 1.00, the rate 0.5 to 0.5 billion" in drawn["seconds"].title
-    assert "grows by 2.00 to 2.00 times" in drawn["process_memory"].title
+    assert "grows by 2.00 to 2.00× the" in drawn["process_memory"].title
 
 
 def test_ticks_are_the_swept_values(drawn: dict[str, Drawing]) -> None:
@@ -416,13 +417,13 @@ def test_modes_can_be_told_apart_in_grey() -> None:
 
 def test_titles_are_wrapped_by_their_width() -> None:
     """A title is broken between words, never between a number and its unit, and loses nothing."""
-    text = "At n = 16 the peak is 19.5 KiB, which is 55 % of what b > d would take in every single mode of them all"
+    text = "At n = 16 the peak is 19.5 KiB, which is 55% of what b > d would take in every single mode of them all"
     lines = wrap(text, 200, 13, bold=True)
     assert len(lines) > 3
     assert " ".join(lines).replace("\N{NO-BREAK SPACE}", " ") == text
     assert all(
         whole in lines_text
-        for whole in ("19.5\N{NO-BREAK SPACE}KiB", "55\N{NO-BREAK SPACE}%")
+        for whole in ("19.5\N{NO-BREAK SPACE}KiB", "55%")
         for lines_text in [" ".join(lines)]
     )
 

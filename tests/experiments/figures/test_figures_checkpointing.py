@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from autodiff.checkpointing import parse
+from autodiff.errors import PlannerError
 from experiments import theory
-from experiments.analysis.advice import advice_of, exchange, held_up_by
+from experiments.analysis.advice import advice_of, dominates, trade_off
 from experiments.analysis.engines import engines_of
 from experiments.analysis.growth import (
     DISTANT,
@@ -32,6 +35,7 @@ from experiments.reporting import sweep as reporting_sweep
 from experiments.results.tables import Results
 from experiments.text import percent
 from experiments.theory.checkpointing import Checkpointed, checkpointed
+from profiler.savings import ACTIVATIONS, WEIGHTS
 from profiler.units import human_bytes
 from tests.support.drawings import ELSEWHERE, overlaps, texts
 from tests.support.pages import page_of
@@ -208,7 +212,7 @@ def test_the_frontier_says_what_falls_and_what_does_not(drawn: dict[str, Drawing
     title = drawn["frontier"].title
     assert f"from {human_bytes(full)} to {human_bytes(lowest)} for" in title
     stays = human_bytes(4 * theory.peak_elements("full", 6, 8, 2))
-    assert f"where d = 8 and b = 2, no plan takes the peak below {stays}" in title
+    assert f"where d = 8 and b = 2, no plan lowers the peak below {stays}" in title
     assert len(drawn["frontier"].figure.axes) == 3
 
 
@@ -217,7 +221,7 @@ def test_a_mark_off_the_frontiers_curves_is_told(
 ) -> None:
     """All marks meet the theory, and one that is moved is counted as missing it."""
     words = " ".join(text for text, _ in texts(drawn["frontier"].figure))
-    assert "with a theory meet it" in words
+    assert "marks with a formula" in words
     assert "ONLY" not in words
     moved = planted(results, "ops", 1, planner="revolve(snapshots=2)", d=2, b=16, n=6)
     with styled():
@@ -345,10 +349,10 @@ def test_the_advice_is_computed(results: Results, wide: PlanGroup) -> None:
     )
     saved = percent(full.peak_bytes - best[0].peak_bytes, full.peak_bytes)
     assert (
-        f"({saved} less) for {percent(best[0].ops - full.ops, full.ops)} more operations"
+        f"(−{saved}) for {percent(best[0].ops - full.ops, full.ops)} more operations"
         in told.sentences[0]
     )
-    chosen = exchange(wide)
+    chosen = trade_off(wide)
     assert chosen is not None
     assert chosen.peak_bytes * chosen.ops == min(plan.peak_bytes * plan.ops for plan in best)
     assert len(told.lines) == len(best) + 1
@@ -360,7 +364,7 @@ def test_a_plan_that_takes_more_memory_is_no_use(results: Results, wide: PlanGro
     worse = planted(results, "peak_bytes", 10**6, planner="revolve(snapshots=2)", n=6, d=2, b=16)
     told = next(advice for advice in advice_of(worse.results) if "d = 2, b = 16" in advice.heading)
     assert "revolve, s = 2" in next(
-        sentence for sentence in told.sentences if sentence.startswith("No use here")
+        sentence for sentence in told.sentences if sentence.startswith("Not useful here")
     )
 
 
@@ -370,26 +374,44 @@ def test_the_advice_says_why_nothing_falls(results: Results) -> None:
         advice for advice in advice_of(results.results) if "d = 8, b = 2 " in advice.heading
     )
     (sentence,) = told.sentences
-    assert sentence.startswith("Checkpointing saves nothing here: all 7 plans stay at")
-    assert (
-        f"all 6 weight gradients are {percent(6 * 64, theory.peak_elements('full', 6, 8, 2))} of it ({human_bytes(4 * 6 * 64)})"
-        in sentence
-    )
+    assert sentence.startswith("Checkpointing does not help here: all 7 plans stay at")
+    share = percent(6 * 64, theory.peak_elements("full", 6, 8, 2))
+    assert f"What dominates the peak: {share} gradients of parameters, which no plan" in sentence
     assert told.lines == ()
 
 
-def test_what_holds_a_peak_up_is_read_from_its_roles(wide: PlanGroup) -> None:
-    """The last segment of uniform, the working set, the activations that are kept, and the gradients are told apart."""
-    by_name = {plan.planner: plan for plan in wide.plans}
-    assert "the last segment: its 3 layers are kept whole" in held_up_by(
-        wide, by_name["uniform(segments=2)"]
-    )
-    assert held_up_by(wide, by_name["revolve(snapshots=2)"]).startswith("the working set")
-    assert held_up_by(wide, wide.full).startswith("the activations: all are kept")
-    only = {"activation": 0, "gradient": 0, "temporary": 0, "parameter_gradient": 6 * 16}
-    assert "all 6 weight gradients are 96% of it" in held_up_by(
-        wide, Plan("uniform(segments=2)", 100, 1, None, only, None, None)
-    )
+def test_what_dominates_a_peak_is_read_from_its_roles(wide: PlanGroup) -> None:
+    """The shares are those of the roles at the peak, the greatest first, in words of the profiler."""
+    for plan in (*wide.plans, wide.full):
+        held = plan.roles["activation"]
+        assert f"{percent(held, plan.peak_bytes)} {ACTIVATIONS}" in dominates(plan)
+    roles = {"activation": 25, "gradient": 0, "temporary": 5, "parameter_gradient": 70}
+    plan = Plan("uniform(segments=2)", 100, 1, None, roles, None, None)
+    assert dominates(plan) == f"70% {WEIGHTS}; 25% {ACTIVATIONS}"
+
+
+@pytest.mark.parametrize(
+    "text", ["os:system('touch OWNED')", "revolve(snapshots=", "a b", "", "=1"]
+)
+def test_no_text_of_a_planner_is_imported(
+    results: Results, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """Whatever a row has in the place of a planner, it is text: nothing is imported or called."""
+    imported: list[str] = []
+    stub = SimpleNamespace(import_module=lambda name: imported.append(name))
+    monkeypatch.setattr(parse, "importlib", stub)
+    with pytest.raises(PlannerError):
+        parse.parse_planner("os:system('touch OWNED')")
+    assert imported == ["os"]  # the stub sees an import, and so would see one below
+    rows = results.results.copy()
+    rows.loc[rows["planner"] == "revolve(snapshots=2)", "planner"] = text
+    steps = results.timelines.copy()
+    steps.loc[steps["planner"] == "revolve(snapshots=2)", "planner"] = text
+    made = replace(results, results=rows, timelines=steps)
+    assert "schedules" in draw(made, ("frontier", "schedules", "timelines", "growth", "engines"))
+    assert advice_of(rows)
+    assert lessons_of(rows)
+    assert imported == ["os"]
 
 
 def test_the_claims_about_pytorch_hold(results: Results) -> None:
@@ -400,7 +422,7 @@ def test_the_claims_about_pytorch_hold(results: Results) -> None:
         "no-grad",
         "forward",
         "full",
-        "W₁ alone",
+        "W₁ only",
         "checkpoint_sequential",
     }
     assert [claim["words"] for claim in told if claim["true"] != claim["of"]] == []
@@ -450,18 +472,21 @@ def test_the_four_lessons_have_their_numbers(results: Results) -> None:
     }
     assert f"peaks at {peak['forward']}, one that keeps nothing at {peak['no_grad']}" in words[0]
     assert (
-        f"With tanh, W₁ alone takes {percent(theory.total_operations('w1_only', 6, 2, 16), theory.total_operations('full', 6, 2, 16))}"
+        f"With tanh, computing only W₁’s gradient takes {percent(theory.total_operations('w1_only', 6, 2, 16), theory.total_operations('full', 6, 2, 16))}"
         in words[1]
     )
-    assert "With gelu, W₁ alone" in words[1]
+    assert "With gelu, computing only W₁" in words[1]
     last, first = (theory.total_operations("only", 4, 3, 5, wrt=j) for j in (4, 1))
-    assert f"W₄, takes {percent(last, first)} of W₁’s operations" in words[1]
+    assert f"W₄, needs {percent(last, first)} of W₁’s operations" in words[1]
     assert (
-        f"From b = 16 to b = 2 examples a step, 8 times fewer, the peak falls from {peak['full']} to"
+        f"From b = 16 to b = 2 examples per step, 8× fewer, the peak falls from {peak['full']} to"
         in words[2]
     )
     sliced = human_bytes(4 * theory.peak_elements("full", 6, 2, 16, micro_batches=4))
-    assert f"in 4 slices, the gradients added up: from {peak['full']} to {sliced}" in words[2]
+    assert (
+        f"in 4 slices with accumulated gradients: the peak goes from {peak['full']} to {sliced}"
+        in words[2]
+    )
     assert f"Keeping everything peaks at {peak['full']}" in words[3]
 
 
@@ -482,9 +507,9 @@ def test_the_report_has_the_sections(
     monkeypatch.setattr(reporting_sweep, "FIGURES", {})
     page = page_of(replace(results, directory=tmp_path))
     headings = [
-        "The exercise’s lessons, measured",
-        "Checkpointing: what it saved",
-        "Beside plain PyTorch",
+        "The exercise’s lessons in numbers",
+        "Checkpointing: what it saves",
+        "Compared with plain PyTorch",
         "Formulas found",
         "How it was made",
     ]
@@ -502,9 +527,9 @@ def test_the_report_has_the_sections(
         results, "peak_bytes", 4, engine="pytorch", mode="no_grad", activation="tanh", n=6
     )
     assert (
-        "only"
+        "true of ONLY"
         in page_of(replace(changed, directory=tmp_path))
-        .words.split("Beside plain PyTorch: where")[1]
+        .words.split("Compared with plain PyTorch: where")[1]
         .split("Formulas found")[0]
     )
 

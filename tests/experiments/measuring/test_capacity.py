@@ -172,7 +172,7 @@ def test_the_report_tells_what_fits(finished: Path, capacity: pd.DataFrame) -> N
     assert results.capacity["b"].tolist() == capacity["b"].tolist()
     page = (finished / "report.html").read_text()
     assert 'id="fits"' in page
-    assert "Keeping everything holds a batch of" in page
+    assert "Keeping everything allows a batch of" in page
     assert "Nothing fits" in page
     assert (finished / "figures" / "capacity.png").exists()
 
@@ -225,15 +225,15 @@ def test_words_say_what_recomputing_gains_or_that_it_gains_nothing(capacity: pd.
     }
     told = capacities_of(pd.DataFrame([row, more]))[0].sentences[0]
     assert told == (
-        "Keeping everything holds a batch of 10; the most is 40 (4 times as many), by uniform, √n segments, for 25% more operations an example. "
-        "Weights alone take 1 MiB."
+        "Keeping everything allows a batch of 10; the largest is 40 (4×), with uniform, √n segments, for 25% more operations per example. "
+        "The weights need 1 MiB."
     )
     same = capacities_of(pd.DataFrame([row, more | {"b": 10}]))[0].sentences[0]
-    assert same.startswith("No plan takes a larger batch than 10")
+    assert same.startswith("No plan allows a larger batch than 10")
     nothing = capacities_of(pd.DataFrame([row | {"b": 0, "reason": "too large"}]))[0]
     assert nothing.sentences == ("Nothing fits: too large.",)
     kept_out = capacities_of(pd.DataFrame([row | {"b": 0}, more]))[0].sentences[0]
-    assert kept_out.startswith("Keeping everything does not fit; the most is 40, by")
+    assert kept_out.startswith("Keeping everything does not fit; the largest is 40, with")
 
 
 def test_the_figure_has_a_mark_for_each_batch_and_says_the_gain(finished: Path) -> None:
@@ -245,7 +245,7 @@ def test_the_figure_has_a_mark_for_each_batch_and_says_the_gain(finished: Path) 
         assert draw_capacity(replace(results, capacity=results.capacity[:0])) is None
     panels = drawing.figure.axes
     assert len(panels) == 4
-    assert "times as large a batch as keeping everything" in drawing.title
+    assert "× as large as keeping everything does" in drawing.title
     drawn = {
         round(float(x))
         for axes in panels

@@ -12,9 +12,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from experiments import theory
-from experiments.analysis.answers import DIFFERENCES, QUESTIONS, answers_of, held_against
+from experiments.analysis.answers import QUESTIONS, answers_of
 from experiments.analysis.comparison import MATCH, compare_rows, summary_of
-from experiments.analysis.verdict import verdict_of
+from experiments.analysis.constants import DIFFERENCES, check_claim
+from experiments.analysis.verdict import agreement_words, verdict_of
 from experiments.figures import registry
 from experiments.figures.registry import draw_figures
 from experiments.figures.style import Drawing, svg_of
@@ -85,7 +86,7 @@ def test_the_report_opens_offline(results: Results) -> None:
     assert "url(http" not in path.read_text()
     assert page.tags.count("svg") == page.tags.count("figure") == 2
     headings = [
-        "measurement equals theory",
+        "equal theory exactly",
         "nine answers",
         "Why our constants",
         "Figures",
@@ -97,29 +98,65 @@ def test_the_report_opens_offline(results: Results) -> None:
 
 
 def test_the_headline_is_the_verdict(results: Results) -> None:
-    """The first thing said is how many points were measured and that measurement equals theory exactly."""
-    points = len(results.results) + len(results.scale)
+    """The first thing said is how many points ran and how many did not, and what was compared."""
+    predicted, measured = len(results.results), len(results.scale)
+    every = predicted + measured
+    words = page_of(results).words
     assert (
-        f"{points} points measured; measurement equals theory exactly: yes. The greatest residual is 0 operations"
-        in page_of(results).words
+        f"{measured} points measured and {predicted} predicted from shapes without running them; "
+        "measurement and prediction equal theory exactly: operations equal in "
+        f"{every} of {every} rows with a formula, bytes in {every} of {every}."
+    ) in words
+    assert f"Measured: operations equal in {measured} of {measured} rows with a formula" in words
+    assert f"Predicted: operations equal in {predicted} of {predicted} rows with a formula" in words
+
+
+def test_what_did_not_run_is_not_called_measured(results: Results) -> None:
+    """Without a measured row nothing on the page says that anything was measured."""
+    page = page_of(replace(results, scale=results.scale.iloc[:0]))
+    rows = len(results.results)
+    assert (
+        f"{rows} points predicted from shapes without running them; prediction equals theory "
+        f"exactly: operations equal in {rows} of {rows} rows with a formula, bytes in {rows} of "
+        f"{rows}."
+    ) in page.words
+    assert "measurement" not in page.words
+    ran = results.results.assign(source="measured")
+    words = page_of(replace(results, results=ran, scale=results.scale.iloc[:0])).words
+    assert f"{rows} points measured; measurement equals theory exactly" in words
+    assert "prediction" not in words
+
+
+def test_counts_say_what_was_compared(results: Results) -> None:
+    """Rows without a formula are not among those that are equal, and residuals have a dash."""
+    rows = results.results.copy()
+    rows.loc[[0, 1, 2], "theory_ops"] = pd.NA
+    rows.loc[[2], "theory_peak_bytes"] = pd.NA
+    verdict, of = verdict_of(rows), len(rows)
+    assert (verdict.operations.compared, verdict.bytes.compared) == (of - 3, of - 1)
+    assert (verdict.operations.without, verdict.bytes.without, verdict.compared) == (3, 1, of - 1)
+    assert verdict.words == (
+        f"operations equal in {of - 3} of {of - 3} rows with a formula, bytes in {of - 1} of "
+        f"{of - 1}; 3 rows have no formula for operations, 1 none for bytes"
     )
+    none = verdict_of(rows.assign(theory_ops=pd.NA))
+    assert (none.operations.residual, none.operations.share, none.bytes.residual) == ("–", "–", "0")
+    assert none.words.startswith(f"bytes equal in {of - 1} of {of - 1} rows with a formula; ")
+    assert agreement_words({}) == "none of the rows has a formula to compare with"
 
 
 def test_a_planted_residual_turns_the_verdict(results: Results) -> None:
-    """One byte too many in one row: the report says NO, in how many rows and by how much, and which mode it is."""
+    """Three bytes too many in one row: the report says so, in how many rows and by how much."""
     rows = results.results.copy()
     rows.loc[4, "peak_bytes"] += 3
     verdict = verdict_of(rows)
-    assert (verdict.agrees, verdict.differing, verdict.greatest_ops, verdict.greatest_bytes) == (
-        False,
-        1,
-        0,
-        3,
-    )
+    assert (verdict.agrees, verdict.differing) == (False, 1)
+    assert (verdict.operations.greatest, verdict.bytes.greatest) == (0, 3)
+    assert verdict.bytes.equal == verdict.bytes.compared - 1
     words = page_of(replace(results, results=rows)).words
-    assert "measurement equals theory exactly: NO." in words
+    assert "DIFFER from theory in 1 of " in words
     assert "by up to 0 operations and 3 bytes" in words
-    assert "exactly: yes" not in words
+    assert "equal theory exactly" not in words
 
 
 def test_without_a_theory_nothing_is_claimed(results: Results) -> None:
@@ -127,7 +164,7 @@ def test_without_a_theory_nothing_is_claimed(results: Results) -> None:
     rows = results.results.assign(theory_ops=pd.NA, theory_peak_bytes=pd.NA)
     assert verdict_of(rows).agrees is None
     words = page_of(replace(results, results=rows, scale=rows.iloc[:0])).words
-    assert "there is no theory to hold them against" in words
+    assert "none of the rows has a formula to compare with" in words
     assert "exactly" not in words[: words.index("nine answers")]
 
 
@@ -138,7 +175,7 @@ def test_lost_points_are_told_loudly(results: Results) -> None:
     rows.loc[[0, 1, 2], "reason"] = ["broke at z_1", "took longer", "needs more"]
     write_json(results.directory / "points.json", [*rows["key"], "never measured"])
     words = page_of(replace(results, results=rows)).words
-    alarm = "Not in these numbers: 2 points failed or ran out of time, 1 point skipped for want of memory and 1 point of the sweep not measured yet."
+    alarm = "Not in these numbers: 2 points failed or timed out, 1 point skipped: not enough memory and 1 point of the sweep not run yet."
     assert alarm in words
     assert words.index(alarm) < words.index("nine answers")
     assert all(reason in words for reason in ("broke at z_1", "took longer", "needs more"))
@@ -224,7 +261,7 @@ def test_what_is_undecided_stays_undecided(results: Results) -> None:
     assert (answers["backward"].formula, answers["backward"].agrees, answers["run"].formula) == (
         UNDECIDED,
         None,
-        "not measured",
+        "no rows",
     )
     words = page_of(replace(results, complexity=table)).words
     assert "the grid lacks rank: add d=<5>" in words
@@ -235,10 +272,10 @@ def test_the_differences_are_true_of_every_row(measured: Results) -> None:
     """Each claim of the table of constants speaks of some rows and is true of all; of a row that is off it is not."""
     rows = pd.concat([measured.results, measured.scale], ignore_index=True)
     for claim in [claim for difference in DIFFERENCES for claim in difference.claims]:
-        true, of = held_against(claim, rows)
+        true, of = check_claim(claim, rows)
         assert true == of > 0, claim.words
         wrong = rows.assign(**{claim.column: rows[claim.column] + 1})
-        assert held_against(claim, wrong) == (0, of)
+        assert check_claim(claim, wrong) == (0, of)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid", "gelu"])
@@ -271,7 +308,7 @@ def test_a_directory_without_a_journal_is_made_again(
     directory = written(results)
     assert main([str(directory)]) == 0
     first = (directory / "report.html").read_text()
-    assert "exactly: yes" in capsys.readouterr().out
+    assert "equal theory exactly" in capsys.readouterr().out
     (directory / "complexity.csv").unlink()
     (directory / "report.html").unlink()
     assert main([str(directory)]) == 0
@@ -339,14 +376,17 @@ def test_a_damaged_list_of_points_costs_no_row(
     directory = written(results)
     (directory / "points.json").write_bytes(content)
     assert main([str(directory)]) == 0
-    assert f"{len(results.results) + len(results.scale)} points measured" in capsys.readouterr().out
+    assert (
+        f"{len(results.scale)} points measured and {len(results.results)} predicted"
+        in capsys.readouterr().out
+    )
     said = [record.getMessage() for record in caplog.records]
     if content != b'["\\ud800"]':  # which is a list of texts
         assert said == [
             "skipped a damaged file, so missing points are not counted: "
             f"{directory / 'points.json'}"
         ]
-        assert "not measured yet" not in Page((directory / "report.html").read_text()).words
+        assert "not run yet" not in Page((directory / "report.html").read_text()).words
 
 
 def test_damage_of_a_journal_is_told_once(
@@ -391,7 +431,7 @@ def test_a_figure_that_cannot_be_drawn_costs_no_report(
     assert main([str(directory)]) == 0
     assert Page((directory / "report.html").read_text()).tags.count("svg") == 1
     (said,) = [record.getMessage() for record in caplog.records]
-    assert said.startswith("the figure residuals is left out: KeyError")
+    assert said.startswith("figure residuals was not drawn: KeyError")
     assert "\n" not in said
 
 
@@ -451,7 +491,7 @@ def test_a_sweep_is_equal_to_itself(measured: Results) -> None:
     assert comparison.differing.empty
     assert (comparison.only_here, comparison.only_there) == (0, 0)
     assert set(comparison.table["time_ratio"].dropna()) == {1.0}
-    assert "the same in all of them" in comparison.verdict
+    assert f"operations equal in {len(rows)}, peak bytes in {len(rows)}" in comparison.verdict
 
 
 def test_points_are_matched_across_parts(measured: Results) -> None:
@@ -463,7 +503,7 @@ def test_points_are_matched_across_parts(measured: Results) -> None:
     assert (len(nothing.table), nothing.only_there, nothing.verdict) == (
         0,
         len(measured.scale),
-        "No point was measured in both.",
+        "No point is in both.",
     )
 
 
@@ -485,7 +525,7 @@ def test_two_sweeps_that_differ(measured: Results) -> None:
     assert sorted(comparison.differing["ops_difference"]) == [-2, 0]
     assert sorted(comparison.differing["peak_bytes_difference"]) == [0, 4]
     assert comparison.table["time_ratio"].astype(float).round(6).unique().tolist() == [0.25]
-    assert "DIFFER in 2" in comparison.verdict
+    assert "DIFFER in 2: " in comparison.verdict
     assert sum(int(line["ops_differing"]) for line in summary_of(comparison)) == 1
 
 
@@ -499,11 +539,11 @@ def test_two_directories_are_compared(
     there = written(replace(results, directory=tmp_path / "there <i>", results=rows))
     before = sorted(path.name for path in there.iterdir())
     assert main([str(here), str(there)]) == 0
-    assert "DIFFER in 1 of them" in capsys.readouterr().out
+    assert "DIFFER in 1: " in capsys.readouterr().out
     table = pd.read_csv(here / "comparison.csv")
     assert table["ops_difference"].ne(0).sum() == 1
     page = Page((here / "comparison.html").read_text())
-    assert "DIFFER in 1 of them" in page.words
+    assert "DIFFER in 1: " in page.words
     assert "there <i>" in page.words
     assert "i" not in page.tags
     assert sorted(path.name for path in there.iterdir()) == before

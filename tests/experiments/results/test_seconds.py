@@ -192,7 +192,7 @@ def test_times_are_compared_of_rows_that_ran_alone(alone: Results) -> None:
     assert compare_rows(ours, ours).times == ""
     left_out = compare_rows(ours, theirs)
     assert left_out.table["time_ratio"].isna().all()
-    assert f"Times leave out {len(theirs)} rows" in left_out.times
+    assert f"Timings exclude {len(theirs)} rows" in left_out.times
     asked = compare_rows(ours, theirs, concurrent=True)
     assert (asked.table["time_ratio"].dropna() == 1).all()
     assert asked.table["time_ratio"].notna().any()
