@@ -39,6 +39,7 @@ from .errors import (
     ScheduleError as ScheduleError,
     ShapeError as ShapeError,
     TapemeasureError as TapemeasureError,
+    ValuesError as ValuesError,
 )
 from .executable import Executable as Executable, execute as execute
 from .ops import (

@@ -16,6 +16,10 @@ class GraphError(TapemeasureError):
     """A graph cannot be run or differentiated as asked."""
 
 
+class ValuesError(GraphError):
+    """A step asks for the values of tensors that have none."""
+
+
 class ScheduleError(TapemeasureError):
     """A schedule is illegal for its program, or breaks its own claims."""
 

@@ -4,4 +4,5 @@ from .table import (
     cost_of as cost_of,
     family_name as family_name,
     is_view as is_view,
+    register_cost as register_cost,
 )

@@ -39,7 +39,8 @@ class Call:
         return math.prod(self.args[0])
 
 
-Rule = Callable[[Call], Cost]
+Rule = Callable[[Call], Cost | None]
+"""Gives the cost of a call, or None for a call that it does not describe."""
 
 
 def numel(shape: Shape) -> int:

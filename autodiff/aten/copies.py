@@ -190,6 +190,15 @@ _MOVED = (
         "max_unpool2d",
         "max_unpool3d",
     ),
+    *(
+        "to_padded_tensor",
+        "_nested_from_padded",
+        "_nested_tensor_from_mask",
+        "_nested_tensor_from_tensor_list",
+        "_nested_view_from_buffer_copy",
+        "_jagged_to_padded_dense_forward",
+        "_padded_dense_to_jagged_forward",
+    ),
 )
 
 _LOOKED_AT = (
@@ -224,6 +233,7 @@ _LOOKED_AT = (
         "_is_zerotensor",
     ),
     "_linalg_check_errors",
+    *("_nested_tensor_from_mask_left_aligned", "_nested_tensor_size"),
 )
 
 COPIES = frozenset((*_MADE, *_MOVED, *_LOOKED_AT))

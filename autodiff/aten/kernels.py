@@ -38,6 +38,14 @@ def _resized_from_input(args: Args, out: torch.Tensor) -> torch.Tensor:
     return _in_buffer_of(out, args[0].numel())
 
 
+def _embedding_bag(args: Args, out: Any) -> Any:
+    """Return the bag of each index in a buffer that has room for one more, where it is computed."""
+    indices, bags = args[1].numel(), out[1]
+    if not indices or bags.numel() != indices:
+        return out
+    return (out[0], _in_buffer_of(bags, indices + 1), *out[2:])
+
+
 def _is_mixed(x: torch.Tensor, *parameters: torch.Tensor | None) -> bool:
     """Return whether a norm of reduced precision has parameters of full precision."""
     full = any(one is not None and one.dtype == torch.float32 for one in parameters)
@@ -106,6 +114,7 @@ CORRECTIONS: dict[str, Callable[[Args, Any], Any]] = {
         _reduced_loss,
     ),
     **dict.fromkeys(("aten::im2col", "aten::col2im"), _resized_from_input),
+    **dict.fromkeys(("aten::_embedding_bag", "aten::_embedding_bag_forward_only"), _embedding_bag),
     "aten::native_layer_norm": _layer_norm,
     "aten::native_group_norm": _group_norm,
     **dict.fromkeys(("aten::native_batch_norm", "aten::_native_batch_norm_legit"), _batch_norm),

@@ -6,8 +6,6 @@ log-softmax, which is among the reductions, and the negative log-likelihood here
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from autodiff.aten.call import MEAN, NONE, Call, Rule, numel, reduction
 from autodiff.cost import Cost
 
@@ -73,9 +71,7 @@ def _logits(call: Call) -> Cost:
     return cost + reduction(call.arg(4, MEAN), n)
 
 
-_Rules = dict[str, Callable[[Call], Cost]]
-
-LOSSES: _Rules = {
+LOSSES: dict[str, Rule] = {
     "mse_loss": _elementwise_loss(Cost(1, 1), 2),  # (x − y)²
     "mse_loss_backward": _elementwise_gradient(Cost(2, 1), 3),  # c(x − y)g
     "smooth_l1_loss": _elementwise_loss(Cost(3, 1, 2), 2),  # ½d²/β, or |d| − ½β

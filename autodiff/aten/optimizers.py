@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from autodiff.aten.call import Call, Rule, numel
 from autodiff.cost import FREE, Cost
 
@@ -94,10 +96,11 @@ OPTIMIZERS: dict[str, Rule] = {
 def for_each(call: Call, cost_of_one: Callable[[Call], Cost | None]) -> Cost | None:
     """Return the sum of `cost_of_one` over a `_foreach_` call's tensors; None if any is None."""
     total = FREE
-    for i, shape in enumerate(call.args[0]):
+    tensors = next(arg for arg in call.args if _is_list(arg))
+    for i, shape in enumerate(tensors):
         results = call.results[i : i + 1] if call.results else (shape,)
-        args = tuple(_element(arg, i, len(call.args[0])) for arg in call.args)
-        kwargs = {name: _element(arg, i, len(call.args[0])) for name, arg in call.kwargs.items()}
+        args = tuple(_element(arg, i, len(tensors)) for arg in call.args)
+        kwargs = {name: _element(arg, i, len(tensors)) for name, arg in call.kwargs.items()}
         cost = cost_of_one(Call(args, kwargs, results))
         if cost is None:
             return None
@@ -111,5 +114,9 @@ def _element(argument: Any, i: int, tensors: int) -> Any:
     That is element i of a list that is as long as there are tensors; anything else belongs to every
     tensor.
     """
-    is_list = isinstance(argument, (list, tuple)) and type(argument).__name__ != "Size"
-    return argument[i] if is_list and len(argument) == tensors else argument
+    return argument[i] if _is_list(argument) and len(argument) == tensors else argument
+
+
+def _is_list(argument: Any) -> bool:
+    """Return whether an argument is a list, and not a shape."""
+    return isinstance(argument, (list, tuple)) and not isinstance(argument, torch.Size)

@@ -2,9 +2,7 @@
 
 A product of m×k by k×p is mkp multiplications, m(k − 1)p additions, 2mkp matmul flops. A
 convolution is the product of its unfolded input by its filters: padding counts like any element.
-Attention is counted in full where it is causal, and in its backward pass with the scores that it
-computes again, as PyTorch's FlopCounterMode counts; the dot product of two vectors is no matrix
-product.
+The dot product of two vectors is no matrix product. Attention is in a file of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +11,6 @@ import math
 from typing import Any
 
 from autodiff.aten.call import Call, Rule, Shape, numel
-from autodiff.aten.reductions import softmax_cost
 from autodiff.cost import FREE, Cost
 
 
@@ -73,6 +70,15 @@ def _products_of_convolution(
     every example.
     """
     return x[0] * numel((x if transposed else out)[2:]) * numel(weight)
+
+
+def _linear_backward(call: Call) -> Cost:
+    """Return a product each for the gradients of x and W, and the sums of that of the bias."""
+    x, gradient, weight, wanted = call.args[:4]
+    rows = numel(x[:-1])
+    cost = product(numel(x), weight[0]) if wanted[0] else FREE
+    cost += product(numel(weight), rows) if wanted[1] else FREE
+    return cost + Cost(additions=numel(gradient) - weight[0] if wanted[2] else 0)
 
 
 def _reached(size: int, sources: int, step: tuple[int, int, int, int]) -> int:
@@ -159,67 +165,27 @@ def _trilinear(call: Call) -> Cost:
     return Cost(multiplications=2 * terms, additions=max(terms - call.size, 0))
 
 
-def attention_cost(
-    q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], masked: bool, dropout: float
-) -> Cost:
-    """Return the cost of softmax(s·QKᵀ + mask)V.
+def _grouped(call: Call) -> Cost:
+    """Return the products of one matrix, or a batch of them, with the matrix of its group.
 
-    The scores are scaled one by one, and the logarithm of each row's sum is kept for backward.
+    The inner dimension of two matrices is divided among the groups, which have their own sums.
     """
-    rows, inner, keys, width = numel(q[:-1]), q[-1], k[-2], v[-1]
-    scores = rows * keys
-    cost = (
-        product(scores, inner)
-        + Cost(multiplications=scores, additions=scores if masked else 0)
-        + softmax_cost(scores, rows)
+    x, y = call.args[:2]
+    if len(x) == len(y) == 2:
+        products = x[0] * x[1] * y[1]
+        cost = Cost(products, max(products - call.size, 0), matmul_flops=2 * products)
+    else:
+        cost = product(call.size, x[-1])
+    return cost + Cost(additions=call.size if call.arg(3) is not None else 0)
+
+
+def _scaled(call: Call) -> Cost:
+    """Return ab·s_a·s_b, plus a bias, times a scale of the result: each an operation an element."""
+    bias, scale = call.arg(4), call.arg(5)
+    return product(call.size, call.args[0][-1]) + Cost(
+        multiplications=call.size * (2 if scale is None else 3),
+        additions=call.size if bias is not None else 0,
     )
-    cost += Cost(multiplications=2 * scores, comparisons=scores) if dropout else FREE
-    return cost + product(rows * width, keys) + Cost(additions=rows, elementary=rows)
-
-
-def attention_backward_cost(
-    q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], masked: bool, dropout: float
-) -> Cost:
-    """Return the cost of attention's five products in backward and of what joins them.
-
-    S = s·QKᵀ + mask again; P = e^(S − kept); dV = Pᵀ·dO; dP = dO·Vᵀ; δ = Σ dO·O by rows; dS =
-    s·P(dP − δ); dQ = dS·K; dK = dSᵀ·Q. Where heads of queries share keys and values, their
-    gradients are summed.
-    """
-    rows, inner, keys, width = numel(q[:-1]), q[-1], k[-2], v[-1]
-    queries, scores, out = q[-2], rows * keys, rows * width
-    heads = numel(q[:-2])
-    shared = heads - numel(k[:-2])
-    cost = product(scores, inner) + Cost(
-        multiplications=scores, additions=(scores if masked else 0) + scores, elementary=scores
-    )
-    cost += product(heads * keys * width, queries) + product(scores, width)
-    cost += Cost(multiplications=out, additions=out - rows) + Cost(
-        multiplications=2 * scores, additions=scores
-    )
-    cost += product(rows * inner, keys) + product(heads * keys * inner, queries)
-    cost += (
-        Cost(multiplications=2 * scores * 2) if dropout else FREE
-    )  # P and dP, each by mask and scale
-    return cost + Cost(additions=shared * keys * (inner + width))
-
-
-def _attention(mask: int | None, dropout: int) -> Rule:
-    def rule(call: Call) -> Cost:
-        masked = (call.arg(mask) if mask is not None else call.kwargs.get("attn_mask")) is not None
-        q, k, v = call.args[:3]
-        return attention_cost(q, k, v, masked, call.arg(dropout, 0.0))
-
-    return rule
-
-
-def _attention_backward(mask: int | None, dropout: int) -> Rule:
-    def rule(call: Call) -> Cost:
-        masked = (call.arg(mask) if mask is not None else call.kwargs.get("attn_mask")) is not None
-        q, k, v = call.args[1:4]
-        return attention_backward_cost(q, k, v, masked, call.arg(dropout, 0.0))
-
-    return rule
 
 
 PRODUCTS: dict[str, Rule] = {
@@ -228,17 +194,10 @@ PRODUCTS: dict[str, Rule] = {
     **dict.fromkeys(("addmm", "baddbmm", "addmv"), _added),
     "addbmm": _summed_over_batch,
     "linear": _linear,
+    "linear_backward": _linear_backward,
     "_trilinear": _trilinear,
     **dict.fromkeys(("convolution", "_convolution", "convolution_overrideable"), _convolution),
     "convolution_backward": _convolution_backward,
-    "_scaled_dot_product_flash_attention_for_cpu": _attention(None, 3),
-    "_scaled_dot_product_flash_attention_for_cpu_backward": _attention_backward(None, 6),
-    "_scaled_dot_product_flash_attention": _attention(None, 3),
-    "_scaled_dot_product_flash_attention_backward": _attention_backward(None, 10),
-    "_scaled_dot_product_efficient_attention": _attention(3, 5),
-    "_scaled_dot_product_efficient_attention_backward": _attention_backward(4, 9),
-    "_scaled_dot_product_cudnn_attention": _attention(3, 5),
-    "_scaled_dot_product_cudnn_attention_backward": _attention_backward(8, 13),
-    "_scaled_dot_product_fused_attention_overrideable": _attention(3, 4),
-    "_scaled_dot_product_fused_attention_overrideable_backward": _attention_backward(4, 12),
+    "_grouped_mm": _grouped,
+    "_scaled_mm": _scaled,
 }

@@ -19,7 +19,7 @@ import torch
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from autodiff.errors import TapemeasureError
+from autodiff.errors import TapemeasureError, ValuesError
 from experiments.errors import FakeTensorError, ModuleError, one_line
 from experiments.measuring.search import largest
 from experiments.modules.build import fake_module
@@ -28,6 +28,7 @@ from experiments.modules.step import Batch, Step, Steps, profiled_steps
 
 LARGEST_BATCH = 2**20
 _VALUES_READ = (
+    ValuesError,
     fake_tensor.DataDependentOutputException,
     fake_tensor.DynamicOutputShapeException,
     fake_tensor.UnsupportedFakeTensorException,
@@ -81,16 +82,17 @@ def telling(config: ModuleConfig, size: int) -> Iterator[None]:
     """Turn what a module raises into an error of ours, in one line."""
     try:
         yield
-    except TapemeasureError:
-        raise
     except _VALUES_READ as error:
-        func = getattr(error, "func", None)
+        cause = error.__cause__ or error
+        func = getattr(cause, "func", None)
         what = f"{func} " if func is not None else ""
         raise FakeTensorError(
-            f"{config.path} reads values of tensors ({what}{_place(error)}), which fake tensors "
+            f"{config.path} reads values of tensors ({what}{_place(cause)}), which fake tensors "
             "do not have; "
             "execute=true measures it on real ones"
         ) from error
+    except TapemeasureError:
+        raise
     except (Exception, SystemExit) as error:
         raise ModuleError(
             f"{config.path} on a batch of {size}: {one_line(error)} ({_place(error)})"

@@ -54,12 +54,14 @@ class Buffers:
         return None if storage is None else self.alive.get(storage._cdata)
 
     def see(self, tensor: torch.Tensor, role: str | None = None, label: str = "") -> int:
-        """Return the number of a tensor's buffer, or −1 for a tensor without a storage of its own.
+        """Return the number of a tensor's buffer, or −1 for a tensor without a storage.
 
         A buffer that was not seen before existed before the step. If no role is given, parameters
         are recognized by their class or, in a step without a model, as leaves that require
         gradients.
         """
+        if len(parts := parts_of(tensor)) != 1 or parts[0] is not tensor:
+            return max((self.see(part, role, label) for part in parts), default=-1)
         watch = self.watch_of(tensor)
         if watch is not None:
             return watch.buffer

@@ -14,14 +14,11 @@ that is added to a parameter's gradient. What the optimizer makes for itself is 
 from __future__ import annotations
 
 from dataclasses import astuple
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 
-from autodiff.aten.call import Call
-from autodiff.aten.table import cost_of, family_name
 from autodiff.cost import Cost
 from autodiff.instructions import (
     ACTIVATION,
@@ -34,6 +31,7 @@ from autodiff.instructions import (
     TEMPORARY,
 )
 from profiler.ledger import Ledger, Names
+from profiler.pytorch.costs import cost_of_call
 from profiler.pytorch.notes import (
     ACCUMULATE,
     BEFORE,
@@ -84,21 +82,6 @@ def _follow_gradients(notes: Notes, phases: list[str]) -> None:
             phases[step] = BACKWARD
         if phases[step] == BACKWARD:
             derived.update(notes.births.get(step, ()))
-
-
-def cost_of_call(call: Noted) -> Cost | None:
-    """Return what a call costs, from the table of aten's ops; None where that lacks the op."""
-    return _cost(call.func, call.args, call.kwargs, call.results)
-
-
-@lru_cache(maxsize=1 << 16)
-def _cost(
-    func: Any, args: tuple[Any, ...], kwargs: tuple[tuple[str, Any], ...], results: tuple[Any, ...]
-) -> Cost | None:
-    schema = getattr(func, "_schema", None)
-    if schema is None:
-        return None
-    return cost_of(family_name(schema.name), Call(args, dict(kwargs), results))
 
 
 def operations_of(notes: Notes, phases: list[str]) -> tuple[dict[str, Cost], dict[str, int]]:

@@ -9,17 +9,19 @@ import torch
 from autodiff.aten.kernels import CORRECTIONS
 from autodiff.aten.table import is_view
 
-SILENT, VIEW, DETACH, COMPOSITE, PLAIN, IN_PLACE, CORRECTED, LIFT, RESIZING = range(9)
+SILENT, VIEW, DETACH, COMPOSITE, PLAIN, IN_PLACE, CORRECTED, HIGHER, LIFT, RESIZING = range(10)
 """The kinds of ops, in an order that the recorder's comparisons rely on.
 
 SILENT ops are not noted: questions to a tensor, marks of other profilers. A VIEW is not noted
 either, unless it is of a sparse tensor, which it copies. DETACH is a view that hands over
 gradients. COMPOSITE ops have no kernel of their own and are noted as the ops that they are made of.
 IN_PLACE results live in arguments. The fake results of CORRECTED ops are not what the CPU's kernel
-makes. LIFT makes a tensor of a literal. RESIZING ops may give an argument's storage another size.
+makes. HIGHER ops run functions that they are given, such as branches. LIFT makes a tensor of a
+literal. RESIZING ops may give an argument's storage another size.
 """
 
 _BACKENDS = ("CPU", "CUDA")
+_CONTROL_FLOW = frozenset(("cond", "while_loop", "scan", "associative_scan", "map_impl"))
 
 
 class Met(NamedTuple):
@@ -48,6 +50,8 @@ def meet(func: Any) -> Met:
 
 def kind_of(func: Any) -> int:
     """Return the kind of an op."""
+    if is_control_flow(func):
+        return HIGHER
     if not isinstance(func, torch._ops.OpOverload):
         return PLAIN
     name, returns = func._schema.name, func._schema.returns
@@ -70,6 +74,11 @@ def kind_of(func: Any) -> int:
     return CORRECTED if name in CORRECTIONS else PLAIN
 
 
+def is_control_flow(func: Any) -> bool:
+    """Return whether an op does nothing but run functions that it is given."""
+    return isinstance(func, torch._ops.HigherOrderOperator) and func._name in _CONTROL_FLOW
+
+
 def _is_composite(func: Any) -> bool:
     """Return whether an op runs as other ops on every backend.
 
@@ -77,6 +86,8 @@ def _is_composite(func: Any) -> bool:
     `silu_backward`; that op is not taken apart, because the backend does not either.
     """
     has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+    if not torch._C._dispatch_has_kernel(func._name):
+        return False
     return has_kernel(func._name, "CompositeImplicitAutograd") and not any(
         has_kernel(func._name, backend) for backend in _BACKENDS
     )

@@ -15,7 +15,7 @@ import torch
 
 from autodiff.instructions import ACTIVATION, PHASES
 from profiler.ledger import Ledger
-from profiler.pytorch.interpret import cost_of_call
+from profiler.pytorch.costs import cost_of_call
 from profiler.pytorch.names import StepNames
 from profiler.pytorch.notes import NO_MODULE, ROLES, NamedModule, Notes
 

@@ -6,9 +6,12 @@ before the step are `given`, with their role.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
+
+import torch
 
 from autodiff.instructions import (
     ACTIVATION,
@@ -49,6 +52,10 @@ NO_MODULE = -1
 """The number of the module of a call that ran in none."""
 
 
+class NestedShape(tuple[torch.Size, ...]):
+    """The shapes of the tensors in a nested tensor, in the place of its shape."""
+
+
 class Noted(NamedTuple):
     """One call of an op.
 
@@ -82,6 +89,17 @@ class NamedModule(NamedTuple):
     kind: str
 
 
+def concrete(tree: Any) -> Any:
+    """Return nested containers with the value that each symbolic number had in the step."""
+    if isinstance(tree, torch.SymInt):
+        return int(tree.node.hint)
+    if isinstance(tree, torch.Size):
+        return torch.Size(concrete(size) for size in tree)
+    if isinstance(tree, list | tuple):
+        return type(tree)(concrete(one) for one in tree)
+    return tree
+
+
 @dataclass(eq=False)
 class Notes:
     """The notes of one step.
@@ -91,7 +109,8 @@ class Notes:
     `given` has the role of every buffer that existed before, `labels` the names of those that have
     one. `deaths` are (buffer, last step at which it lived), `marks` are (buffer, role learned
     later), `seeds` are the buffers that backward passes began from. `start` is the clock in ns
-    before the first call. `entered` are the calls of `modules`.
+    before the first call. `entered` are the calls of `modules`. `elsewhere` has the calls of ops
+    that ran in other threads, of which nothing else is noted.
     """
 
     raw: list[tuple[Any, ...]] = field(default_factory=list)
@@ -105,10 +124,14 @@ class Notes:
     entered: list[ModuleCall] = field(default_factory=list)
     modules: list[NamedModule] = field(default_factory=list)
     labels: dict[int, str] = field(default_factory=dict)
+    elsewhere: Counter[str] = field(default_factory=Counter)
 
     @cached_property
     def calls(self) -> list[Noted]:
         """Return the calls by field; to be read when the step is over."""
+        if any(isinstance(size, torch.SymInt) for size in self.sizes):
+            self.sizes[:] = concrete(self.sizes)
+            self.raw[:] = [(call[0], *concrete(call[1:4]), *call[4:]) for call in self.raw]
         return [Noted(*call) for call in self.raw]
 
     @cached_property

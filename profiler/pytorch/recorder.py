@@ -12,22 +12,26 @@ PyTorch that this project allows.
 
 from __future__ import annotations
 
+import sys
 from threading import get_ident
 from time import perf_counter_ns
 from typing import Any
 
 import torch
+from torch._C._dynamo import eval_frame as _eval_frame
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from autodiff.aten.kernels import corrected
+from profiler.pytorch.branches import with_branches_under
 from profiler.pytorch.buffers import Buffers, Watch
 from profiler.pytorch.graph import current_node, held as held_nodes, release
 from profiler.pytorch.kinds import (
     COMPOSITE,
     CORRECTED,
     DETACH,
+    HIGHER,
     IN_PLACE,
     LIFT,
     RESIZING,
@@ -41,7 +45,7 @@ from profiler.pytorch.notes import (
     Notes,
 )
 from profiler.pytorch.place import Place
-from profiler.pytorch.storages import parts_of, storage_of
+from profiler.pytorch.storages import parts_of, shape_of, storage_of
 
 _TENSORS: set[type] = {torch.Tensor, torch.nn.Parameter}
 _OTHERS: set[type] = {
@@ -91,8 +95,19 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        # The wrapper that this asks for costs a quarter of a small step.
+        # The wrapper that this asks for costs a quarter of a small step; see the end of the module.
         return False
+
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        """Return whether PyTorch may compile under this mode: for control flow, not for a model.
+
+        A compiled model runs as its ops, because what fused kernels allocate is not seen. Control
+        flow compiles its branches with a backend that runs them op by op, and so allows graphs
+        without ops.
+        """
+        config = sys.modules.get("torch._dynamo.config")
+        return config is not None and bool(config.allow_empty_graphs)
 
     def finish(self) -> Notes:
         """Stop watching; what lives now outlives the step."""
@@ -108,21 +123,23 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Run an op and note it."""
-        kind, run, _ = met_before(id(func)) or meet(func)
         if types and not _PLAIN_SUBCLASSES.issuperset(types) and _unwraps(types):
-            return (
-                NotImplemented  # its own dispatch runs ops on what it wraps, which come back here
-            )
+            # The class's own dispatch runs ops on what it wraps, which come back here.
+            self._nested(args, [])
+            return NotImplemented
+        kind, run, _ = met_before(id(func)) or meet(func)
         if kind <= COMPOSITE:
             if kind == DETACH and self.place.in_engine:
                 node = current_node()
                 if node is not None and node._sequence_nr() == ACCUMULATE:
                     self.buffers.gradient_of(node.variable, args[0])
-            elif kind == COMPOSITE:
+            elif kind == COMPOSITE and not _is_nested(args):
                 with self:
                     return func.decompose(*args, **(kwargs or {}))
-            if kind != VIEW or args[0].layout is _STRIDED:
+            if kind < VIEW or kind == DETACH or (kind == VIEW and args[0].layout is _STRIDED):
                 return run(*args, **kwargs) if kwargs else run(*args)
+        if kind == HIGHER:
+            args = with_branches_under(self, args)
         out = run(*args, **kwargs) if kwargs else run(*args)
         if kind in _CORRECTABLE and _is_fake(out):
             out = corrected(func._schema.name, args, out)
@@ -136,7 +153,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for argument in args:
             sort = type(argument)
             if sort in _TENSORS and argument.layout is _STRIDED:
-                shapes.append(argument.shape)
+                try:
+                    shapes.append(argument.shape)
+                except RuntimeError:
+                    shapes.append(shape_of(argument))
                 watch = alive.get(argument.untyped_storage()._cdata)
                 reads.append(self.buffers.see(argument) if watch is None else watch.buffer)
             elif sort in _OTHERS:
@@ -150,7 +170,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         )
 
         if type(out) in _TENSORS and out.layout is _STRIDED:
-            results: tuple[Any, ...] = (out.shape,)
+            try:
+                results: tuple[Any, ...] = (out.shape,)
+            except RuntimeError:
+                results = (shape_of(out),)
             if kind != IN_PLACE:
                 storage = out.untyped_storage()
                 if (key := storage._cdata) not in alive:
@@ -190,9 +213,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             reads += [
                 buffer for part in parts_of(argument) if (buffer := self.buffers.see(part)) >= 0
             ]
-            return argument.shape
+            return shape_of(argument)
         if isinstance(argument, (list, tuple)):
             return tuple([self._nested(one, reads) for one in argument])
+        if isinstance(argument, dict):
+            return tuple([(key, self._nested(one, reads)) for key, one in argument.items()])
         if type(argument) not in _OTHERS and not isinstance(argument, torch.SymInt):
             _OTHERS.add(type(argument))
         return argument
@@ -205,7 +230,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     part
                 ) is None:
                     self.buffers.born(storage, len(self._calls))
-            return (out.shape,)
+            return (shape_of(out),)
         if isinstance(out, (list, tuple)):
             return tuple([shape for one in out for shape in self._results(one)] if out else ())
         return ()
@@ -245,7 +270,20 @@ def _unwraps(types: Any) -> bool:
     return unwraps
 
 
+def _is_nested(args: tuple[Any, ...]) -> bool:
+    """Return whether an argument is a nested tensor, which ops are not taken apart for."""
+    return any(isinstance(one, torch.Tensor) and one.is_nested for one in args)
+
+
 def _is_fake(out: Any) -> bool:
     """Return whether a result, or the first of several, has no values."""
     first = out[0] if isinstance(out, tuple | list) and out else out
     return isinstance(first, FakeTensor) or (isinstance(first, torch.Tensor) and first.is_meta)
+
+
+# TorchDynamo compiles what runs within a compiled region, such as the branches of `torch.cond`. It
+# is to leave the recorder alone, and what that calls.
+_eval_frame.set_code_exec_strategy(
+    Recorder.__torch_dispatch__.__code__,
+    _eval_frame._FrameExecStrategy(_eval_frame._FrameAction.SKIP, _eval_frame._FrameAction.SKIP),
+)

@@ -10,14 +10,16 @@ Bound: `wall_ns` contains the cost of measuring. See `recorder` for what cannot 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import perf_counter_ns
 from typing import Any
 
 import torch
+from torch._subclasses import fake_tensor
 from torch.utils import _pytree as pytree
 
-from autodiff.errors import GraphError
+from autodiff.errors import GraphError, ValuesError
 from profiler.measurement import Profile
 from profiler.pytorch import watching
 from profiler.pytorch.interpret import ledger_of_notes, operations_of, phases_of
@@ -25,6 +27,16 @@ from profiler.pytorch.modules import module_rows, parameter_bytes_by_module
 from profiler.pytorch.names import StepNames
 from profiler.pytorch.notes import ROLES, Notes
 from profiler.pytorch.recorder import Recorder
+
+_VALUES_READ = (
+    fake_tensor.DataDependentOutputException,
+    fake_tensor.DynamicOutputShapeException,
+    fake_tensor.UnsupportedFakeTensorException,
+)
+
+
+_NO_DATA = "its data is not allocated yet"
+"""What PyTorch says, at greater length, where a kernel reads a fake tensor."""
 
 
 def profile_step(
@@ -35,7 +47,8 @@ def profile_step(
     `model` names modules, parameters and buffers, and adds the rows of `Profile.by_module()`;
     without it, leaves that require gradients count as parameters. What the step returns is in
     `Profile.loss` and `Profile.gradients`, detached. Raises GraphError where `step` is not callable
-    or `model` is not a module; what the step raises is raised.
+    or `model` is not a module, ValuesError where it asks for values that fake tensors do not have;
+    what the step raises is raised.
     """
     if not callable(step):
         raise GraphError(
@@ -59,10 +72,26 @@ def record_step(
         for i, leaf in enumerate(pytree.tree_leaves(args)):
             if isinstance(leaf, torch.Tensor):
                 recorder.buffers.see(leaf, label=f"input {i}")
-        with watching.engine(recorder), watching.optimizers(recorder), recorder:
+        with watching.step(recorder), _values_of_fake_tensors(), recorder:
             recorder.notes.start = perf_counter_ns()
             result = step(*args)
     return recorder.finish(), result
+
+
+@contextmanager
+def _values_of_fake_tensors() -> Iterator[None]:
+    """Raise ValuesError where a step asks for values that fake tensors do not have."""
+    try:
+        yield
+    except (*_VALUES_READ, RuntimeError) as error:
+        if not isinstance(error, _VALUES_READ) and _NO_DATA not in str(error):
+            raise
+        func = getattr(error, "func", None)
+        what = f" ({func})" if func is not None else ""
+        raise ValuesError(
+            f"the step reads values of tensors{what}, which fake tensors do not have; expected a "
+            "step without .item() and the like; profile it on real tensors"
+        ) from error
 
 
 def profile_of_notes(notes: Notes, result: Any, parameters: dict[str, int]) -> Profile:
@@ -92,7 +121,7 @@ def profile_of_notes(notes: Notes, result: Any, parameters: dict[str, int]) -> P
         loss=tensors[0] if has_loss else None,
         gradients=tensors[1:] if has_loss else tensors,
         wall_ns=wall,
-        uncounted=uncounted,
+        uncounted=uncounted | notes.elsewhere,
         given_bytes=given,
         modules=lambda: module_rows(notes, phases, ledger, names, parameters),
     )

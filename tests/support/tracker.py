@@ -41,6 +41,7 @@ class Tracker(TorchDispatchMode):
     """Tracks the peak of the bytes that a step brings to life."""
 
     def __init__(self, leave_out: Callable[[Any], bool] = lambda func: False) -> None:
+        """Start with nothing; ops that `leave_out` names are not looked at."""
         super().__init__()
         self.peak = 0
         self._own: list[weakref.ref[torch.UntypedStorage]] = []

@@ -15,7 +15,7 @@ from autodiff.aten import TABLE, Call, cost_of
 from autodiff.cost import Cost
 from profiler import Profile, profile_step
 from profiler.audit.counting import CountingScalar, Tally
-from profiler.pytorch.interpret import _cost
+from profiler.pytorch.costs import _cost
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def test_a_wrong_row_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda call: right(Call((*call.args[:12], False, *call.args[13:]), {}, call.results)),
     )
     monkeypatch.setattr(
-        "profiler.pytorch.interpret._cost", _cost.__wrapped__
+        "profiler.pytorch.costs._cost", _cost.__wrapped__
     )  # which remembers nothing
     fused, plain = both(lstm(3, 2, 4, 5, True), "mkldnn_rnn_layer")
     assert fused.ops_by_phase["forward"] != plain.ops_by_phase["forward"]
