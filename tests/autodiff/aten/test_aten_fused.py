@@ -23,12 +23,15 @@ def op_by_op() -> Iterator[None]:
     """Without the fused layers."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
+    on = torch.backends.mkldnn.enabled
+    # PyTorch's own test utilities, once imported, refuse to set `mkldnn.enabled`, and the context
+    # manager that they allow warns about another vendor's flags.
+    torch._C._set_mkldnn_enabled(False)  # type: ignore[attr-defined]
     try:
-        # PyTorch's own test utilities, once imported, refuse to set the flag without this context.
-        with torch.backends.mkldnn.flags(enabled=False):
-            yield
+        yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+        torch._C._set_mkldnn_enabled(on)  # type: ignore[attr-defined]
 
 
 def both(step: Callable[[], Any], op: str) -> tuple[Profile, Profile]:
