@@ -15,6 +15,7 @@ _MADE = (
         "new_empty_strided",
         "empty_permuted",
         "_efficientzerotensor",
+        "_new_zeros_with_same_feature_meta",
     ),
     *(
         "zeros",
@@ -115,6 +116,7 @@ _MOVED = (
         "triu",
         "diag_embed",
         "tile",
+        "block_diag",
         "_pack_padded_sequence",
     ),
     *(
@@ -201,6 +203,16 @@ _MOVED = (
     ),
 )
 
+_VIEWS_COPIED = (
+    *("_conj_copy", "_fw_primal_copy", "_make_dual_copy", "_neg_view_copy", "lift_fresh_copy"),
+    *("_reshape_alias_copy", "_sparse_broadcast_to_copy", "alias_copy", "diagonal_copy"),
+    *("narrow_copy", "unfold_copy", "view_as_complex_copy", "view_as_real_copy"),
+    *("_indices_copy", "_values_copy", "indices_copy", "values_copy"),
+    *("ccol_indices_copy", "col_indices_copy", "crow_indices_copy", "row_indices_copy"),
+    *("_nested_get_values_copy", "_nested_view_from_jagged_copy"),
+)
+"""The twins of views that return a tensor of their own."""
+
 _LOOKED_AT = (
     *(
         "_local_scalar_dense",
@@ -236,4 +248,4 @@ _LOOKED_AT = (
     *("_nested_tensor_from_mask_left_aligned", "_nested_tensor_size"),
 )
 
-COPIES = frozenset((*_MADE, *_MOVED, *_LOOKED_AT))
+COPIES = frozenset((*_MADE, *_MOVED, *_VIEWS_COPIED, *_LOOKED_AT))

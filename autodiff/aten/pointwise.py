@@ -86,7 +86,9 @@ ARITHMETIC: dict[str, Rule] = {
     "lerp": each(mul=1, add=2),  # a + w(b − a)
     **dict.fromkeys(("addcmul", "addcdiv"), _scaled_product),
     "hypot": each(mul=2, add=1, elem=1),  # √(a² + b²)
-    "logaddexp": each(add=3, cmp=2, elem=2),  # max + log1p(e^(−|a − b|))
+    **dict.fromkeys(
+        ("logaddexp", "logaddexp2"), each(add=3, cmp=2, elem=2)
+    ),  # max + log1p(e^(−|a − b|))
     **dict.fromkeys(
         ("xlogy", "special_xlog1py"), each(mul=1, cmp=1, elem=1)
     ),  # a·log b, a·log1p b, 0 where a is 0
@@ -252,6 +254,7 @@ ACTIVATIONS: dict[str, Rule] = {
     "log_sigmoid_forward": each(add=2, cmp=2, elem=2),  # min(x, 0) − log1p(e^(−|x|))
     "log_sigmoid_backward": each(mul=3, add=2, cmp=1),  # g(1 or 0 ∓ z/(1 + z)), z kept from forward
     "glu": each(mul=1, elem=1),  # a·σ(b)
+    "glu_jvp": each(mul=3, add=2, elem=1),  # s = σ(b); da·s + db·(y − y·s)
     "glu_backward": each_given(mul=3, add=1, elem=1),  # u = g·s; u·a·(1 − s)
     "logit": each(mul=1, add=1, elem=1),  # log(x/(1 − x))
     "logit_backward": each(mul=2, add=1),  # g/(x(1 − x))

@@ -111,12 +111,16 @@ def register_cost(op: Any) -> Callable[[Rule], Rule]:
 
 
 def family_name(schema_name: str) -> str:
-    """Return a row's name: `add` for `aten::add_`; the full name of any other library's op."""
+    """Return a row's name: `add` for `aten::add_`; the full name of any other library's op.
+
+    An op that returns what its twin writes in place has the twin's row.
+    """
     library, _, name = schema_name.rpartition("::")
     if library == "prims":
         return _PRIMS.get(name, name)
     if library not in ("aten", ""):
         return schema_name
+    name = name.removesuffix("_functional")
     return name[:-1] if name.endswith("_") and not name.endswith("__") else name
 
 

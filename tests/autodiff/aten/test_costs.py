@@ -86,6 +86,38 @@ def test_primitives_are_their_ops() -> None:
     assert found.uncounted == {}
 
 
+def test_functional_twins() -> None:
+    """An op that returns what another writes in place costs the same."""
+    assert family_name("aten::_native_batch_norm_legit_functional") == "_native_batch_norm_legit"
+    x, mean, variance = torch.randn(4, 3), torch.zeros(3), torch.ones(3)
+    args = (x, None, None, mean, variance, True, 0.1, 1e-5)
+    found = [
+        profile_step(lambda op=op: op(*args)).ops_by_phase
+        for op in (aten._native_batch_norm_legit, aten._native_batch_norm_legit_functional)
+    ]
+    assert found[0] == found[1]
+    assert found[0]["forward"].total > 0
+
+
+def test_copies_of_views_cost_nothing() -> None:
+    """Every op that PyTorch marks as the copying twin of a view is in the table, and free."""
+    copies = {
+        family_name(schema.name)
+        for schema in torch._C._jit_get_all_schemas()
+        if schema.name.startswith("aten::")
+        and not schema.name.startswith("aten::_test_")
+        and torch.Tag.view_copy in _tags(schema)
+    }
+    assert len(copies) > 30
+    assert all(cost_of(name, Call((S((2, 3)),), {}, (S((2, 3)),))) == FREE for name in copies)
+
+
+def _tags(schema: Any) -> list[torch.Tag]:
+    packet = getattr(aten, schema.name.removeprefix("aten::"), None)
+    overload = getattr(packet, schema.overload_name or "default", None)
+    return list(getattr(overload, "tags", []))
+
+
 @pytest.fixture
 def blur() -> Iterator[Any]:
     """Define an op of another library, and forget its cost afterwards."""
