@@ -13,7 +13,6 @@ that is added to a parameter's gradient. What the optimizer makes for itself is 
 
 from __future__ import annotations
 
-from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -101,8 +100,11 @@ def operations_of(notes: Notes, phases: list[str]) -> tuple[dict[str, Cost], dic
         if cost is None:
             uncounted[str(call.func)] = uncounted.get(str(call.func), 0) + times
             continue
-        for kind, count in enumerate(astuple(cost)):
-            total[kind] += count * times
+        total[0] += cost.multiplications * times
+        total[1] += cost.additions * times
+        total[2] += cost.comparisons * times
+        total[3] += cost.elementary * times
+        total[4] += cost.matmul_flops * times
     return {phase: Cost(*total) for phase, total in totals.items()}, uncounted
 
 

@@ -13,7 +13,6 @@ import torch
 from profiler.pytorch.graph import current_node
 from profiler.pytorch.notes import (
     IN_BACKWARD,
-    IN_FORWARD,
     IN_OPTIMIZER,
     IN_RECOMPUTE,
     IN_UNTAPED,
@@ -34,16 +33,17 @@ class Place:
         self._hooks: Any = None
         self._updates: list[FrameType] = []
 
-    def now(self) -> tuple[int, int, Any]:
-        """Return the place, the sequence number of a call there, and the backward node, if any."""
-        if not self.in_engine:
-            if _grad_enabled():
-                return IN_FORWARD, _next_sequence(), None
-            updating = self._updates and self._is_updating()
-            return IN_OPTIMIZER if updating else IN_UNTAPED, _next_sequence(), None
+    def untaped(self) -> int:
+        """Return the place of a call outside the backward engine, with autograd off."""
+        return IN_OPTIMIZER if self._updates and self._is_updating() else IN_UNTAPED
+
+    def in_backward(self) -> tuple[int, int, Any]:
+        """Return the place of a call in the backward engine, its sequence number, and the node."""
         if self._updates and self._is_updating():
             return IN_OPTIMIZER, NO_NODE, None
-        if self.is_recomputing():
+        # A call where none of these holds cannot be a recomputation; most are such.
+        may_recompute = self._repeats or self._recomputes or self._create_graph or _grad_enabled()
+        if may_recompute and self.is_recomputing():
             self._recomputes = True
             return IN_RECOMPUTE, _next_sequence(), None
         node = current_node()

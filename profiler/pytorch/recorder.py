@@ -41,6 +41,7 @@ from profiler.pytorch.kinds import (
 )
 from profiler.pytorch.notes import (
     ACCUMULATE,
+    IN_FORWARD,
     NO_MODULE,
     Notes,
 )
@@ -185,9 +186,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         else:
             results = self._results(out)
 
-        where, sequence, node = self.place.now()
-        if sequence == ACCUMULATE:
-            buffers.gradient_of(node.variable, out)
+        if self.place.in_engine:
+            where, sequence, node = self.place.in_backward()
+            if sequence == ACCUMULATE:
+                buffers.gradient_of(node.variable, out)
+        else:
+            sequence = _next_sequence()
+            where = IN_FORWARD if _grad_enabled() else self.place.untaped()
         if held_nodes:
             release()
         if kind >= LIFT:
