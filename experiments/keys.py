@@ -20,6 +20,7 @@ LONGEST_TIMEOUT_S = 1_000_000.0
 
 
 def mapping(key: str, value: Any) -> Mapping[str, Any]:
+    """Return a mapping; an absent one is empty."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -28,6 +29,7 @@ def mapping(key: str, value: Any) -> Mapping[str, Any]:
 
 
 def known_keys(where: str, given: Iterable[Any], known: Iterable[str]) -> None:
+    """Raise ConfigError at the first key that is unknown."""
     known = tuple(known)
     for key in given:
         if key not in known:
@@ -50,10 +52,12 @@ def listed(key: str, value: Any) -> list[Any]:
 
 
 def each(key: str, value: Any, one: Callable[[str, Any], Any]) -> tuple[Any, ...]:
+    """Return each distinct item of a list, validated by `one`."""
     return tuple(dict.fromkeys(one(key, item) for item in listed(key, value)))
 
 
 def positive(key: str, value: Any, most: int = GREATEST_DIMENSION) -> int:
+    """Return an integer from 1 to `most`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigError(f"{key}={value!r}; expected an integer of at least 1")
     if value > most:
@@ -62,10 +66,12 @@ def positive(key: str, value: Any, most: int = GREATEST_DIMENSION) -> int:
 
 
 def positives(key: str, value: Any, most: int = GREATEST_DIMENSION) -> tuple[int, ...]:
+    """Return a list of integers from 1 to `most`."""
     return each(key, value, lambda where, item: positive(where, item, most))
 
 
 def choice(key: str, value: Any, known: tuple[str, ...]) -> str:
+    """Return one of the known names."""
     if value not in known:
         near = difflib.get_close_matches(str(value), known, n=1)
         raise ConfigError(
@@ -76,22 +82,26 @@ def choice(key: str, value: Any, known: tuple[str, ...]) -> str:
 
 
 def choices(key: str, value: Any, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a list of known names."""
     return each(key, value, lambda where, item: choice(where, item, known))
 
 
 def boolean(key: str, value: Any) -> bool:
+    """Return true or false."""
     if not isinstance(value, bool):
         raise ConfigError(f"{key}={value!r}; expected true or false")
     return value
 
 
 def printable(key: str, value: Any) -> str:
+    """Return a nonempty text of printable characters."""
     if not isinstance(value, str) or not value.isprintable() or not value:
         raise ConfigError(f"{key}={value!r}; expected a name")
     return value
 
 
 def seconds(key: str, value: Any) -> float:
+    """Return a positive time in seconds."""
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)
@@ -105,6 +115,7 @@ def seconds(key: str, value: Any) -> float:
 
 
 def size(key: str, value: Any) -> int:
+    """Return bytes, given as an integer or as text with a unit."""
     nbytes = bytes_of(value) if isinstance(value, str) else value
     if isinstance(nbytes, bool) or not isinstance(nbytes, int) or nbytes < 1:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""The names that results use: modes, engines, dtypes, statuses, and the columns that identify rows."""
+"""The names in results: modes, engines, dtypes, statuses, and the columns that identify rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers and formulas as people write them: shares, lists in a sentence, formulas with their powers raised."""
+"""Numbers as people write them: shares, counts, lists in a sentence."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The values that a chain of cells may start from, the likeliest first.
 
-These are the program's inputs. Where these leave products out (those of a generator whose only input
+These are the program's inputs. Where they leave products out (those of a generator whose only input
 are labels), they are also what the step makes from nothing (noise that it draws, a constant that it
 fills in), or else a parameter (a learned constant or token): each one behind the first product.
 """
@@ -14,7 +14,7 @@ from autodiff.program import Program
 from autodiff.spec import is_number
 
 
-def beginnings(program: Program) -> Iterator[frozenset[int]]:
+def chain_starts(program: Program) -> Iterator[frozenset[int]]:
     """Return sets of values that the chain may start from, to be tried in this order."""
     inputs = frozenset(
         v

@@ -35,7 +35,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from autodiff.checkpointing.beginnings import beginnings
+from autodiff.checkpointing.beginnings import chain_starts
 from autodiff.checkpointing.chains import check_chain, check_order
 from autodiff.checkpointing.cuts import Cuts
 from autodiff.errors import PlannerError
@@ -95,7 +95,7 @@ def find_cells(program: Program) -> Cells:
     check_order(program)
     refusal: PlannerError | None = None
     best: Cells | None = None
-    for data in beginnings(program):
+    for data in chain_starts(program):
         cuts = Cuts(program, data)
         try:
             cells = _cells_from(cuts)

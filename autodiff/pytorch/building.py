@@ -1,6 +1,6 @@
 """From recorded calls to a program: values with their buffers and roles, instructions with phases.
 
-Forward is what ran before the backward pass began, and whatever the loss needs. A differentiation of
+Forward is what ran before the backward pass began, and what the loss needs. A differentiation of
 which the loss needs a part (a gradient penalty) belongs to forward as a whole.
 """
 

@@ -108,7 +108,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch's
 
     @contextmanager
     def differentiating(self) -> Iterator[None]:
-        """Count what is recorded within as one differentiation; one within another is part of it."""
+        """Count what is recorded within as one differentiation; nested ones are part of it."""
         outer = self.run
         if not outer:
             self._runs += 1
@@ -155,7 +155,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch's
         return fake
 
     def _number(self, real: torch.Tensor) -> Any:
-        """Return the number in a tensor from outside, as long as the step has not written into it."""
+        """Return the number in a tensor from outside, unless the step has written into it."""
         if _storage(self.fake_of(real)) in self._written:
             raise DataDependentOutputException(_aten._local_scalar_dense.default)
         return real.item()

@@ -1,6 +1,6 @@
 """Everything that running a step once may change, put back as it was, also after an error.
 
-Seen are: tensors that an op meets (gradient, `requires_grad`, history, version), modules that run and
+Seen: tensors that an op meets (gradient, `requires_grad`, history, version), modules that run and
 optimizers that step (attributes, parameters, buffers, hooks, modes), generators, the variables that
 the step closes over and the globals that it names, the containers in all of these, and PyTorch's
 settings and random states. Values of tensors need no copy: the step never writes into them.

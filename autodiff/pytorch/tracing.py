@@ -1,6 +1,6 @@
 """A PyTorch training step as a Program: forward and backward pass as one list of PyTorch's own ops.
 
-`from_pytorch(step, *example_args)` runs the step once on tensors without memory and records its ops;
+`from_pytorch(step, *example_args)` runs the step once on tensors without memory and records ops;
 where it writes in place, the recorded ops are rewritten so that every value is written once. The
 program is run, measured, predicted and planned by the same code as any other.
 
@@ -34,7 +34,7 @@ def from_pytorch(
 ) -> Program:
     """Return the program of `step(*example_args)`, which returns the loss and the gradients.
 
-    The gradients are those that `torch.autograd.grad` gave. `model` gives the parameters their names.
+    The gradients are those that `torch.autograd.grad` gave. `model` names the parameters.
     The model, the arguments and PyTorch's settings are left as they were. Raises GraphError, naming
     the line of the step, if it cannot be traced.
     """
@@ -151,6 +151,7 @@ def _refuse_backward() -> NoReturn:
         if "/torch/" not in frame.filename and "/autodiff/pytorch/" not in frame.filename
     ]
     raise GraphError(
-        f"the step calls .backward() at {_place(frames[-1])}; expected the gradients as its result; "
+        f"the step calls .backward() at {_place(frames[-1])}; "
+        "expected the gradients as its result; "
         "return loss, torch.autograd.grad(loss, parameters)"
     )

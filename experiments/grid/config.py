@@ -1,12 +1,12 @@
-"""The door: a sweep's config as typed dataclasses, with every wrong value told in one line. After it, plain arguments.
+"""A sweep's config as typed dataclasses, with one line for every wrong value.
 
-A sweep is a list of studies: the exact grid, further small grids that differ in a few keys (`studies`), and the larger shapes
-on which seconds and process memory are measured (`scale`).
+A sweep is a list of studies: the exact grid, further small grids that differ in a few keys
+(`studies`), and the larger shapes on which seconds and process memory are measured (`scale`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,9 +41,28 @@ OBJECTIVES = (
     "peak_rss_bytes",
 )
 KEYS = (
-    "network", "grid", "modes", "planners", "engine", "micro_batches", "dtype", "device", "threads", "execute", "audit", "repeats",
-    "measure_process", "scale", "studies", "timeline", "memory", "timeout_s", "dry_run", "objective", "experiment",
-)  # fmt: skip
+    "network",
+    "grid",
+    "modes",
+    "planners",
+    "engine",
+    "micro_batches",
+    "dtype",
+    "device",
+    "threads",
+    "execute",
+    "audit",
+    "repeats",
+    "measure_process",
+    "scale",
+    "studies",
+    "timeline",
+    "memory",
+    "timeout_s",
+    "dry_run",
+    "objective",
+    "experiment",
+)
 RESERVED_PARTS = ("exact", "scale", "timeline")
 
 
@@ -91,46 +110,16 @@ class SweepConfig:
 
 
 def sweep_config(given: Mapping[str, Any]) -> SweepConfig:
-    """The typed config of a plain mapping.
+    """Return the typed config of a plain mapping.
 
     Raises ConfigError, one line, for an unknown key and for any value that is not of its kind.
     """
     known_keys("", given, KEYS)
     measure_process = boolean("measure_process", given.get("measure_process", True))
     execute = boolean("execute", given.get("execute", True))
-    asked = {
-        name: changes
-        for name, changes in mapping("studies", given.get("studies")).items()
-        if changes is not None
-    }
-    gridless = all(sizes is None for sizes in mapping("grid", given.get("grid")).values())
-    studies = [] if gridless and asked else [_study("exact", given, measure_process)]
-    for name, changes in asked.items():  # a preset takes one away with null
-        if str(name) in RESERVED_PARTS or not str(name).isprintable():
-            raise ConfigError(
-                f"studies.{str(name)!r} cannot be a study's name; expected another than {', '.join(RESERVED_PARTS)}, of printable letters"
-            )
-        studies.append(
-            _study(
-                str(name),
-                _merged(given, mapping(f"studies.{name}", changes)),
-                measure_process,
-                f"studies.{name}.",
-            )
-        )
-    scale = given.get("scale")
-    if scale is not None and execute and measure_process:
-        scale = mapping("scale", scale)
-        known_keys("scale.", scale, ("n", "d", "b", "repeats", "modes"))
-        larger = {
-            "grid": {axis: scale.get(axis) for axis in "ndb"},
-            **{key: scale[key] for key in ("repeats", "modes") if key in scale},
-        }
-        study = _study("scale", _merged(given, larger), measure_process, "scale.")
-        studies.append(replace(study, micro_batches=(1,)))
     timeline = given.get("timeline")
     return SweepConfig(
-        studies=tuple(studies),
+        studies=tuple(_studies(given, measure_process, execute)),
         timeline=None if timeline is None else _timeline(given, mapping("timeline", timeline)),
         dtype=choice("dtype", given.get("dtype", "float32"), DTYPES),
         device=printable("device", given.get("device", "cpu")),
@@ -144,6 +133,36 @@ def sweep_config(given: Mapping[str, Any]) -> SweepConfig:
         objective=choice("objective", given.get("objective", "peak_bytes"), OBJECTIVES),
         memory=() if given.get("memory") is None else each("memory", given["memory"], size),
     )
+
+
+def _studies(given: Mapping[str, Any], measure_process: bool, execute: bool) -> Iterator[Study]:
+    """Yield the exact grid, the named studies, then the larger shapes."""
+    asked = {
+        name: changes
+        for name, changes in mapping("studies", given.get("studies")).items()
+        if changes is not None  # a preset removes one with null
+    }
+    gridless = all(sizes is None for sizes in mapping("grid", given.get("grid")).values())
+    if not (gridless and asked):
+        yield _study("exact", given, measure_process)
+    for name, changes in asked.items():
+        if str(name) in RESERVED_PARTS or not str(name).isprintable():
+            raise ConfigError(
+                f"studies.{str(name)!r} cannot be a study's name; expected printable letters, "
+                f"and none of {', '.join(RESERVED_PARTS)}"
+            )
+        merged = _merged(given, mapping(f"studies.{name}", changes))
+        yield _study(str(name), merged, measure_process, f"studies.{name}.")
+    scale = given.get("scale")
+    if scale is not None and execute and measure_process:
+        scale = mapping("scale", scale)
+        known_keys("scale.", scale, ("n", "d", "b", "repeats", "modes"))
+        larger = {
+            "grid": {axis: scale.get(axis) for axis in "ndb"},
+            **{key: scale[key] for key in ("repeats", "modes") if key in scale},
+        }
+        study = _study("scale", _merged(given, larger), measure_process, "scale.")
+        yield replace(study, micro_batches=(1,))
 
 
 def _study(part: str, given: Mapping[str, Any], measure_process: bool, where: str = "") -> Study:
@@ -165,7 +184,7 @@ def _study(part: str, given: Mapping[str, Any], measure_process: bool, where: st
 
 
 def _timeline(given: Mapping[str, Any], timeline: Mapping[str, Any]) -> Study:
-    """The shape whose live memory is told event by event, and the modes and planners, where they are not the main grid's."""
+    """Return the study of the timeline: its shape, and what differs from the grid."""
     known_keys("timeline.", timeline, ("n", "d", "b", "modes", "planners", "network"))
     changes = {key: timeline[key] for key in ("modes", "planners", "network") if key in timeline}
     return _study(
@@ -177,7 +196,7 @@ def _timeline(given: Mapping[str, Any], timeline: Mapping[str, Any]) -> Study:
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the keys of `changes` in their places, one level deep for mappings."""
+    """Return `base` with the keys of `changes` in place, one level deep for mappings."""
     known_keys(
         "studies: ",
         changes,
@@ -204,5 +223,4 @@ def _grid(where: str, given: Mapping[str, Any]) -> Grid:
 
 def _planners(key: str, value: Any) -> tuple[str, ...]:
     """Planners as their canonical strings, so that one plan has one key."""
-
     return each(key, value, canonical_planner)

@@ -11,7 +11,7 @@ from experiments.results.point import Point
 
 
 def points_of(config: SweepConfig) -> list[Point]:
-    """Every point of a sweep, once, in the order in which it is measured: the grid, the studies, then the larger shapes."""
+    """Return every point of a sweep once: of the grid, of studies, of larger shapes."""
     points: dict[str, Point] = {}
     for study in config.studies:
         for point in _points(config, study):
@@ -55,7 +55,7 @@ def _points(config: SweepConfig, study: Study) -> Iterator[Point]:
 
 
 def _variants(mode: str, n: int, planners: tuple[str, ...]) -> list[tuple[str, str]]:
-    """The pairs (wrt, planner) that a mode of an n-layer network has: `only` one for each layer, `checkpointed` one for each planner."""
+    """Return the pairs (wrt, planner) of a mode: by layer (`only`) or planner (`checkpointed`)."""
     if mode == "only":
         return [(f"W_{j}", "store_all") for j in range(1, n + 1)]
     if mode == "checkpointed":

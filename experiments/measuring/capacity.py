@@ -1,4 +1,4 @@
-"""The largest batch that a memory holds, for each shape, mode and planner: the rows of capacity.csv.
+"""The largest batch that fits in a memory, by shape, mode and planner: the rows of capacity.csv.
 
 What has to fit is the weights, the data and the peak of the step above them, together. That sum
 grows with the batch, so the largest that fits is searched for from a guess, which the formula of

@@ -136,7 +136,7 @@ def _measured(point: Point) -> Columns:
 
 
 def _measured_pytorch(point: Point) -> Columns:
-    """Return the measured columns of a point that plain PyTorch runs, on fake tensors if it must."""
+    """Return the measured columns of a point that PyTorch runs, on fake tensors if it must."""
     network = network_of(point)
     columns: Columns = {**pytorch_chain.pytorch_theory(point), **parameters_of(point.planner)}
     if not point.execute:

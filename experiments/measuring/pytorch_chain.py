@@ -1,4 +1,4 @@
-"""The exercise's network in plain PyTorch: the same chain, weights, modes and losses, measured as it runs.
+"""The exercise's network in plain PyTorch: the same chain, weights, modes and losses.
 
 Each mode is what a PyTorch user would write: `torch.no_grad()`, a forward pass that keeps its
 graph, `torch.autograd.grad` with respect to all weights or one (the others frozen),
@@ -51,7 +51,7 @@ class Layer(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class PyTorchStep:
-    """One step of a point in two halves: `forward()` gives the loss, `backward(loss)` the gradients."""
+    """One step in two halves: `forward()` gives the loss, `backward(loss)` the gradients."""
 
     model: nn.Sequential
     forward: Callable[[], torch.Tensor]

@@ -1,6 +1,7 @@
 """Live memory through one step of every mode, on one shape: the rows of timelines.csv.
 
-A step of a timeline is run as a point is: not at all where it would not fit, in a process of its own where it is large or has a time limit.
+A step of a timeline runs as a point does: not at all where it would not fit, in a process of its
+own where it is large or has a time limit.
 What goes wrong with one costs that one alone.
 """
 
@@ -31,15 +32,15 @@ log = logging.getLogger("tapemeasure")
 def timelines_of(config: SweepConfig) -> pd.DataFrame:
     """One row an event for each mode and planner of the timeline; empty without one.
 
-    A step that would not fit into the memory that is available is told from shapes alone, without times; one that fails is left out, and
-    the log says why.
+    A step that would not fit into the available memory is predicted, without times; one that fails
+    is left out, and the log says why.
     """
     frames = []
     for point in [] if config.timeline is None else _points(config, config.timeline):
         try:
             frames.append(_timeline_of(point, config.timeout_s))
         except TapemeasureError:
-            continue  # a planner that cannot serve this shape has its row, with the reason, in results.csv
+            continue  # results.csv has a row with the reason
         except (Exception, SystemExit) as error:  # a planner may be the user's own
             if is_the_launchers(error):
                 raise
@@ -57,14 +58,30 @@ def _points(config: SweepConfig, study: Study) -> Iterator[Point]:
                 continue
             for planner in study.planners if mode == "checkpointed" else ("store_all",):
                 yield Point(
-                    part="timeline", network=study.network, activation=activation, loss=loss, dtype=config.dtype, n=n, d=d, b=b,
-                    mode=mode, wrt="", planner=planner, engine="autodiff", micro_batches=1, device=config.device,
-                    threads=config.threads, execute=config.execute, repeats=1, audit="none", measure_process=False,
-                )  # fmt: skip
+                    part="timeline",
+                    network=study.network,
+                    activation=activation,
+                    loss=loss,
+                    dtype=config.dtype,
+                    n=n,
+                    d=d,
+                    b=b,
+                    mode=mode,
+                    wrt="",
+                    planner=planner,
+                    engine="autodiff",
+                    micro_batches=1,
+                    device=config.device,
+                    threads=config.threads,
+                    execute=config.execute,
+                    repeats=1,
+                    audit="none",
+                    measure_process=False,
+                )
 
 
 def _timeline_of(point: Point, timeout_s: float | None) -> pd.DataFrame:
-    """The timeline of a point, in a process of its own where a point would have one."""
+    """Return the timeline of a point, measured in a child process where the point would be."""
     if not has_own_process(point, timeout_s):
         return _timeline(point)
     outcome = run_in_child(_tried, point, timeout_s=timeout_s, threads=point.threads)
@@ -78,7 +95,7 @@ def _timeline_of(point: Point, timeout_s: float | None) -> pd.DataFrame:
 
 
 def _tried(point: Point) -> tuple[Any, str]:
-    """The timeline of a point, or why it is refused: what a child sends back."""
+    """Return the timeline of a point, or why it is refused: what a child sends back."""
     try:
         return _timeline(point), ""
     except TapemeasureError as error:
@@ -97,7 +114,7 @@ def _timeline(point: Point) -> pd.DataFrame:
     if point.execute:
         network.draw(device=point.device)
     profile = profile_schedule(program, schedule, execute=point.execute)
-    # An activation is a column of its own among a row's names, so a role's live bytes say what they are.
+    # A row has a column `activation` already, so the columns of roles say that they are bytes.
     frame = profile.timeline().rename(
         columns={role: f"live_{role}_bytes" for role in profile.ledger.roles}
     )

@@ -127,7 +127,7 @@ def _place(error: BaseException) -> str:
 
 
 def largest_batch(needed: Callable[[int], int], memory_bytes: int, start: int) -> Search:
-    """The greatest batch whose bytes are at most `memory_bytes`, found from `start` on; it and the next one are measured.
+    """Return the largest batch of at most `memory_bytes`; it and the next one are measured.
 
     Raises ModuleError where a greater batch is found to need less, for then there is no such thing
     as the largest.
@@ -147,7 +147,10 @@ def largest_batch(needed: Callable[[int], int], memory_bytes: int, start: int) -
 
 
 def _next_guess(known: dict[int, int], memory_bytes: int, low: int, high: int) -> int:
-    """A batch strictly between: where a line through two measurements meets the memory; every fourth time the middle, so that it ends."""
+    """Return a batch strictly between two measured ones, on the line through them.
+
+    Every fourth time it is the middle, so that the search ends.
+    """
     below = sorted(size for size in known if size <= low)
     above = sorted(size for size in known if size >= high)
     if len(known) % 4 == 3 and above:

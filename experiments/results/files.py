@@ -82,7 +82,7 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_csv(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table as CSV, whole or not at all, with text that no spreadsheet runs as a formula."""
+    """Write a table as CSV, whole or not at all; no spreadsheet runs its text as a formula."""
     texts = frame.select_dtypes(exclude="number").columns
     defused = frame.assign(**{name: frame[name].map(_defused) for name in texts})
     write_text(path, defused.to_csv(index=False))
@@ -109,7 +109,7 @@ def read_csv(path: Path, columns: Iterable[str], as_text: bool = True) -> pd.Dat
 
 
 def whole_numbers(cells: pd.Series[str]) -> pd.Series[int]:
-    """Return the whole numbers from 0 to 2**63 - 1 that cells spell, and nothing for other cells."""
+    """Return the whole numbers from 0 to 2**63 - 1 in cells, and nothing for other cells."""
     import pandas as pd
 
     numbers = pd.to_numeric(cells, errors="coerce")

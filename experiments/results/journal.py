@@ -1,6 +1,6 @@
 """The journal of a directory: each row as soon as it is there, so that a killed sweep loses none.
 
-A journal is a file of one JSON object a line, appended a whole line at a time, each with a checksum.
+A journal is a file of one JSON object a line, appended line by line, each with a checksum.
 A process that is killed can at worst leave its last line torn; reading skips a line that is no
 valid row, and `Journal` repairs the end before it appends. One process at a time writes a journal:
 a lock that the system releases when the process ends refuses a second one.

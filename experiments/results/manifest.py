@@ -1,4 +1,4 @@
-"""Where and with what a sweep was measured: versions, processor, threads, commit, the resolved config."""
+"""Where and with what a sweep was measured: versions, processor, threads, commit, config."""
 
 from __future__ import annotations
 
@@ -16,13 +16,22 @@ PACKAGES = ("torch", "numpy", "pandas", "matplotlib", "hydra-core", "psutil", "t
 
 _NUMBER, _WHOLE = (int, float), (int,)
 _KINDS: dict[str, tuple[type, ...]] = {
-    "python": (str,), "versions": (dict,), "system": (str,), "cpu": (str,), "cores": _WHOLE, "frequency_mhz": _NUMBER, "memory_bytes": _WHOLE,
-    "threads": _WHOLE, "load_average": _NUMBER, "commit": (str,), "config": (dict,),
-}  # fmt: skip
+    "python": (str,),
+    "versions": (dict,),
+    "system": (str,),
+    "cpu": (str,),
+    "cores": _WHOLE,
+    "frequency_mhz": _NUMBER,
+    "memory_bytes": _WHOLE,
+    "threads": _WHOLE,
+    "load_average": _NUMBER,
+    "commit": (str,),
+    "config": (dict,),
+}
 
 
 def sound(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What a manifest that was read says of its known keys, where it is of its kind: the file may be damaged."""
+    """Return the known keys of a manifest that was read and may be damaged, where valid."""
     kept = {key: manifest[key] for key, kinds in _KINDS.items() if type(manifest.get(key)) in kinds}
     return {
         key: value
@@ -32,7 +41,7 @@ def sound(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def manifest_of(config: dict[str, Any]) -> dict[str, Any]:
-    """What a reader needs to know of the machine and the software, as plain JSON."""
+    """Return what a reader needs to know of the machine and the software, as plain JSON."""
     frequency = psutil.cpu_freq() if hasattr(psutil, "cpu_freq") else None
     return {
         "python": sys.version.split()[0],
@@ -66,7 +75,7 @@ def _cpu() -> str:
 
 
 def _commit() -> str:
-    """The commit that this code is of, `+` where it was changed since; `unknown` outside a checkout."""
+    """Return the commit of this code, `+` where it was changed, `unknown` outside a checkout."""
     here = Path(__file__).resolve().parent
     try:
         commit = subprocess.run(

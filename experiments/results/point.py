@@ -1,4 +1,4 @@
-"""A point: everything that determines one row, so that its hash is the key of the row and no point exists twice."""
+"""A point: everything that determines one row, so that its hash is the key of the row."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Point:
-    """One measurement to be made: a network's shape, a mode, a planner, an engine, and how it is to be measured."""
+    """One measurement to make: a network's shape, mode, planner, engine, and how to measure it."""
 
     part: str
     network: str
@@ -33,7 +33,7 @@ class Point:
 
     @property
     def key(self) -> str:
-        """The hash of what determines the row, sixteen hexadecimal digits: all fields but the study that asks for it."""
+        """The hash of all fields but the study that asks for it: sixteen hexadecimal digits."""
         fields = {name: value for name, value in vars(self).items() if name != "part"}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -47,4 +47,5 @@ class Point:
             )
             if text
         )
-        return f"{self.engine} {self.activation}+{self.loss} n={self.n} d={self.d} b={self.b} {self.mode}{extra}"
+        shape = f"n={self.n} d={self.d} b={self.b}"
+        return f"{self.engine} {self.activation}+{self.loss} {shape} {self.mode}{extra}"

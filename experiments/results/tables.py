@@ -1,4 +1,4 @@
-"""The tables of a directory: what a report is made of, read from journals or from earlier tables."""
+"""The tables of a directory, which a report is made of, from journals or from earlier tables."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Seconds that count: those of rows that were measured alone.
 
-A launcher that runs jobs side by side marks its rows `concurrent`; their seconds are their neighbours' as much as their own, so whatever shows
-seconds leaves them out unless it is asked for them. Operations and bytes of such rows count like any other's.
+A launcher that runs jobs concurrently marks their rows `concurrent`. Their timings depend on the
+other jobs, so whatever shows timings excludes them unless asked; operations and bytes still count.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ WALL = tuple(
 
 
 def seconds_that_count(rows: pd.DataFrame, concurrent: bool = False) -> pd.DataFrame:
-    """The same rows without the seconds of concurrent ones, unless these are asked for; a column says whose seconds were left out.
+    """Return the rows without the timings of concurrent ones, and a column that marks those rows.
 
-    Rows that lost their seconds stand behind the others, so that of a shape that was measured twice the timed row is found first.
+    They come last, so that of a shape that was measured twice the timed row is found first.
     """
     if LEFT_OUT in rows:
         return rows
@@ -46,7 +46,7 @@ def left_out_of(rows: pd.DataFrame) -> int:
 
 
 def left_out_words(rows: pd.DataFrame) -> str:
-    """What a figure of seconds says under itself of the rows that it leaves out; empty where there are none."""
+    """Return the note of a figure about the rows whose timings it excludes; empty without any."""
     count = left_out_of(rows)
     return (
         f" · seconds of {counted(count, 'row')} that ran beside other jobs left out"
@@ -56,22 +56,26 @@ def left_out_words(rows: pd.DataFrame) -> str:
 
 
 def seconds_words(rows: pd.DataFrame, concurrent: bool) -> str:
-    """What a report says of concurrent rows, in a sentence; empty where none was timed.
+    """Return what a report says of concurrent rows; empty where none was timed.
 
     `rows` are those that `seconds_that_count` returned.
     """
     count = left_out_of(rows)
     if count:
         return (
-            f"Seconds leave out {counted(count, 'row')} measured while other jobs ran on the same machine (concurrent); "
-            "operations and bytes count them. To see them all the same: python -m experiments.report DIR --concurrent"
+            f"Timings exclude {counted(count, 'row')} measured while other jobs ran on the same "
+            "machine (concurrent); operations and bytes include them. "
+            "To include them: python -m experiments.report DIR --concurrent"
         )
     beside = (
         int((rows["concurrent"].astype(bool) & rows["wall_ns_forward"].notna()).sum())
         if concurrent
         else 0
     )
-    words = f"Seconds count {counted(beside, 'row')} measured while other jobs ran on the same machine, as was asked for (--concurrent)."
+    words = (
+        f"Timings include {counted(beside, 'row')} measured while other jobs ran on the same "
+        "machine (--concurrent)."
+    )
     return words if beside else ""
 
 
@@ -79,7 +83,7 @@ PHASES = ("forward", "recompute", "backward")
 
 
 def with_seconds(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows that were timed, with `seconds` of the whole step and their `spread` (half the distance of the quartiles, phases added)."""
+    """Return timed rows with `seconds` of the step and `spread`, half the interquartile range."""
     timed = frame.dropna(subset=["wall_ns_forward", "wall_ns_backward"])
     seconds = sum(
         (timed[f"wall_ns_{phase}"].astype(float).fillna(0.0) for phase in PHASES), start=0.0

@@ -1,4 +1,4 @@
-"""What Hydra calls before and after the jobs of a multirun: check the grid first, merge reports last."""
+"""What Hydra calls around a multirun: check the grid first, merge the reports last."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class MergedReport(Callback):
     """
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
-        """Check every job and note what is expected; raise SystemExit if nothing can be launched."""
+        """Check every job, note what is expected; raise SystemExit if nothing can be run."""
         with ending_quietly():  # loads PyTorch, which an interrupt would leave half made
             begin = sweeping.begin
         outcome.open_sweep = begin(config)

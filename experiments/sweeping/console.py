@@ -1,4 +1,4 @@
-"""What a sweep prints: its plan before, its progress meanwhile, a table of its points at the end."""
+"""What a sweep prints: its plan before, its progress, a table of its points at the end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MOST_FAILURES_SHOWN = 5
 
 
 def say_plan(points: list[Point]) -> None:
-    """Print how many points a sweep has, how many would be skipped or fail, and the greatest peak."""
+    """Print how many points there are, how many would be skipped or fail, the greatest peak."""
     available = available_bytes()
     needed, failing = needed_bytes(points)
     skipped = sum(point.execute and whole > available for point, (_, whole) in needed.items())

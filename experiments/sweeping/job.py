@@ -240,7 +240,7 @@ def _objective(rows: Iterable[Row], column: str) -> float:
 
 def _measured(points: list[Point], timeout_s: float | None, show_progress: bool) -> Iterator[Row]:
     """Yield the row of each point, made when it is asked for."""
-    # Only in a process of its own can a user's planner that never ends be stopped by the time limit.
+    # A planner that never ends can be stopped only in a process of its own.
     together = [point for point in points if timeout_s is None and serves_shapes(point)]
     from_shapes = rows_from_shapes(together)
     with progress_of(len(points), show_progress) as advance:

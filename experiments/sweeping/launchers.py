@@ -1,4 +1,4 @@
-"""What differs between Hydra's launchers: whether jobs run concurrently, and how workers start children."""
+"""What differs between Hydra's launchers: concurrency, and how workers start children."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
 def runs_side_by_side(launcher: Mapping[str, Any]) -> bool:
-    """Whether jobs of a launcher may run at the same time on one machine, so that their seconds cannot be trusted.
+    """Return whether jobs may run at the same time on one machine, which makes timings useless.
 
-    Hydra's own launcher runs one after another; joblib with one worker too; Slurm gives a job a machine of its own where it is asked for
-    `exclusive` ones, or runs one at a time where `array_parallelism` is 1.
+    Hydra's own launcher runs one after another; joblib with one worker too; Slurm gives each job a
+    machine if asked for `exclusive` ones, or runs one at a time with `array_parallelism=1`.
     """
     target = str(launcher.get("_target_", ""))
     if target == BASIC:
@@ -32,7 +32,7 @@ def runs_side_by_side(launcher: Mapping[str, Any]) -> bool:
 def let_children_start() -> None:
     """Make a worker able to start processes of its own.
 
-    A worker of joblib names `loky` as its way to start processes, which is sent to every child of it and unknown there.
+    A worker of joblib names `loky` as its start method, which its children do not know.
     """
     if multiprocessing.get_start_method(allow_none=True) not in (
         None,

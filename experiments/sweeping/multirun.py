@@ -109,7 +109,7 @@ def _refuse(launcher: Mapping[str, Any], directory: Path) -> None:
         )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
     if plugin == "hydra_ray_launcher" and not directory.is_absolute():
-        # A worker of Ray has its own working directory: rows would go there, and nothing would fail.
+        # A worker of Ray has its own working directory: rows would go there, unnoticed.
         _leave(
             f"error: hydra.sweep.dir={directory}; expected an absolute path that every worker of "
             f"Ray sees, such as {directory.absolute()}",

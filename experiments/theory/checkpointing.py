@@ -10,7 +10,7 @@ snapshots, x_1 among them, layers are run forward so often, the n first times in
 
     store_all                    n
     recompute_all                t(n, 1) + 1                            gelu: n − 1 products more
-    uniform, k segments          n, and l − 1 for each segment but the last; gelu: k − 1 products more
+    uniform, k segments          n, and l − 1 a segment but the last; gelu: k − 1 products more
     revolve, form 1              t(n, s) + 1                            gelu: n − 1 products more
     revolve, form 2              t(n − 1, s) + 2                        gelu: n − 2 products more
 

@@ -22,17 +22,6 @@ MODULES = [
 HOT_LOOP = "profiler/pytorch/recorder.py"
 """One long function there saves a call for each operation that PyTorch runs."""
 
-NOT_YET = {
-    "autodiff/checkpointing/beginnings.py",
-    "experiments/figures/accumulation.py",
-    "experiments/figures/frontier.py",
-    "experiments/figures/growth.py",
-    "experiments/figures/modules.py",
-    "experiments/figures/operations.py",
-    "experiments/grid/config.py",
-}
-"""Modules that are still too long, hold a function that is, or have the name of one."""
-
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -74,10 +63,10 @@ def shadowed(module: str, source: str) -> bool:
 def test_a_module(module: str) -> None:
     """A module is short, so are its functions; it has a docstring and no late import of our own."""
     source = (ROOT / module).read_text()
-    assert len(source.splitlines()) <= 300 or module in NOT_YET
-    assert too_long(source) == {} or module in {HOT_LOOP, *NOT_YET}
+    assert len(source.splitlines()) <= 300
+    assert too_long(source) == {} or module in {HOT_LOOP}
     assert late_imports(source) == []
-    assert not shadowed(module, source) or module in NOT_YET
+    assert not shadowed(module, source)
     assert not source or ast.get_docstring(ast.parse(source))
 
 

@@ -105,7 +105,7 @@ def test_concurrent_rows_count_where_they_are_asked_for(alone: Results) -> None:
     pd.testing.assert_frame_equal(counted[list(rows)], rows)
     assert left_out_words(counted) == ""
     assert seconds_words(counted, concurrent=True).startswith(
-        f"Seconds count {len(rows)} rows measured while other jobs ran"
+        f"Timings include {len(rows)} rows measured while other jobs ran"
     )
     assert seconds_words(seconds_that_count(alone.scale), concurrent=True) == ""
     assert seconds_words(seconds_that_count(alone.scale), concurrent=False) == ""
@@ -216,12 +216,12 @@ def test_the_report_counts_what_it_leaves_out(
     count = f"{len(crowded.results) + len(crowded.scale):,}"
     assert main([str(tmp_path)]) == 0
     page = (tmp_path / "report.html").read_text()
-    assert f"Seconds leave out {count} rows measured while other jobs ran" in page
+    assert f"Timings exclude {count} rows measured while other jobs ran" in page
     assert "python -m experiments.report DIR --concurrent" in page
     assert not (tmp_path / "figures" / "seconds.svg").exists()
     assert main([str(tmp_path), "--concurrent"]) == 0
     page = (tmp_path / "report.html").read_text()
-    assert f"Seconds count {count} rows measured while other jobs ran" in page
+    assert f"Timings include {count} rows measured while other jobs ran" in page
     assert (tmp_path / "figures" / "seconds.svg").exists()
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.csv")} == tables
     assert "error" not in capsys.readouterr().err
