@@ -158,15 +158,11 @@ def test_advice_has_no_seconds_of_concurrent_rows(alone: Results) -> None:
     """Plans are weighed by seconds only where they ran alone."""
     rows = pd.concat([alone.results, alone.scale], ignore_index=True)
     assert any(
-        "× the time" in sentence
-        for advice in advice_of(rows)
-        for sentence in advice.sentences
+        "× the time" in sentence for advice in advice_of(rows) for sentence in advice.sentences
     )
     crowded = seconds_that_count(rows.assign(concurrent=True))
     assert not any(
-        "× the time" in sentence
-        for advice in advice_of(crowded)
-        for sentence in advice.sentences
+        "× the time" in sentence for advice in advice_of(crowded) for sentence in advice.sentences
     )
     assert all(
         plan.seconds is None
