@@ -153,8 +153,14 @@ def _summary(rows: pd.DataFrame) -> list[dict[str, str]]:
                 "part": part,
                 "mode": mode,
                 "points": f"{verdict.points:,}",
-                "measured": f"{verdict.measured:,}",
-                "predicted": f"{verdict.predicted:,}",
+                "ran": ", ".join(
+                    f"{count:,} {how}"
+                    for how, count in (
+                        ("measured", verdict.measured),
+                        ("predicted", verdict.predicted),
+                    )
+                    if count
+                ),
                 "equal_ops": verdict.operations.share,
                 "residual_ops": verdict.operations.residual,
                 "equal_bytes": verdict.bytes.share,

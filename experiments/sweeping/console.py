@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pandas as pd
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -111,10 +112,15 @@ def say_closing(rows: pd.DataFrame, directory: Path) -> None:
 def closing_table(rows: pd.DataFrame) -> Table:
     """Return the table of what became of the points of each part and mode."""
     sources = [source for source in (MEASURED, PREDICTED) if (rows[SOURCE] == source).any()]
-    table = Table(title=f"{' and '.join(sources)}, compared with theory")
+    title = f"{' and '.join(sources)}, compared with theory"
+    # Narrow enough for 80 columns: headings wrap, names and numbers are never cut.
+    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     headings = ("part", "mode", "points", *sources, "residual, ops", "residual, bytes", "peak")
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("part", "mode") else "right")
+        is_name = heading in ("part", "mode")
+        table.add_column(
+            heading, justify="left" if is_name else "right", no_wrap=is_name or heading == "peak"
+        )
     for (part, mode), group in rows.groupby(["part", "mode"], sort=False):
         ok = group[group["status"] == OK]
         table.add_row(

@@ -47,3 +47,18 @@ def test_a_residual_needs_a_theory() -> None:
     shifted = rows.assign(theory_ops=rows["theory_ops"] + [0, 7])
     assert greatest_residual(shifted, "ops", "theory_ops") == "7"
     assert greatest_residual(rows.assign(theory_ops=pd.NA), "ops", "theory_ops") == "–"
+
+
+def test_the_closing_table_cuts_no_name_in_80_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The longest names of the default sweep and a size of nine characters are printed whole."""
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = frame(True).assign(part="checkpointing", mode="checkpointed", peak_bytes=82_954)
+    say_closing(rows, tmp_path)
+    said = capsys.readouterr().out
+    assert {"checkpointing", "checkpointed", "81.01 KiB"} <= {
+        cell.strip() for line in said.splitlines() for cell in line.split("  ")
+    }
+    assert "…" not in said
+    assert max(map(len, said.split("report:")[0].splitlines())) <= 80
