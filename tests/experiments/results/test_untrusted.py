@@ -21,7 +21,7 @@ from experiments.results.expected import POINTS
 from experiments.results.files import write_csv
 from experiments.results.journal import JOURNAL, rows_below
 from experiments.results.rows import TEXT_COLUMNS, frame_of
-from experiments.results.tables import COMPLEXITY, MANIFEST, RESULTS, TIMELINES
+from experiments.results.tables import COMPLEXITY, MANIFEST, RESULTS, SCALE, TIMELINES
 from experiments.sweeping import job
 from tests.support.rows import with_key
 
@@ -94,6 +94,7 @@ def test_no_text_of_a_file_is_run(
         (directory / JOURNAL).unlink()
         table = pd.concat([frame_of(rows_below(finished)), pd.DataFrame(hostile)])
         write_csv(directory / RESULTS, table)
+        write_csv(directory / SCALE, table.assign(part="scale"))
     for name in (TIMELINES, CAPACITY, COMPLEXITY):
         write_csv(directory / name, poisoned(directory / name))
     (directory / POINTS).write_text(json.dumps(HOSTILE))
