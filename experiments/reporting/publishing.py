@@ -79,9 +79,8 @@ def publish_again(directory: Path, concurrent: bool = False) -> Results:
     rows = rows_below(directory)
     if rows:
         return publish(directory, rows, concurrent)
-    results = replace(read_results(directory), concurrent=concurrent)
-    if results.complexity.empty:
-        results = replace(results, complexity=formulas_of(results.results))
+    read = read_results(directory)
+    results = replace(read, complexity=formulas_of(read.results), concurrent=concurrent)
     draw_figures(results)
     write_report(results)
     return results

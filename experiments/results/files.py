@@ -88,8 +88,8 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
     write_text(path, defused.to_csv(index=False))
 
 
-def read_csv(path: Path, columns: Iterable[str], as_text: bool = True) -> pd.DataFrame:
-    """Return a table that `write_csv` wrote, with each cell as text or as pandas infers it.
+def read_csv(path: Path, columns: Iterable[str]) -> pd.DataFrame:
+    """Return a table that `write_csv` wrote, with each cell as text.
 
     Raises ResultsError if the path is no readable table or a column is missing.
     """
@@ -97,9 +97,7 @@ def read_csv(path: Path, columns: Iterable[str], as_text: bool = True) -> pd.Dat
 
     try:
         content = io.BytesIO(read_bytes(path))
-        frame: pd.DataFrame = pd.read_csv(
-            content, dtype=str if as_text else None, keep_default_na=False
-        )
+        frame: pd.DataFrame = pd.read_csv(content, dtype=str, keep_default_na=False)
     except ValueError as error:
         raise unreadable(path, one_line(error)) from error
     missing = [column for column in columns if column not in frame]

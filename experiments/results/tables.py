@@ -62,19 +62,18 @@ class Results:
 
 
 def read_results(directory: Path) -> Results:
-    """Return the tables of a directory; `complexity` is empty if its file is missing.
+    """Return the measured tables of a directory; `complexity` is empty.
 
-    Raises ResultsError if the directory holds none, or one that cannot be read.
+    Formulas follow from the rows: whoever shows them fits them again, so that no damaged, old or
+    edited complexity.csv can contradict the rows. Raises ResultsError if the directory holds no
+    tables, or one that cannot be read.
     """
     if not (directory / RESULTS).exists():
         raise ResultsError(
             f"{directory} holds no {RESULTS}; expected a directory that a sweep wrote"
         )
-    rows, path = read_rows(directory / RESULTS), directory / COMPLEXITY
+    rows, scale = read_rows(directory / RESULTS), read_rows(directory / SCALE)
     complexity = pd.DataFrame(columns=list(COMPLEXITY_COLUMNS))
-    if path.exists():
-        complexity = read_csv(path, COMPLEXITY_COLUMNS, as_text=False)
-    scale = read_rows(directory / SCALE)
     timelines, capacity = merged_timelines([directory]), read_capacity([directory])
     return Results(directory, rows, scale, complexity, timelines, manifest_in(directory), capacity)
 

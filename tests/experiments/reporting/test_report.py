@@ -15,6 +15,7 @@ from experiments import theory
 from experiments.analysis.answers import QUESTIONS, answers_of
 from experiments.analysis.comparison import MATCH, compare_rows, summary_of
 from experiments.analysis.constants import DIFFERENCES, check_claim
+from experiments.analysis.growth import formulas_of
 from experiments.analysis.verdict import agreement_words, verdict_of
 from experiments.figures import registry
 from experiments.figures.registry import draw_figures
@@ -24,6 +25,7 @@ from experiments.fitting.table import COMPLEXITY_COLUMNS
 from experiments.report import main
 from experiments.reporting import sweep as page
 from experiments.reporting.page import indexed
+from experiments.reporting.publishing import publish_again
 from experiments.reporting.sweep import write_report
 from experiments.results.files import write_csv, write_json
 from experiments.results.tables import Results, read_results
@@ -332,8 +334,6 @@ def test_a_journal_comes_before_the_tables(results: Results) -> None:
         ("results.csv", b"key,n\n\xff\xfe,\n"),
         ("results.csv", b'key,n\n"never closed'),
         ("results.csv", b"key,mode,status,n,d,b,micro_batches\nk,full,ok,half,2,3,1\n"),
-        ("complexity.csv", b""),
-        ("complexity.csv", b"formula\n0\n"),
         ("timelines.csv", b"mode\nfull\n"),
         ("manifest.json", b"{"),
     ],
@@ -401,6 +401,21 @@ def test_damage_of_a_journal_is_told_once(
         f"{results.directory / 'rows.jsonl'}: skipped 2 damaged lines"
     ]
     assert len(read_results(results.directory).results) == 30
+
+
+@pytest.mark.parametrize("content", ["", "network\nchain\n", "edited"])
+def test_formulas_are_those_of_the_rows(results: Results, content: str) -> None:
+    """A report takes no formula from complexity.csv, be it torn, old or edited: it fits the rows."""
+    directory = results.directory
+    write_csv(directory / "results.csv", results.results)
+    edited = results.complexity.assign(pretty_formula="1066")
+    (directory / "complexity.csv").write_text(
+        edited.to_csv(index=False) if content == "edited" else content
+    )
+    again = publish_again(directory)
+    pd.testing.assert_frame_equal(again.complexity, formulas_of(results.results))
+    assert len(again.complexity)
+    assert "1066" not in (directory / "report.html").read_text()
 
 
 def test_rows_of_before_a_column_was_there_are_read(results: Results) -> None:

@@ -33,7 +33,6 @@ from experiments.results.rows import (
     row_of_fields,
 )
 from experiments.results.tables import (
-    COMPLEXITY,
     MANIFEST,
     RESULTS,
     SCALE,
@@ -134,7 +133,7 @@ def test_a_formula_as_a_cell_would_be_seen(tmp_path: Path) -> None:
     assert ",=1+1," in (tmp_path / RESULTS).read_text()
 
 
-FILES = (JOURNAL, RESULTS, SCALE, TIMELINES, CAPACITY, COMPLEXITY, MANIFEST)
+FILES = (JOURNAL, RESULTS, SCALE, TIMELINES, CAPACITY, MANIFEST)
 
 
 @pytest.mark.parametrize("kind", ["named pipe", "device", "directory"])
