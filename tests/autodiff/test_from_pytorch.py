@@ -1,4 +1,6 @@
-"""A PyTorch step as a program: its own numbers to the last bit, memory as the allocator sees it, and clear refusals."""
+"""A PyTorch step as a program: its own numbers to the last bit, memory as the allocator sees it,
+and clear refusals.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,9 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[..., torch.Tensor], Seq
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_traced_step_gives_its_own_numbers(case: str) -> None:
-    """Loss and gradients are equal to the last bit, prediction and tracked storages agree with the ledger."""
+    """Loss and gradients are equal to the last bit, prediction and tracked storages agree with the
+    ledger.
+    """
     torch.manual_seed(0)
     make, loss_of, args = CASES[case]
     model = make()
@@ -118,7 +122,9 @@ def test_a_traced_step_gives_its_own_numbers(case: str) -> None:
 
 
 def test_arguments_may_lie_in_lists_and_dicts() -> None:
-    """Tensors are found wherever they lie in the arguments, beside what is no tensor; also where the step writes in place."""
+    """Tensors are found wherever they lie in the arguments, beside what is no tensor; also where
+    the step writes in place.
+    """
     model = nn.Linear(4, 3)
     step = training_step(
         model, lambda model, parts, scale: in_place(model, scale * parts["x"][0] + parts["bias"])
@@ -134,7 +140,9 @@ def test_arguments_may_lie_in_lists_and_dicts() -> None:
 
 
 def test_the_chain_costs_what_the_engine_says() -> None:
-    """A chain written in PyTorch has the engine's operations, phase by phase and kind by kind, and one element more of peak at most."""
+    """A chain written in PyTorch has the engine's operations, phase by phase and kind by kind, and
+    one element more of peak at most.
+    """
     from autodiff import networks
 
     n, d, b = 3, 5, 7
@@ -174,7 +182,9 @@ def test_a_program_runs_on_other_values() -> None:
 
 
 def test_a_random_op_is_never_run_again() -> None:
-    """Dropout's mask is drawn once: a schedule that would draw it again is refused, and gradients fit the loss's own mask."""
+    """Dropout's mask is drawn once: a schedule that would draw it again is refused, and gradients
+    fit the loss's own mask.
+    """
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(16, 16), nn.Dropout(0.5), nn.Linear(16, 16), nn.Dropout(0.5))
     program = from_pytorch(training_step(model, lambda m, x: m(x).sum()), torch.randn(4, 16))
@@ -203,7 +213,9 @@ def written_parts(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 def test_writing_over_parts_takes_what_the_allocator_sees() -> None:
-    """In-place ops on views give the step's own numbers; the storages that are tracked agree with the ledger and with the prediction."""
+    """In-place ops on views give the step's own numbers; the storages that are tracked agree with
+    the ledger and with the prediction.
+    """
     weight = torch.randn(4, 4, requires_grad=True)
 
     def step(x: torch.Tensor) -> Any:
@@ -229,7 +241,9 @@ def branching(x: torch.Tensor) -> Any:
 
 
 def test_what_cannot_be_traced_is_told_with_its_line() -> None:
-    """Branching on values, calling `.backward()`, returning no loss: one line each, with the line of the step and the way out."""
+    """Branching on values, calling `.backward()`, returning no loss: one line each, with the line
+    of the step and the way out.
+    """
     weight = torch.ones(3, 3, requires_grad=True)
 
     def calls_backward(x: torch.Tensor) -> Any:
@@ -276,7 +290,9 @@ def test_what_cannot_be_traced_is_told_with_its_line() -> None:
 
 
 def test_what_has_no_known_cost_is_listed() -> None:
-    """An op that the table lacks is named with its calls, run again or not, and a program of known ops lists none."""
+    """An op that the table lacks is named with its calls, run again or not, and a program of known
+    ops lists none.
+    """
 
     def step(x: torch.Tensor) -> Any:
         loss = (

@@ -222,7 +222,8 @@ def test_an_unknown_instruction_is_refused(instruction: int) -> None:
     schedule = Schedule(np.array([*as_created(program), instruction]), Claims(0, 0, 0))
     with pytest.raises(
         ScheduleError,
-        match=rf"runs instruction {instruction}; expected one of 0 to {len(program.instructions) - 1}",
+        match=rf"runs instruction {instruction}; expected one of 0 to "
+        rf"{len(program.instructions) - 1}",
     ):
         check_schedule(program, schedule)
 
@@ -294,7 +295,8 @@ def test_a_forgotten_recomputation_is_refused() -> None:
     check_schedule(program, scheduled(program, forgotten))
     with pytest.raises(
         ScheduleError,
-        match=rf"by_hand claims to hold at most {held} activations; at step \d+ {held + 1} are alive",
+        match=rf"by_hand claims to hold at most {held} activations; at step \d+ {held + 1} "
+        rf"are alive",
     ):
         check_schedule(program, scheduled(program, forgotten, held=held))
 

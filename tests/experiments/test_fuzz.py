@@ -1,4 +1,6 @@
-"""Anything at all: configs, command lines and damaged files that hypothesis draws. No traceback reaches the user, no valid row is lost."""
+"""Anything at all: configs, command lines and damaged files that hypothesis draws. No traceback
+reaches the user, no valid row is lost.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +98,10 @@ def check_one_line(error: TapemeasureError) -> None:
 
 plain = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 6), st.integers(), st.floats(), st.text(max_size=8),
-    st.sampled_from([*MODES, "tanh", "gelu", "sum", "store_all", "revolve(snapshots=2)", "uniform(", "chain", "float32", "a.b:c", "cpu"]),
+    st.sampled_from([
+        *MODES, "tanh", "gelu", "sum", "store_all", "revolve(snapshots=2)", "uniform(", "chain",
+        "float32", "a.b:c", "cpu",
+    ]),
 )  # fmt: skip
 anything = st.recursive(
     plain,
@@ -167,7 +172,9 @@ overrides = st.one_of(
 def test_any_command_line_is_told_without_a_traceback(
     here: Path, arguments: list[str], is_multirun: bool
 ) -> None:
-    """Whatever is typed, the command line ends by leaving, with words; what is refused leaves no directory behind."""
+    """Whatever is typed, the command line ends by leaving, with words; what is refused leaves no
+    directory behind.
+    """
     flags = ["--multirun"] if is_multirun else []
     code, out, err = run_main(
         *flags,
@@ -185,7 +192,9 @@ def test_any_command_line_is_told_without_a_traceback(
 
 
 def damages(content: bytes) -> st.SearchStrategy[bytes]:
-    """A file with one to three things done to it: bytes changed, put in, taken out, doubled; the end cut off; anything else instead."""
+    """A file with one to three things done to it: bytes changed, put in, taken out, doubled; the
+    end cut off; anything else instead.
+    """
     place = st.integers(0, len(content))
     piece = st.binary(min_size=1, max_size=6) | st.sampled_from(
         [b"\n", b'"', b",", b"{", b"null", b"-1", b"NaN", b"1e999", b"[" * 2000, b"\x00", b"\xff"]
@@ -225,7 +234,9 @@ def damages(content: bytes) -> st.SearchStrategy[bytes]:
 def test_a_damaged_journal_loses_no_valid_row(
     finished: Path, here: Path, data: st.DataObject
 ) -> None:
-    """Of a journal with any damage, every line that is still whole is read, the rest is passed over, and rows can be appended to it."""
+    """Of a journal with any damage, every line that is still whole is read, the rest is passed
+    over, and rows can be appended to it.
+    """
     content = (finished / JOURNAL).read_bytes()
     damaged = data.draw(damages(content))
     path = here / JOURNAL
@@ -255,7 +266,9 @@ values = st.one_of(
 def test_a_row_of_any_values_is_valid_or_passed_over(
     finished: Path, here: Path, changes: dict[str, Any]
 ) -> None:
-    """A row whose columns hold anything is either no row, or comes through the table and its file as it is."""
+    """A row whose columns hold anything is either no row, or comes through the table and its file
+    as it is.
+    """
     values = {**vars(read_journal(finished / JOURNAL)[0]), **changes}
     values = values if "key" in changes else with_key(values)
     (here / JOURNAL).write_text(json.dumps(values) + "\n")
@@ -283,7 +296,9 @@ def test_rows_of_any_values_make_a_report(
     changes: dict[str, Any],
     several: int,
 ) -> None:
-    """Whatever valid rows hold, absurd numbers and odd letters too, the command makes its report: exit 0, and not a word of an error."""
+    """Whatever valid rows hold, absurd numbers and odd letters too, the command makes its report:
+    exit 0, and not a word of an error.
+    """
     directory = here / "run"
     shutil.rmtree(directory, ignore_errors=True)
     shutil.copytree(finished, directory)
@@ -324,7 +339,9 @@ def test_a_sweep_goes_on_in_a_damaged_directory(
     modes: list[str],
     names: set[str],
 ) -> None:
-    """Any grid into a directory whose files have any damage: no row that is whole is lost, each point has its row, nothing is a fault."""
+    """Any grid into a directory whose files have any damage: no row that is whole is lost, each
+    point has its row, nothing is a fault.
+    """
     directory = here / "run"
     shutil.rmtree(directory, ignore_errors=True)
     shutil.copytree(finished, directory)
@@ -351,7 +368,9 @@ def test_a_sweep_goes_on_in_a_damaged_directory(
 def test_a_damaged_table_loses_no_valid_row(
     finished: Path, here: Path, data: st.DataObject
 ) -> None:
-    """Of a damaged results.csv every row that is still whole is read; what is no table at all is told in one line."""
+    """Of a damaged results.csv every row that is still whole is read; what is no table at all is
+    told in one line.
+    """
     content = (finished / RESULTS).read_bytes()
     damaged = data.draw(damages(content))
     (here / RESULTS).write_bytes(damaged)
@@ -385,7 +404,9 @@ def test_a_directory_with_any_damage_is_reported_or_told(
     name: str,
     has_journal: bool,
 ) -> None:
-    """A report of a directory with a damaged file is made, or refused in one line; where the journal is whole, no row is missing in it."""
+    """A report of a directory with a damaged file is made, or refused in one line; where the
+    journal is whole, no row is missing in it.
+    """
     monkeypatch.setattr("experiments.reporting.publishing.draw_figures", lambda results: {})
     directory = here / "run"
     shutil.rmtree(directory, ignore_errors=True)
@@ -449,8 +470,9 @@ def test_a_manifest_of_any_values_makes_a_report(
 # Nothing that is read can run
 
 READERS_THAT_RUN = {
-    "pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib", "yaml", "read_pickle", "eval", "exec", "instantiate", "full_load",
-    "unsafe_load", "load_module", "import_module", "__import__", "get_method", "get_class",
+    "pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib", "yaml",
+    "read_pickle", "eval", "exec", "instantiate", "full_load", "unsafe_load", "load_module",
+    "import_module", "__import__", "get_method", "get_class",
 }  # fmt: skip
 
 
@@ -474,12 +496,15 @@ def readers_that_run(source: str) -> set[str]:
 
 
 def test_nothing_in_the_experiments_runs_what_it_reads() -> None:
-    """No module of the experiments unpickles, loads YAML, evaluates, or instantiates by name that it read."""
+    """No module of the experiments unpickles, loads YAML, evaluates, or instantiates by name that
+    it read.
+    """
     found = {
         path.name: readers_that_run(path.read_text())
         for path in (ROOT / "experiments").rglob("*.py")
     }
-    # A module that is to be profiled is imported by the path that its user types; nothing that lies in a file of results comes there.
+    # A module that is to be profiled is imported by the path that its user types; nothing that lies
+    # in a file of results comes there.
     assert {name: names for name, names in found.items() if names} == {
         "build.py": {"import_module"}
     }
@@ -524,7 +549,9 @@ def test_a_trap_works(here: Path) -> None:
 def test_traps_in_a_results_directory_are_data(
     finished: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pickles, YAML tags, `_target_` and import paths in a directory of results are never run: not by a report, not by a resumed sweep."""
+    """Pickles, YAML tags, `_target_` and import paths in a directory of results are never run: not
+    by a report, not by a resumed sweep.
+    """
     marker, directory = here / "marker", here / "run"
     shutil.copytree(finished, directory)
     command = f"import pathlib; pathlib.Path({str(marker)!r}).touch()"

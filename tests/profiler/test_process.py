@@ -327,8 +327,8 @@ def test_a_system_without_the_mark_still_runs_the_step(tmp_path: Path) -> None:
     value, peak, baseline, reason = run_in_child(without_clear_refs, str(tmp_path / "absent")).value
     assert (value, peak, baseline) == ((1, "calls", None), None, None)
     assert (
-        reason
-        == f"{tmp_path / 'absent'} cannot be written on this system, so the peak of one step is not known"
+        reason == f"{tmp_path / 'absent'} cannot be written on this system, so the peak of one "
+        f"step is not known"
     )
 
 
@@ -567,7 +567,10 @@ def test_a_killed_parent_leaves_no_child(tmp_path: Path) -> None:
     too.
     """
     note = tmp_path / "pids"
-    code = f"import test_process; from profiler.process import run_in_child; run_in_child(test_process.sleeps_with_a_child, {str(note)!r})"
+    code = (
+        "import test_process; from profiler.process import run_in_child; "
+        f"run_in_child(test_process.sleeps_with_a_child, {str(note)!r})"
+    )
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)]),

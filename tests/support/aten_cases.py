@@ -1,4 +1,6 @@
-"""Calls of PyTorch's ops, each beside its formula: what the table of their costs is held against."""
+"""Calls of PyTorch's ops, each beside its formula: what the table of their costs is
+held against.
+"""
 
 from __future__ import annotations
 

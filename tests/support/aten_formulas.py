@@ -1,6 +1,8 @@
-"""The formulas behind the rows of the table of PyTorch's ops, on arrays of scalars that count themselves.
+"""The formulas behind the rows of the table of PyTorch's ops, on arrays of scalars that count
+themselves.
 
-Each case has an op, its arguments, and the same computation written out; both its value and its count are held against the op and the table.
+Each case has an op, its arguments, and the same computation written out; both its value and its
+count are held against the op and the table.
 """
 
 from __future__ import annotations

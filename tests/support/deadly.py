@@ -1,4 +1,6 @@
-"""Planners for the tests of sweeps that survive: each is a planner whose making or planning does something terrible."""
+"""Planners for the tests of sweeps that survive: each is a planner whose making or planning does
+something terrible.
+"""
 
 from __future__ import annotations
 

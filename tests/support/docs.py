@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 
 class Block(NamedTuple):
-    """A block of code, the line on which it begins, and what the page says that it prints (None: it does not say)."""
+    """A block of code, the line on which it begins, and what the page says that it prints (None: it
+    does not say).
+    """
 
     code: str
     line: int

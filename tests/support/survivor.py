@@ -1,11 +1,13 @@
-"""Kills sweeps at random moments and holds what they leave behind against what they had: run as a process, by the tests of survival.
+"""Kills sweeps at random moments and compares what they leave behind with what they had.
 
     python -m tests.support.survivor DIRECTORY KILLS SEED
 
-Each sweep is a child that is forked from this process, so that a kill costs milliseconds and not the start of PyTorch. A child is killed by
-SIGKILL after a random time and started again in the same directory until it comes to its end; then the next directory is begun. After each
-kill every whole row of before must be there, to the byte; at the end each point must have one row, and the table must be those rows. It
-ends with a line of JSON: kills, kills that left rows behind, sweeps finished, the greatest number of starts that one sweep took.
+Run as a process by the tests of survival. Each sweep is a child that is forked from this process,
+so that a kill costs milliseconds and not the start of PyTorch. A child is killed by SIGKILL after a
+random time and started again in the same directory until it comes to its end; then the next
+directory is begun. After each kill every whole row written before must be there, to the byte; at
+the end each point must have one row, and the table must be those rows. It ends with a line of JSON:
+kills, kills that left rows behind, sweeps finished, the greatest number of starts of one sweep.
 """
 
 from __future__ import annotations
@@ -50,7 +52,9 @@ def begin(directory: Path) -> int:
 
 
 def live(directory: Path, seconds: float) -> int | None:
-    """Let a sweep run for some seconds, then kill it; returns its exit code, None where it was killed."""
+    """Let a sweep run for some seconds, then kill it; returns its exit code, None where it was
+    killed.
+    """
     pid = begin(directory)
     end = time.monotonic() + seconds
     while time.monotonic() < end:

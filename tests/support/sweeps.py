@@ -1,4 +1,6 @@
-"""Small sweeps for the tests of figures and report: measured without a command line, a directory or a child process."""
+"""Small sweeps for the tests of figures and report: measured without a command line, a directory or
+a child process.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ SMALL: dict[str, Any] = {
 
 
 def results_of(given: dict[str, Any], directory: Path) -> Results:
-    """The results of a config, measured in this process from shapes alone or by running it, with formulas and timelines."""
+    """The results of a config, measured in this process from shapes alone or by running it, with
+    formulas and timelines.
+    """
     config = sweep_config(given)
     frame = frame_of(measure(point) for point in points_of(config))
     grids = frame[frame["micro_batches"] == 1]
@@ -52,7 +56,9 @@ def results_of(given: dict[str, Any], directory: Path) -> Results:
 
 
 def with_scale(results: Results) -> Results:
-    """The same results with larger shapes made up from its rows: times as a machine has them, and a process that grows by the ledger."""
+    """The same results with larger shapes made up from its rows: times as a machine has them, and a
+    process that grows by the ledger.
+    """
     scale = results.results[results.results["part"] == "exact"].copy()
     scale["part"] = "scale"
     scale["source"] = "measured"

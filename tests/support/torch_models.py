@@ -1,4 +1,6 @@
-"""Small PyTorch models with random weights, and their training steps: what `from_pytorch` and the planners are tried on."""
+"""Small PyTorch models with random weights, and their training steps: what `from_pytorch` and the
+planners are tried on.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,20 @@ def training_step(model: nn.Module, loss_of: Callable[..., torch.Tensor]) -> Cal
 def gpt2(dropout: float = 0.0, layers: int = 4, attention: str = "sdpa", seq: int = 8) -> Made:
     """GPT-2 with its embedding tied to its head."""
     config = transformers.GPT2Config(
-        n_layer=layers, n_embd=16, n_head=2, vocab_size=31, n_positions=seq, bos_token_id=0, eos_token_id=0, loss_type="ForCausalLM",
-        resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout, attn_implementation=attention, use_cache=False,
-    )  # fmt: skip
+        n_layer=layers,
+        n_embd=16,
+        n_head=2,
+        vocab_size=31,
+        n_positions=seq,
+        bos_token_id=0,
+        eos_token_id=0,
+        loss_type="ForCausalLM",
+        resid_pdrop=dropout,
+        embd_pdrop=dropout,
+        attn_pdrop=dropout,
+        attn_implementation=attention,
+        use_cache=False,
+    )
     tokens = torch.arange(2 * seq).reshape(2, seq) % 31
     return (
         transformers.GPT2LMHeadModel(config),
@@ -45,9 +58,16 @@ def gpt2(dropout: float = 0.0, layers: int = 4, attention: str = "sdpa", seq: in
 def bert(dropout: float = 0.0) -> Made:
     """BERT with a mask that is given: a norm after every block, one mask for all of them."""
     config = transformers.BertConfig(
-        num_hidden_layers=3, hidden_size=16, num_attention_heads=2, intermediate_size=32, vocab_size=31, max_position_embeddings=8,
-        hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout, num_labels=3,
-    )  # fmt: skip
+        num_hidden_layers=3,
+        hidden_size=16,
+        num_attention_heads=2,
+        intermediate_size=32,
+        vocab_size=31,
+        max_position_embeddings=8,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        num_labels=3,
+    )
     mask = torch.ones(2, 8, dtype=torch.int64)
     mask[0, 6:] = 0
 
@@ -89,9 +109,17 @@ def vit() -> Made:
 def llama() -> Made:
     """Llama: norms that are written out, positions that turn with cosines which all blocks read."""
     config = transformers.LlamaConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=3, num_attention_heads=2, num_key_value_heads=1, vocab_size=31,
-        max_position_embeddings=8, bos_token_id=0, eos_token_id=0, pad_token_id=0,
-    )  # fmt: skip
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        vocab_size=31,
+        max_position_embeddings=8,
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=0,
+    )
 
     def loss_of(model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
         return model(input_ids=ids, labels=ids, use_cache=False).loss  # type: ignore[no-any-return]
@@ -100,7 +128,9 @@ def llama() -> Made:
 
 
 def autoencoder() -> Made:
-    """A net that narrows and widens again, held against its own input by a loss whose buffer is larger than its sum."""
+    """A net that narrows and widens again, held against its own input by a loss whose buffer is
+    larger than its sum.
+    """
     layers = [
         layer
         for pair in ((8, 4), (4, 2), (2, 4), (4, 8))
@@ -155,7 +185,9 @@ def mlp(dropout: float = 0.0) -> Made:
 
 
 def normed() -> Made:
-    """Layers on sequences, each with its norm and tanh: what comes out of a layer is looked at through views."""
+    """Layers on sequences, each with its norm and tanh: what comes out of a layer is looked at
+    through views.
+    """
     layers = [layer for _ in range(5) for layer in (nn.Linear(8, 8), nn.LayerNorm(8), nn.Tanh())]
     return (
         nn.Sequential(*layers, nn.Linear(8, 3)),

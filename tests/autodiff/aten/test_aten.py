@@ -1,4 +1,6 @@
-"""The table of PyTorch's ops: every row against its formula on scalars that count themselves, and each a name that PyTorch has."""
+"""The table of PyTorch's ops: every row against its formula on scalars that count themselves, and
+each a name that PyTorch has.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from tests.support.aten_cases import CASES, Case, aten
 
 
 def lifted(value: Any, tally: Tally) -> Any:
-    """A tensor of floating point as an array of counting scalars, other tensors as plain arrays, all else as it is."""
+    """A tensor of floating point as an array of counting scalars, other tensors as plain arrays,
+    all else as it is.
+    """
     if not isinstance(value, torch.Tensor):
         return value
     if not value.is_floating_point():
@@ -54,7 +58,9 @@ def call_of(case: Case, out: Any) -> Call:
 
 
 def disagreement(case: Case) -> str:
-    """How the table's cost or the op's value differs from the formula's; empty where neither does."""
+    """How the table's cost or the op's value differs from the formula's; empty where
+    neither does.
+    """
     copies = tuple(a.clone() if isinstance(a, torch.Tensor) else a for a in case.args)
     out = case.op(*copies, **case.kwargs)
     tally = Tally()
@@ -93,7 +99,9 @@ def disagreement(case: Case) -> str:
     "case", CASES, ids=lambda case: case.op._schema.name.removeprefix("aten::")
 )
 def test_a_row_counts_what_its_formula_does(case: Case) -> None:
-    """A row declares what the op's formula does on scalars that count themselves, and that formula gives the op's values."""
+    """A row declares what the op's formula does on scalars that count themselves, and that formula
+    gives the op's values.
+    """
     assert disagreement(case) == ""
 
 
@@ -118,7 +126,9 @@ def test_a_wrong_formula_is_caught() -> None:
 
 
 def test_the_fused_adam() -> None:
-    """The fused update of Adam counts what its formula does, and that formula gives its parameter."""
+    """The fused update of Adam counts what its formula does, and that formula gives its
+    parameter.
+    """
     p, g, m, v = (
         torch.linspace(start, 1, 5, dtype=torch.float64) for start in (0.1, 0.2, 0.3, 0.4)
     )
@@ -133,7 +143,9 @@ def test_the_fused_adam() -> None:
 
 
 def test_groups_share_the_products_of_a_convolution() -> None:
-    """In two groups each filter meets half of the channels, so a convolution and its gradients do half the products."""
+    """In two groups each filter meets half of the channels, so a convolution and its gradients do
+    half the products.
+    """
     x, out = torch.Size([2, 4, 5, 5]), torch.Size([2, 6, 3, 3])
     for groups in (1, 2):
         weight = torch.Size([6, 4 // groups, 3, 3])
@@ -157,14 +169,18 @@ def test_every_row_names_an_op_and_stands_once() -> None:
 
 
 def test_names_of_rows() -> None:
-    """An op that writes in place shares its row with the one that does not; an operator's double underscore stays; other libraries keep theirs."""
+    """An op that writes in place shares its row with the one that does not; an operator's double
+    underscore stays; other libraries keep theirs.
+    """
     assert family_name("aten::add_") == family_name("aten::add") == "add"
     assert family_name("aten::__and__") == "__and__"
     assert family_name("mine::add") == "mine::add"
 
 
 def test_an_op_that_is_not_listed_has_no_cost() -> None:
-    """The table says nothing of a sort, which depends on the data, nor of an op of another library."""
+    """The table says nothing of a sort, which depends on the data, nor of an op of
+    another library.
+    """
     call = Call((torch.Size([4]),), {}, (torch.Size([4]),))
     assert cost_of("sort", call) is None
     assert cost_of("mine::add", call) is None
@@ -197,7 +213,9 @@ def test_copies_cost_nothing() -> None:
 
 
 def test_a_foreach_op_costs_what_its_op_costs_on_each_tensor() -> None:
-    """Over two tensors of 6 and 4 elements a list of additions with factors is 10 additions and 10 multiplications; a norm is each one's norm."""
+    """Over two tensors of 6 and 4 elements a list of additions with factors is 10 additions and 10
+    multiplications; a norm is each one's norm.
+    """
     lists = ((torch.Size([2, 3]), torch.Size([4])), (torch.Size([2, 3]), torch.Size([4])))
     assert cost_of("_foreach_add", Call(lists, {"alpha": 2})) == Cost(
         multiplications=10, additions=10

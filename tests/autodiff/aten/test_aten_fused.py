@@ -1,4 +1,6 @@
-"""Whole layers in one op cost what the same layers cost op by op: the LSTM of oneDNN, attention and encoder layer of inference."""
+"""Whole layers in one op cost what the same layers cost op by op: the LSTM of oneDNN, attention and
+encoder layer of inference.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,9 @@ def lstm(steps: int, batch: int, inner: int, hidden: int, bias: bool) -> Callabl
 def test_an_lstm_costs_what_its_ops_cost(
     steps: int, batch: int, inner: int, hidden: int, bias: bool
 ) -> None:
-    """oneDNN's LSTM, forward and backward, counts what PyTorch's own ops count for the same layer, with every kind and matmul flop."""
+    """oneDNN's LSTM, forward and backward, counts what PyTorch's own ops count for the same layer,
+    with every kind and matmul flop.
+    """
     fused, plain = both(lstm(steps, batch, inner, hidden, bias), "mkldnn_rnn_layer")
     assert fused.ops_by_phase["forward"] == plain.ops_by_phase["forward"]
     assert fused.ops_by_phase["backward"] == plain.ops_by_phase["backward"]
@@ -82,7 +86,9 @@ HEADS, BATCH, ROWS, WIDTH = 2, 2, 5, 12
 
 
 def as_inference_does(plain: Cost) -> Cost:
-    """The slow path's cost without the logarithm of each row's sum, kept for a backward pass, and with queries scaled in place of scores."""
+    """The slow path's cost without the logarithm of each row's sum, kept for a backward pass, and
+    with queries scaled in place of scores.
+    """
     rows = BATCH * HEADS * ROWS
     scaled = Cost(multiplications=BATCH * ROWS * WIDTH) + Cost(multiplications=rows * ROWS) * -1
     return plain + Cost(additions=rows, elementary=rows) * -1 + scaled
@@ -106,7 +112,9 @@ def test_an_encoder_layer_costs_what_its_ops_cost(activation: str, first: bool) 
 
 
 def test_attention_costs_what_its_ops_cost() -> None:
-    """The attention that inference takes counts what its ops count; weights that are wanted are their heads' mean."""
+    """The attention that inference takes counts what its ops count; weights that are wanted are
+    their heads' mean.
+    """
     model = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True).eval()
     x = torch.randn(BATCH, ROWS, WIDTH)
 
@@ -142,7 +150,9 @@ def test_a_wrong_row_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("boundaries", [1, 2, 3, 4, 7, 8, 9, 100])
 def test_a_search_by_halves(boundaries: int) -> None:
-    """Finding a place among k sorted values takes at most ⌈log₂(k + 1)⌉ comparisons, as a search over scalars that count says."""
+    """Finding a place among k sorted values takes at most ⌈log₂(k + 1)⌉ comparisons, as a search
+    over scalars that count says.
+    """
     tally = Tally()
     sorted_values = [CountingScalar(float(i), tally) for i in range(boundaries)]
     most = 0

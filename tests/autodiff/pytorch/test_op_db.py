@@ -143,7 +143,9 @@ def runs(step: Callable[..., Any]) -> bool:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("op", ON_THE_CPU, ids=name_of)
 def test_an_op_is_traced_as_it_runs(op: Any) -> None:
-    """Results and gradients are eager's to the last bit, peaks as predicted, or one line refuses."""
+    """Results and gradients are eager's to the last bit, peaks as predicted, or one
+    line refuses.
+    """
     faults = {fault_of(step) for step in steps_of(op) if runs(step)} - {""}
     known = KNOWN.get(name_of(op))
     assert faults <= (set() if known is None else {known[0]})
@@ -159,7 +161,9 @@ def test_a_known_exception_still_is_one() -> None:
 
 
 def test_a_fault_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step whose loss, or gradient, is another the next time is caught; so is a wrong prediction."""
+    """A step whose loss, or gradient, is another the next time is caught; so is a wrong
+    prediction.
+    """
     weight = torch.ones(3, requires_grad=True)
     calls = iter(range(100))
 

@@ -1,4 +1,6 @@
-"""Steps of every kind, traced and run: eager's numbers, predicted peaks, tracked storages, cells."""
+"""Steps of every kind, traced and run: eager's numbers, predicted peaks, tracked
+storages, cells.
+"""
 
 from __future__ import annotations
 
@@ -333,7 +335,9 @@ def test_what_cannot_be_traced_is_refused_in_one_line() -> None:
 
 
 def test_a_chain_of_empty_tensors_is_planned() -> None:
-    """Budgets of operations and of bytes hold on a batch of none, where plans take no operations."""
+    """Budgets of operations and of bytes hold on a batch of none, where plans take no
+    operations.
+    """
     step, args = plain(layers(), torch.randn(0, 8))
     program = from_pytorch(step, *args)
     for planner in (Revolve(max_ops_ratio=1), Revolve(max_ops_ratio=1.3), Revolve(2)):

@@ -1,4 +1,6 @@
-"""The benchmark's command line on tiny shapes: every comparison is made of equal results, and its table, CSV and figure are whole."""
+"""The benchmark's command line on tiny shapes: every comparison is made of equal results, and its
+table, CSV and figure are whole.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_command_writes_a_table_a_csv_and_a_figure(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Without a name all benchmarks are run; each row has a median, a spread and its ratio to a row of its own comparison."""
+    """Without a name all benchmarks are run; each row has a median, a spread and its ratio to a row
+    of its own comparison.
+    """
     benchmark.main(["--out", str(tmp_path)])
     frame = pd.read_csv(tmp_path / "benchmark.csv")
     assert set(frame["benchmark"]) == set(BENCHMARKS) == set(benchmark.NAMES)
@@ -93,7 +97,9 @@ def test_steps_with_other_gradients_are_not_compared() -> None:
 
 
 def test_every_step_runs_once_a_round_in_turn() -> None:
-    """Steps alternate, each round begins with another one, and one thread is used and given back."""
+    """Steps alternate, each round begins with another one, and one thread is used and
+    given back.
+    """
     ran: list[tuple[str, int]] = []
     threads = torch.get_num_threads()
     made: dict[str, Callable[[], Any]] = {

@@ -1,4 +1,6 @@
-"""Every figure: what its title claims is computed from the rows, its axes are labelled, and nothing lies on anything else."""
+"""Every figure: what its title claims is computed from the rows, its axes are labelled, and nothing
+lies on anything else.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ def test_every_figure_is_drawn(drawn: dict[str, Drawing]) -> None:
 
 @pytest.mark.parametrize("name", HERE)
 def test_nothing_overlaps_and_axes_are_labelled(drawn: dict[str, Drawing], name: str) -> None:
-    """No text of a figure touches another or the edge; each panel says what its axes are, or shares the one of its row or column."""
+    """No text of a figure touches another or the edge; each panel says what its axes are, or shares
+    the one of its row or column.
+    """
     figure = drawn[name].figure
     with styled(name):
         assert overlaps(figure) == []
@@ -110,7 +114,9 @@ def test_the_legend_lies_off_the_panels(drawn: dict[str, Drawing]) -> None:
 def test_the_residuals_say_whether_theory_holds(
     results: Results, drawn: dict[str, Drawing]
 ) -> None:
-    """The title counts the rows and their residual; one planted operation and a few planted bytes turn it into the opposite."""
+    """The title counts the rows and their residual; one planted operation and a few planted bytes
+    turn it into the opposite.
+    """
     predicted, measured = len(results.results), len(results.scale)
     rows = predicted + measured
     assert drawn["residuals"].title == (
@@ -159,7 +165,9 @@ def test_marks_lie_on_the_theory(
 
 
 def test_the_title_of_the_ratios_is_computed(drawn: dict[str, Drawing]) -> None:
-    """The ratios in the title are those of the theory at the deepest network, and its limits are 3 and 2."""
+    """The ratios in the title are those of the theory at the deepest network, and its limits are 3
+    and 2.
+    """
     ground, full, w1 = (
         theory.total_operations(mode, 4, 6, 16) for mode in ("no_grad", "full", "w1_only")
     )
@@ -199,7 +207,9 @@ def test_the_timelines_name_every_peak(drawn: dict[str, Drawing]) -> None:
 def test_the_map_of_regimes_knows_a_peak_that_is_none_of_the_pieces(
     results: Results, drawn: dict[str, Drawing]
 ) -> None:
-    """Every measured peak meets the piece that rules; one that is off by four bytes is told in the title and in the legend."""
+    """Every measured peak meets the piece that rules; one that is off by four bytes is told in the
+    title and in the legend.
+    """
     rows = results.results
     full = rows[
         (rows["mode"] == "full")
@@ -218,7 +228,9 @@ def test_the_map_of_regimes_knows_a_peak_that_is_none_of_the_pieces(
 def test_the_titles_of_the_lessons_are_computed(
     results: Results, drawn: dict[str, Drawing]
 ) -> None:
-    """gelu beside tanh, the last layer beside the first, and the batch in slices: each number in a title is one of the theory's."""
+    """gelu beside tanh, the last layer beside the first, and the batch in slices: each number in a
+    title is one of the theory's.
+    """
     peaks = {
         kind: theory.peak_elements("full", 4, 2, 16, activation=kind) for kind in ("tanh", "gelu")
     }
@@ -239,7 +251,9 @@ def test_the_titles_of_the_lessons_are_computed(
 
 
 def test_the_titles_about_the_machine_are_computed(drawn: dict[str, Drawing]) -> None:
-    """Times of two nanoseconds an operation have slope 1 and half a billion a second; a process that grows twofold is told so."""
+    """Times of two nanoseconds an operation have slope 1 and half a billion a second; a process
+    that grows twofold is told so.
+    """
     assert "is 1.00, the rate 0.5 to 0.5 billion" in drawn["seconds"].title
     assert "grows by 2.00 to 2.00× the" in drawn["process_memory"].title
 
@@ -254,7 +268,9 @@ def test_ticks_are_the_swept_values(drawn: dict[str, Drawing]) -> None:
 
 
 def test_dense_ticks_keep_only_labels_that_fit() -> None:
-    """A hundred swept values have a hundred ticks, and of their labels and grid lines those that do not touch."""
+    """A hundred swept values have a hundred ticks, and of their labels and grid lines those that do
+    not touch.
+    """
     with styled():
         figure = new_figure(3.0)
         axes = figure.subplots()
@@ -291,7 +307,9 @@ def test_dense_ticks_keep_only_labels_that_fit() -> None:
     ],
 )
 def test_any_sweep_can_be_drawn(tmp_path: Path, changes: dict[str, Any]) -> None:
-    """A sweep of a single point, of one mode, of other networks: what can be drawn is drawn, labelled and legible."""
+    """A sweep of a single point, of one mode, of other networks: what can be drawn is drawn,
+    labelled and legible.
+    """
     small = {"grid": {"n": [1, 3], "d": [2, 4], "b": [2, 7]}, **changes}
     given = {**SMALL, "studies": None, **small}
     for name, drawing in drawings(results_of(given, tmp_path)).items():
@@ -300,7 +318,9 @@ def test_any_sweep_can_be_drawn(tmp_path: Path, changes: dict[str, Any]) -> None
 
 
 def test_other_engines_stand_beside_ours(results: Results) -> None:
-    """Rows of PyTorch are series of their own on the same axes, named in the legend; planners have other figures."""
+    """Rows of PyTorch are series of their own on the same axes, named in the legend; planners have
+    other figures.
+    """
     full = results.results[
         (results.results["mode"] == "full") & (results.results["part"] == "exact")
     ]
@@ -356,7 +376,9 @@ def test_files_are_the_same_every_time(
 
 
 def test_figures_can_stand_in_one_page(drawn: dict[str, Drawing]) -> None:
-    """No id of one SVG is an id of another, none holds a picture in pixels, and each carries its message."""
+    """No id of one SVG is an id of another, none holds a picture in pixels, and each carries its
+    message.
+    """
     ids: list[str] = []
     for name, drawing in drawn.items():
         with styled(name):
@@ -386,7 +408,9 @@ def test_a_figure_without_data_is_removed(
 def test_the_overview_can_be_made_again(
     results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The README's figure is drawn from results; where no depth was swept, or nothing lies there, one line says so."""
+    """The README's figure is drawn from results; where no depth was swept, or nothing lies there,
+    one line says so.
+    """
     draw_overview(results, tmp_path / "overview.png")
     assert (tmp_path / "overview.png").read_bytes().startswith(b"\x89PNG")
     assert plots.main([str(tmp_path / "nothing"), str(tmp_path / "x.png")]) == 2
@@ -417,7 +441,10 @@ def test_modes_can_be_told_apart_in_grey() -> None:
 
 def test_titles_are_wrapped_by_their_width() -> None:
     """A title is broken between words, never between a number and its unit, and loses nothing."""
-    text = "At n = 16 the peak is 19.5 KiB, which is 55% of what b > d would take in every single mode of them all"
+    text = (
+        "At n = 16 the peak is 19.5 KiB, which is 55% of what b > d would take in every "
+        "single mode of them all"
+    )
     lines = wrap(text, 200, 13, bold=True)
     assert len(lines) > 3
     assert " ".join(lines).replace("\N{NO-BREAK SPACE}", " ") == text

@@ -1,4 +1,6 @@
-"""Figures and sections about checkpointing, PyTorch and the lessons: what they claim is computed from the rows, and a planted row changes it."""
+"""Figures and sections about checkpointing, PyTorch and the lessons: what they claim is computed
+from the rows, and a planted row changes it.
+"""
 
 from __future__ import annotations
 
@@ -137,7 +139,9 @@ def planted(results: Results, column: str, by: int, **where: Any) -> Results:
 
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_the_figure_is_drawn_and_legible(drawn: dict[str, Drawing], name: str) -> None:
-    """The figure is there, no text of it touches another or the edge, and every panel's axes are labelled or shared."""
+    """The figure is there, no text of it touches another or the edge, and every panel's axes are
+    labelled or shared.
+    """
     figure = drawn[name].figure
     with styled(name):
         assert overlaps(figure) == []
@@ -188,7 +192,9 @@ def test_the_figure_is_drawn_and_legible(drawn: dict[str, Drawing], name: str) -
 def test_any_sweep_of_planners_can_be_drawn_and_told(
     tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    """One planner, budgets, other networks, no plain step beside: what can be drawn is legible, and the report is written."""
+    """One planner, budgets, other networks, no plain step beside: what can be drawn is legible, and
+    the report is written.
+    """
     given = {
         **SWEEP,
         "execute": False,
@@ -204,7 +210,9 @@ def test_any_sweep_of_planners_can_be_drawn_and_told(
 
 
 def test_the_frontier_says_what_falls_and_what_does_not(drawn: dict[str, Drawing]) -> None:
-    """The numbers in the title are the theory's: the lowest peak and its price on wide batches, and the level that stays on wide layers."""
+    """The numbers in the title are the theory's: the lowest peak and its price on wide batches, and
+    the level that stays on wide layers.
+    """
     full, lowest = (
         4 * expected("store_all").peak_elements,
         4 * expected("recompute_all").peak_elements,
@@ -231,7 +239,9 @@ def test_a_mark_off_the_frontiers_curves_is_told(
 
 
 def test_the_schedule_is_read_from_the_events(results: Results) -> None:
-    """Each layer is advanced once and reversed, as many are run again as the theory says, and no more is held than there are snapshots."""
+    """Each layer is advanced once and reversed, as many are run again as the theory says, and no
+    more is held than there are snapshots.
+    """
     frame = results.timelines[results.timelines["planner"] == "revolve(snapshots=2)"]
     blocks, bars = blocks_of(frame, 5), bars_of(frame, 5)
     run = {
@@ -267,7 +277,9 @@ def test_the_titles_of_the_schedules_are_computed(drawn: dict[str, Drawing]) -> 
 def test_growth_is_measured_and_stands_beside_the_theory(
     results: Results, drawn: dict[str, Drawing]
 ) -> None:
-    """Layers run are the theory's counts at each depth; the slopes of the table are those of the figure's title, and none is exact."""
+    """Layers run are the theory's counts at each depth; the slopes of the table are those of the
+    figure's title, and none is exact.
+    """
     growths = growths_of(results.results)
     assert [growth.rule.name for growth in growths] == ["s = 2", "s = log₂ n", "s = √n"]
     for growth in growths:
@@ -330,7 +342,9 @@ def test_planners_are_written_for_the_eye() -> None:
 
 
 def test_the_advice_is_computed(results: Results, wide: PlanGroup) -> None:
-    """What the lowest plan saves and costs, the best exchange, and which plans are no use, all from the rows."""
+    """What the lowest plan saves and costs, the best exchange, and which plans are no use, all from
+    the rows.
+    """
     full, best = wide.full, wide.best
     assert full.peak_bytes == 4 * expected("store_all").peak_elements
     assert [plan.peak_bytes for plan in best] == sorted(plan.peak_bytes for plan in best)
@@ -359,7 +373,9 @@ def test_the_advice_is_computed(results: Results, wide: PlanGroup) -> None:
 
 
 def test_a_plan_that_takes_more_memory_is_no_use(results: Results, wide: PlanGroup) -> None:
-    """One plan's peak raised above that of keeping everything: it is among the plans to take no more."""
+    """One plan's peak raised above that of keeping everything: it is among the plans to take no
+    more.
+    """
     assert any(plan.planner == "revolve(snapshots=2)" for plan in wide.best)
     worse = planted(results, "peak_bytes", 10**6, planner="revolve(snapshots=2)", n=6, d=2, b=16)
     told = next(advice for advice in advice_of(worse.results) if "d = 2, b = 16" in advice.heading)
@@ -369,7 +385,9 @@ def test_a_plan_that_takes_more_memory_is_no_use(results: Results, wide: PlanGro
 
 
 def test_the_advice_says_why_nothing_falls(results: Results) -> None:
-    """Where the layer is far wider than the batch all plans stay, and the reason is the weight gradients, with their bytes."""
+    """Where the layer is far wider than the batch all plans stay, and the reason is the weight
+    gradients, with their bytes.
+    """
     told = next(
         advice for advice in advice_of(results.results) if "d = 8, b = 2 " in advice.heading
     )
@@ -381,7 +399,9 @@ def test_the_advice_says_why_nothing_falls(results: Results) -> None:
 
 
 def test_what_dominates_a_peak_is_read_from_its_roles(wide: PlanGroup) -> None:
-    """The shares are those of the roles at the peak, the greatest first, in words of the profiler."""
+    """The shares are those of the roles at the peak, the greatest first, in words of
+    the profiler.
+    """
     for plan in (*wide.plans, wide.full):
         held = plan.roles["activation"]
         assert f"{percent(held, plan.peak_bytes)} {ACTIVATIONS}" in dominates(plan)
@@ -415,7 +435,9 @@ def test_no_text_of_a_planner_is_imported(
 
 
 def test_the_claims_about_pytorch_hold(results: Results) -> None:
-    """Every claim that the rows speak of is true of all of them, and of one fewer when a pair is changed."""
+    """Every claim that the rows speak of is true of all of them, and of one fewer when a pair is
+    changed.
+    """
     told = engines_of(results.results)
     assert {claim["words"].split(",")[0].split(":")[0] for claim in told} >= {
         "operations",
@@ -440,7 +462,9 @@ def test_the_claims_about_pytorch_hold(results: Results) -> None:
 
 
 def test_the_engines_stand_on_one_axis(results: Results, drawn: dict[str, Drawing]) -> None:
-    """The title counts where our peak is lower and equal; a row where it is higher is told in capitals."""
+    """The title counts where our peak is lower and equal; a row where it is higher is told in
+    capitals.
+    """
     title = drawn["engines"].title
     assert "our peak is lower in" in title
     assert "HIGHER" not in title
@@ -462,7 +486,9 @@ def test_the_engines_stand_on_one_axis(results: Results, drawn: dict[str, Drawin
 
 
 def test_the_four_lessons_have_their_numbers(results: Results) -> None:
-    """Each lesson quotes the rows: no-grad beside forward, W_1 beside all, smaller batches and slices, plans beside keeping everything."""
+    """Each lesson quotes the rows: no-grad beside forward, W_1 beside all, smaller batches and
+    slices, plans beside keeping everything.
+    """
     lessons = lessons_of(results.results)
     assert len(lessons) == 4
     words = [" ".join(lesson.sentences) for lesson in lessons]
@@ -471,10 +497,8 @@ def test_the_four_lessons_have_their_numbers(results: Results) -> None:
         for mode in ("no_grad", "forward", "full", "w1_only")
     }
     assert f"peaks at {peak['forward']}, one that keeps nothing at {peak['no_grad']}" in words[0]
-    assert (
-        f"With tanh, computing only W₁’s gradient takes {percent(theory.total_operations('w1_only', 6, 2, 16), theory.total_operations('full', 6, 2, 16))}"
-        in words[1]
-    )
+    first, every = (theory.total_operations(mode, 6, 2, 16) for mode in ("w1_only", "full"))
+    assert f"With tanh, computing only W₁’s gradient takes {percent(first, every)}" in words[1]
     assert "With gelu, computing only W₁" in words[1]
     last, first = (theory.total_operations("only", 4, 3, 5, wrt=j) for j in (4, 1))
     assert f"W₄, needs {percent(last, first)} of W₁’s operations" in words[1]
@@ -503,7 +527,9 @@ def test_a_lesson_without_rows_is_left_out(results: Results) -> None:
 def test_the_report_has_the_sections(
     results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lessons, advice and PyTorch have sections that the page links to; a sweep without such rows has none of them."""
+    """Lessons, advice and PyTorch have sections that the page links to; a sweep without such rows
+    has none of them.
+    """
     monkeypatch.setattr(reporting_sweep, "FIGURES", {})
     page = page_of(replace(results, directory=tmp_path))
     headings = [

@@ -1,6 +1,8 @@
-"""Formulas are found again in rows made from them, and nothing is claimed where the rows do not decide.
+"""Formulas are found again in rows made from them, and nothing is claimed where the rows do not
+decide.
 
-The rows come from formulas that are invented here or written out here by hand; neither the engine nor its theory is asked.
+The rows come from formulas that are invented here or written out here by hand; neither the engine
+nor its theory is asked.
 """
 
 from __future__ import annotations
@@ -88,11 +90,13 @@ def maximum(*texts: str) -> tuple[set[Polynomial], Rule]:
     return set(pieces), rule
 
 
-# ---------------------------------------------------------------------------------------------------------------- polynomials
+# Polynomials.
 
 
 def test_a_polynomial_prints_its_terms_with_the_highest_power_of_n_first() -> None:
-    """Terms come in one order and in Python's notation, with no 1 before a letter and no zero terms."""
+    """Terms come in one order and in Python's notation, with no 1 before a letter and no zero
+    terms.
+    """
     assert str(polynomial("1 + 2*d**2 + n*b*d")) == "n*b*d + 2*d**2 + 1"
     assert (
         str(polynomial("3*b*d + n*d**2 - d**2 - 1 + n*b*d**2"))
@@ -162,7 +166,9 @@ def test_exact_linear_algebra_agrees_with_sympy(matrix: list[list[int]]) -> None
 def test_a_formula_writes_itself(
     texts: tuple[str, ...], itemsize: int, pretty: str, latex: str
 ) -> None:
-    """A formula is written for the eye and as LaTeX, and Python's notation evaluates to its value."""
+    """A formula is written for the eye and as LaTeX, and Python's notation evaluates to
+    its value.
+    """
     formula = Formula(tuple(map(polynomial, texts)), itemsize)
     assert (formula.written(PRETTY), formula.written(LATEX)) == (pretty, latex)
     assert eval(str(formula), {"n": 3, "d": 4, "b": 6, "max": max}) == formula(3, 4, 6)
@@ -175,7 +181,9 @@ def test_an_order_writes_itself() -> None:
 
 
 def test_big_o_keeps_what_nothing_dominates() -> None:
-    """Only monomials that no other outgrows remain, of all pieces together, and what is subtracted does not count."""
+    """Only monomials that no other outgrows remain, of all pieces together, and what is subtracted
+    does not count.
+    """
     assert (
         growth([polynomial("n*b*d + b*d + d**2 + 1"), polynomial("n*d**2 + 3*b*d - d**2 + 1")])
         == "n*b*d + n*d**2"
@@ -186,7 +194,7 @@ def test_big_o_keeps_what_nothing_dominates() -> None:
     assert growth([polynomial("0")]) == "0"
 
 
-# ----------------------------------------------------------------------------------------------------------- fitted polynomials
+# Fitted polynomials.
 
 
 @given(coefficients)
@@ -235,14 +243,18 @@ def test_one_row_off_by_one_leaves_no_polynomial(place: int, error: int) -> None
     [lambda n, d, b: n**2 * b * d, lambda n, d, b: d**3, lambda n, d, b: max(n * b * d, d * d)],
 )
 def test_what_is_no_such_polynomial_is_caught_by_the_rows_held_out(rule: Rule) -> None:
-    """A polynomial goes through twelve rows of anything; the others show that it is wrong, and the first of them is named."""
+    """A polynomial goes through twelve rows of anything; the others show that it is wrong, and the
+    first of them is named.
+    """
     found = fit_polynomial(rows_of(rule))
     assert not found.exact
     assert "was measured" in found.reason
 
 
 def test_without_a_row_held_out_nothing_is_claimed() -> None:
-    """Twelve rows determine twelve coefficients and check none; with one n more the same rule is claimed."""
+    """Twelve rows determine twelve coefficients and check none; with one n more the same rule is
+    claimed.
+    """
     rule: Rule = lambda n, d, b: n * b * d + 7  # noqa: E731 - a rule is a value here
     few = fit_polynomial(rows_of(rule, ((1, 2), (2, 3, 5), (4, 9))))
     assert not few.exact
@@ -263,7 +275,9 @@ def test_without_a_row_held_out_nothing_is_claimed() -> None:
 def test_a_grid_without_rank_names_the_values_to_add(
     grid: Sequence[Sequence[int]], advice: str
 ) -> None:
-    """Too few values of an axis leave both kinds of fit undecided, and adding what is advised mends the rank."""
+    """Too few values of an axis leave both kinds of fit undecided, and adding what is advised mends
+    the rank.
+    """
     rows = rows_of(lambda n, d, b: n * b * d, grid)
     for found in (fit_polynomial(rows), fit.fit_maximum(rows)):
         assert not found.exact
@@ -282,7 +296,7 @@ def test_a_batch_that_follows_the_width_lacks_rank() -> None:
     assert "the missing shapes of the product" in found.reason
 
 
-# ----------------------------------------------------------------------------------------------------------------- fitted maxima
+# Fitted maxima.
 
 A_TERMS = ("n*b*d", "b*d", "n*b*d + b*d", "2*n*b*d - b*d", "3*b*d + n*b*d")
 D_TERMS = ("n*d**2", "d**2", "n*d**2 - d**2 + b*d", "n*d**2 + b*d", "d**2 + 2*d")
@@ -364,7 +378,9 @@ REAL_PEAKS = {
 
 @pytest.mark.parametrize("name", REAL_PEAKS)
 def test_the_peaks_of_the_exercise_are_decided_on_the_default_grid(name: str) -> None:
-    """The closed forms come back from bytes without reserve, with the n from which they hold, and hold far beyond the grid."""
+    """The closed forms come back from bytes without reserve, with the n from which they hold, and
+    hold far beyond the grid.
+    """
     start, texts, growth = REAL_PEAKS[name]
     pieces, rule = maximum(*texts)
 
@@ -412,7 +428,9 @@ def test_the_operations_of_the_exercise_are_found(name: str) -> None:
 
 
 def test_the_least_n_that_succeeds_is_told() -> None:
-    """Rows of small n that follow a rule of their own are left out, and no more rows than needed."""
+    """Rows of small n that follow a rule of their own are left out, and no more rows
+    than needed.
+    """
     pieces, rule = maximum("n*b*d + d**2", "2*n*d**2 + 5")
     found = fit.fit_maximum(
         rows_of(lambda n, d, b: rule(n, d, b) if n >= 3 else b * d + 1, DEFAULT_GRID)
@@ -420,7 +438,7 @@ def test_the_least_n_that_succeeds_is_told() -> None:
     assert (set(pieces_of(found)), found.valid_from_n, found.rows) == (pieces, 3, 144)
 
 
-# ----------------------------------------------------------------------------------------------------------- undecided maxima
+# Undecided maxima.
 
 
 @pytest.mark.parametrize(
@@ -434,7 +452,9 @@ def test_the_least_n_that_succeeds_is_told() -> None:
 def test_a_narrow_ratio_of_batch_to_width_names_the_values_to_add(
     d: tuple[int, ...], b: tuple[int, ...], advice: str
 ) -> None:
-    """b/d must reach below 1/3 and above 2 (touching them is not enough); with what is advised it does."""
+    """b/d must reach below 1/3 and above 2 (touching them is not enough); with what is advised it
+    does.
+    """
     found = fit.fit_maximum(rows_of(lambda n, d, b: 2 * b * d, ((1, 2, 3), d, b)))
     assert not found.exact
     assert found.reason.endswith(advice)
@@ -446,7 +466,9 @@ def test_a_narrow_ratio_of_batch_to_width_names_the_values_to_add(
 
 
 def test_a_rival_leaves_the_maximum_undecided() -> None:
-    """A piece that rules at the least n alone may as well grow with n: both writings are told, and neither is claimed."""
+    """A piece that rules at the least n alone may as well grow with n: both writings are told, and
+    neither is claimed.
+    """
     _, rule = maximum("3*n*b*d", "n*d + 4*b*d")
     found = fit.fit_maximum(rows_of(rule, DEFAULT_GRID))
     assert (found.formula, found.exact) == ("undecided", False)
@@ -455,7 +477,9 @@ def test_a_rival_leaves_the_maximum_undecided() -> None:
 
 
 def test_the_shape_that_is_advised_tells_the_rivals_apart() -> None:
-    """Rivals differ at the shape to add, and with its values in the grid the right one is decided."""
+    """Rivals differ at the shape to add, and with its values in the grid the right one
+    is decided.
+    """
     pieces, rule = maximum(
         "n*b*d + b*d + d**2 + 1", "n*d**2 + 3*b*d - d**2 + 1", "n*d**2 + b*d + 1"
     )
@@ -471,7 +495,9 @@ def test_the_shape_that_is_advised_tells_the_rivals_apart() -> None:
 @pytest.mark.parametrize("error", [-1, 1])
 @pytest.mark.parametrize("shape", [(16, 16, 8), (8, 8, 48), (3, 32, 12), (4, 24, 16), (16, 48, 48)])
 def test_one_row_off_by_one_leaves_no_maximum(shape: tuple[int, int, int], error: int) -> None:
-    """A single wrong row is not fitted by a piece of its own, and not hidden by leaving out small n."""
+    """A single wrong row is not fitted by a piece of its own, and not hidden by leaving out small
+    n.
+    """
     _, rule = maximum(*REAL_PEAKS["tanh full"][1])
     rows = [
         (n, d, b, value + error * ((n, d, b) == shape))
@@ -483,7 +509,9 @@ def test_one_row_off_by_one_leaves_no_maximum(shape: tuple[int, int, int], error
 
 
 def test_a_piece_that_too_few_values_bear_out_is_not_claimed() -> None:
-    """A line through two widths is shorter than the true square and meets every row; it is named, not claimed."""
+    """A line through two widths is shorter than the true square and meets every row; it is named,
+    not claimed.
+    """
     _, rule = maximum("n*b*d + 3*b*d + 1", "b*d + d**2 + 1")
     found = fit.fit_maximum(rows_of(rule, SMALL_GRID))
     assert (found.formula, found.exact) == ("undecided", False)
@@ -493,7 +521,9 @@ def test_a_piece_that_too_few_values_bear_out_is_not_claimed() -> None:
 
 
 def test_a_grid_of_powers_of_two_is_told_to_hide_pieces() -> None:
-    """Between b = d/2 and b = d a piece may rule unseen: the shorter formula meets all rows, and the reason says what to add."""
+    """Between b = d/2 and b = d a piece may rule unseen: the shorter formula meets all rows, and
+    the reason says what to add.
+    """
     _, rule = maximum(*REAL_PEAKS["tanh full"][1])
     found = fit.fit_maximum(rows_of(rule, ((2, 3, 4, 8), (8, 16, 32, 64), (4, 8, 16, 32, 64, 128))))
     assert len(pieces_of(found)) == 2
@@ -511,7 +541,9 @@ def test_what_is_no_maximum_of_polynomials_is_not_claimed(rule: Rule) -> None:
 
 
 def test_contradicting_rows_are_told() -> None:
-    """One shape with two values is neither fitted nor silently dropped; the same row twice is one row."""
+    """One shape with two values is neither fitted nor silently dropped; the same row twice is one
+    row.
+    """
     rows = rows_of(lambda n, d, b: n * d)
     for kind in ("polynomial", "maximum"):
         assert fit_quantity([*rows, rows[7]], kind=kind).rows == len(rows)
@@ -520,7 +552,7 @@ def test_contradicting_rows_are_told() -> None:
         assert "n=1, d=8, b=4 was measured as 8 and as 9" in found.reason
 
 
-# ------------------------------------------------------------------------------------------------------------------ the parts
+# The parts.
 
 
 @given(st.lists(st.tuples(st.integers(1, 63), st.integers(1, 4)), min_size=1, max_size=9))
@@ -546,7 +578,9 @@ def test_the_shortest_cover_is_that_of_brute_force(given_pieces: list[tuple[int,
 
 
 def test_the_pool_admits_no_piece_that_exceeds_a_row_or_meets_too_few() -> None:
-    """A piece one above a single row is refused, as is one that meets only as many rows as it has terms."""
+    """A piece one above a single row is refused, as is one that meets only as many rows as it has
+    terms.
+    """
     _, rule = maximum("2*b*d", "d**2 + 1")
     search = fit_search.Search(rows_of(rule))
     place = {monomial: index for index, monomial in enumerate(MONOMIALS)}
@@ -581,7 +615,9 @@ def test_a_row_that_is_none_is_refused(row: tuple[int, ...]) -> None:
 
 
 def test_options_and_use_that_make_no_sense_are_refused() -> None:
-    """An unknown kind, an itemsize of nothing, and evaluating what was not decided are clear errors; no rows decide nothing."""
+    """An unknown kind, an itemsize of nothing, and evaluating what was not decided are clear
+    errors; no rows decide nothing.
+    """
     with pytest.raises(FitError, match="kind 'cubic' given"):
         fit_quantity([], kind="cubic")
     with pytest.raises(FitError, match="itemsize 0 given"):
@@ -599,7 +635,7 @@ def test_bytes_that_the_itemsize_does_not_divide_are_fitted_as_they_are() -> Non
     assert (found.formula, found.found.itemsize) == ("4*b*d + 1", 1)
 
 
-# ------------------------------------------------------------------------------------------------------------------ the table
+# The table.
 
 
 def results(**changes: object) -> pd.DataFrame:
@@ -632,7 +668,9 @@ def results(**changes: object) -> pd.DataFrame:
 
 
 def test_the_table_has_one_row_for_each_group_and_quantity() -> None:
-    """Groups keep their order, quantities that were not measured are left out, zero is zero, and bytes carry their itemsize."""
+    """Groups keep their order, quantities that were not measured are left out, zero is zero, and
+    bytes carry their itemsize.
+    """
     frame = pd.concat(
         [
             results(),
@@ -697,7 +735,9 @@ def test_an_undecided_quantity_is_a_row_with_its_reason_and_rivals() -> None:
 
 
 def test_a_table_of_nothing_is_empty_and_one_of_other_rows_is_refused() -> None:
-    """No rows give the columns alone; missing columns, fractions of a byte and unknown dtypes are named."""
+    """No rows give the columns alone; missing columns, fractions of a byte and unknown dtypes are
+    named.
+    """
     assert tuple(complexity_table(results().head(0)).columns) == fit.COMPLEXITY_COLUMNS
     with pytest.raises(FitError, match="without the columns mode, d given"):
         complexity_table(results().drop(columns=["mode", "d"]))

@@ -1,4 +1,6 @@
-"""The door of the sweep: right configs become typed ones, wrong ones are told in one line that names the key."""
+"""The door of the sweep: right configs become typed ones, wrong ones are told in one line that
+names the key.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def changed(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_bare_value_is_a_list_of_one() -> None:
-    """A number in the place of a list, and a mode, activation or planner in the place of a list, mean a list of one."""
+    """A number in the place of a list, and a mode, activation or planner in the place of a list,
+    mean a list of one.
+    """
     config = sweep_config(
         changed(modes="full", planners="store_all", engine="autodiff", micro_batches=2)
     )
@@ -51,7 +55,9 @@ def test_values_that_occur_twice_count_once() -> None:
 
 
 def test_studies_say_only_what_differs() -> None:
-    """A study takes the main grid's keys but for those that it gives, and null takes a study away."""
+    """A study takes the main grid's keys but for those that it gives, and null takes a
+    study away.
+    """
     config = sweep_config(
         changed(
             studies={"gelu": {"network": {"activation": "gelu"}, "grid": {"n": 5}}, "gone": None}
@@ -153,7 +159,9 @@ def test_a_wrong_value_is_told_in_one_line(changes: dict[str, Any], words: str) 
 
 
 def test_a_sweep_may_consist_of_studies_alone() -> None:
-    """Without a grid of its own a sweep is its studies; without these either, the missing grid is told."""
+    """Without a grid of its own a sweep is its studies; without these either, the missing grid is
+    told.
+    """
     given = {
         "grid": {"n": None, "d": None, "b": None},
         "studies": {"one": {"grid": {"n": 2, "d": 3, "b": 4}}},

@@ -1,4 +1,6 @@
-"""The largest batch that a memory holds: the one that fits while one more does not, from shapes alone, in table, words and figure."""
+"""The largest batch that a memory holds: the one that fits while one more does not, from shapes
+alone, in table, words and figure.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def capacity() -> pd.DataFrame:
 
 
 def needed(row: dict[str, Any], b: int) -> int | None:
-    """What running a row's step at a batch takes, weights and data included; None where no plan fits."""
+    """What running a row's step at a batch takes, weights and data included; None where no plan
+    fits.
+    """
     network = networks.chain(row["n"], row["d"], b, activation=row["activation"])
     program = program_of_mode(network, row["mode"])
     given_bytes = sum(program.values[value].spec.nbytes for value in program.given)
@@ -65,7 +69,9 @@ def needed(row: dict[str, Any], b: int) -> int | None:
 
 
 def test_the_largest_batch_fits_and_one_more_does_not(capacity: pd.DataFrame) -> None:
-    """Executing at the batch that is told stays within the memory to the byte, and one example more does not."""
+    """Executing at the batch that is told stays within the memory to the byte, and one example more
+    does not.
+    """
     assert len(capacity) == 2 * 4 * (3 + len(PLANNERS) + 1)
     assert set(capacity["b"] == 0) == {True, False}
     for row in capacity.to_dict("records"):
@@ -78,7 +84,9 @@ def test_the_largest_batch_fits_and_one_more_does_not(capacity: pd.DataFrame) ->
 
 
 def test_no_planner_beats_the_row_of_any_plan(capacity: pd.DataFrame) -> None:
-    """Whatever plan still fits takes at least as large a batch as every named planner, and more than keeping everything."""
+    """Whatever plan still fits takes at least as large a batch as every named planner, and more
+    than keeping everything.
+    """
     for _, group in capacity.groupby(["activation", "memory_bytes"]):
         trained = group[group["mode"].isin(["full", "checkpointed"])].set_index("planner")["b"]
         assert trained[ANY_PLAN] == trained.max()
@@ -166,7 +174,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_report_tells_what_fits(finished: Path, capacity: pd.DataFrame) -> None:
-    """The table is whole in its file, and the page has its section, its sentences and its figure."""
+    """The table is whole in its file, and the page has its section, its sentences and
+    its figure.
+    """
     results = read_results(finished)
     assert list(results.capacity.columns) == list(CAPACITY_COLUMNS)
     assert results.capacity["b"].tolist() == capacity["b"].tolist()
@@ -180,7 +190,9 @@ def test_the_report_tells_what_fits(finished: Path, capacity: pd.DataFrame) -> N
 def test_damage_to_the_table_costs_the_damaged_lines_alone(
     finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A torn line, a word for a number and a row without its numbers are skipped; a file that is no table is skipped whole."""
+    """A torn line, a word for a number and a row without its numbers are skipped; a file that is no
+    table is skipped whole.
+    """
     lines = (finished / CAPACITY).read_text().splitlines(keepends=True)
     whole = len(lines) - 1
     torn = lines[2].replace(",no_grad,", ",no_grad", 1)
@@ -205,7 +217,9 @@ def test_a_report_is_made_again_with_its_capacity(finished: Path) -> None:
 
 
 def test_words_say_what_recomputing_gains_or_that_it_gains_nothing(capacity: pd.DataFrame) -> None:
-    """The sentence names the largest batch, how many times full's it is, and by which plan; where none gains, it says so."""
+    """The sentence names the largest batch, how many times full's it is, and by which plan; where
+    none gains, it says so.
+    """
     row = dict(capacity.iloc[0])
     row |= {
         "mode": "full",
@@ -225,7 +239,8 @@ def test_words_say_what_recomputing_gains_or_that_it_gains_nothing(capacity: pd.
     }
     told = capacities_of(pd.DataFrame([row, more]))[0].sentences[0]
     assert told == (
-        "Keeping everything allows a batch of 10; the largest is 40 (4×), with uniform, √n segments, for 25% more operations per example. "
+        "Keeping everything allows a batch of 10; the largest is 40 (4×), with uniform, √n "
+        "segments, for 25% more operations per example. "
         "The weights need 1 MiB."
     )
     same = capacities_of(pd.DataFrame([row, more | {"b": 10}]))[0].sentences[0]
@@ -237,7 +252,9 @@ def test_words_say_what_recomputing_gains_or_that_it_gains_nothing(capacity: pd.
 
 
 def test_the_figure_has_a_mark_for_each_batch_and_says_the_gain(finished: Path) -> None:
-    """A panel for each memory, shapes as lines, and the greatest gain in its message; without a memory there is no figure."""
+    """A panel for each memory, shapes as lines, and the greatest gain in its message; without a
+    memory there is no figure.
+    """
     results = read_results(finished)
     with styled("capacity"):
         drawing = draw_capacity(results)
@@ -257,7 +274,9 @@ def test_the_figure_has_a_mark_for_each_batch_and_says_the_gain(finished: Path) 
 
 
 def test_the_preset_of_published_shapes_runs(tmp_path: Path) -> None:
-    """`experiment=large`, with two shapes, one memory and one planner, ends well with its table and its report."""
+    """`experiment=large`, with two shapes, one memory and one planner, ends well with its table and
+    its report.
+    """
     fewer = [f"studies.{name}=null" for name in ("GPT-2-XL", "LLaMA-65B", "Gopher", "PaLM-540B")]
     code, _, err = run_main(
         "experiment=large",

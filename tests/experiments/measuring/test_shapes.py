@@ -1,4 +1,6 @@
-"""Sweeps from shapes alone: rows made together are those that measuring each point by itself makes, whatever goes wrong with some."""
+"""Sweeps from shapes alone: rows made together are those that measuring each point by itself makes,
+whatever goes wrong with some.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +118,9 @@ def test_a_program_is_made_once_for_each_depth_and_mode(monkeypatch: pytest.Monk
 
 
 def test_a_sweep_from_shapes_has_every_row_and_a_report(tmp_path: Path) -> None:
-    """`execute=false` gives the same tables and report, without a tensor, and goes on where it was stopped."""
+    """`execute=false` gives the same tables and report, without a tensor, and goes on where it was
+    stopped.
+    """
     given_config = {
         **EVERYTHING,
         "micro_batches": 1,
@@ -135,7 +139,9 @@ def test_a_sweep_from_shapes_has_every_row_and_a_report(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_tells_what_would_be_skipped_and_what_would_fail(tmp_path: Path) -> None:
-    """Both engines' points, shapes that no machine holds, and budgets that no plan meets are told before anything is run."""
+    """Both engines' points, shapes that no machine holds, and budgets that no plan meets are told
+    before anything is run.
+    """
     arguments = (
         "dry_run=true",
         "grid.n=[2]",
@@ -151,8 +157,8 @@ def test_a_dry_run_tells_what_would_be_skipped_and_what_would_fail(tmp_path: Pat
     assert code == 0
     assert "10 points, 4 of which would be skipped" in out
     assert (
-        "1 would fail: the first is autodiff tanh+sum n=2 d=8 b=1000000000 checkpointed revolve(max_bytes=1KiB): max_bytes"
-        in out
+        "1 would fail: the first is autodiff tanh+sum n=2 d=8 b=1000000000 checkpointed "
+        "revolve(max_bytes=1KiB): max_bytes" in out
     )
     assert "greatest predicted peak" in out
 

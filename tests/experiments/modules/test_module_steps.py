@@ -1,4 +1,6 @@
-"""`profile_module` measures the step that was meant: its loss, its autocast, its kernels, its own function."""
+"""`profile_module` measures the step that was meant: its loss, its autocast, its kernels, its own
+function.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +112,9 @@ class Squares(nn.Module):
 
 
 def test_the_loss_is_inside_autocast_and_backward_outside() -> None:
-    """The step under autocast is the one that PyTorch documents, to the byte; a loss outside is another."""
+    """The step under autocast is the one that PyTorch documents, to the byte; a loss outside is
+    another.
+    """
     config = config_of(
         f"model.path={HERE}.Squares",
         "input.shape=[64]",
@@ -173,7 +177,9 @@ def attention(dropout: float, *more: str) -> ModuleConfig:
 
 @pytest.mark.parametrize(("dropout", "kernel"), [(0.0, "flash"), (0.1, "math")])
 def test_the_verdict_names_the_attention_kernel(dropout: float, kernel: str) -> None:
-    """With dropout the CPU takes the math kernel, without the fused one, and the verdict says which."""
+    """With dropout the CPU takes the math kernel, without the fused one, and the verdict says
+    which.
+    """
     result = profiling.measured(attention(dropout, "memory=1MB"))
     assert f"fits in 1 MB (976.6 KiB) with the CPU's attention kernel ({kernel}): " in verdict(
         result
@@ -227,7 +233,9 @@ word = "no function"
 def test_a_step_of_the_users_own_is_measured(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The numbers are those of the function on real tensors; with a third parameter it gets the optimiser."""
+    """The numbers are those of the function on real tensors; with a third parameter it gets the
+    optimiser.
+    """
     (tmp_path / "train.py").write_text(STEP)
     monkeypatch.chdir(tmp_path)
     config = config_of(*MLP, f"step=train.py:{name}", "optimizer=sgd", "batch=4")

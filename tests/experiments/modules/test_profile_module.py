@@ -1,4 +1,6 @@
-"""`python -m experiments.profile_module`: fake tensors tell what real ones do, to the byte; the largest batch; real models; what goes wrong."""
+"""`python -m experiments.profile_module`: fake tensors tell what real ones do, to the byte; the
+largest batch; real models; what goes wrong.
+"""
 
 from __future__ import annotations
 
@@ -36,14 +38,16 @@ from tests.support.paths import ROOT
 HERE = __name__
 
 TINY = {
-    "gpt2": "model.arguments.vocab_size=101 model.arguments.n_positions=16 model.arguments.n_embd=32 model.arguments.n_layer=2 "
-    "model.arguments.n_head=4",
-    "bert": "model.arguments.vocab_size=101 model.arguments.hidden_size=32 model.arguments.num_hidden_layers=2 "
-    "model.arguments.num_attention_heads=4 model.arguments.intermediate_size=64 model.arguments.max_position_embeddings=16",
-    "vit": "model.arguments.hidden_size=32 model.arguments.num_hidden_layers=2 model.arguments.num_attention_heads=4 "
-    "model.arguments.intermediate_size=64 model.arguments.image_size=32 model.arguments.patch_size=8 model.arguments.num_labels=5",
-    "resnet": "model.arguments.embedding_size=8 model.arguments.hidden_sizes=[16,32] model.arguments.depths=[1,1] "
-    "model.arguments.num_labels=5 inputs.pixel_values.shape=[3,32,32]",
+    "gpt2": "model.arguments.vocab_size=101 model.arguments.n_positions=16 "
+    "model.arguments.n_embd=32 model.arguments.n_layer=2 model.arguments.n_head=4",
+    "bert": "model.arguments.vocab_size=101 model.arguments.hidden_size=32 "
+    "model.arguments.num_hidden_layers=2 model.arguments.num_attention_heads=4 "
+    "model.arguments.intermediate_size=64 model.arguments.max_position_embeddings=16",
+    "vit": "model.arguments.hidden_size=32 model.arguments.num_hidden_layers=2 "
+    "model.arguments.num_attention_heads=4 model.arguments.intermediate_size=64 "
+    "model.arguments.image_size=32 model.arguments.patch_size=8 model.arguments.num_labels=5",
+    "resnet": "model.arguments.embedding_size=8 model.arguments.hidden_sizes=[16,32] "
+    "model.arguments.depths=[1,1] model.arguments.num_labels=5 inputs.pixel_values.shape=[3,32,32]",
     "mlp": "model.arguments.layers=2 model.arguments.width=8",
 }
 SMALL = ["model=mlp", *TINY["mlp"].split()]
@@ -61,7 +65,9 @@ def real(config: ModuleConfig) -> Steps:
 
 
 def numbers(steps: Steps) -> list[Any]:
-    """All that can be told of two steps: bytes before, at the peak by role, after, at every op; operations by phase and kind."""
+    """All that can be told of two steps: bytes before, at the peak by role, after, at every op;
+    operations by phase and kind.
+    """
     return [
         (
             one.given_bytes,
@@ -81,7 +87,9 @@ def numbers(steps: Steps) -> list[Any]:
 
 @pytest.mark.parametrize("model", TINY)
 def test_a_prediction_is_what_happens(model: str) -> None:
-    """Bytes before, at the peak and at every op, and operations, are the same on fake tensors as on real ones, in a first and a later step."""
+    """Bytes before, at the peak and at every op, and operations, are the same on fake tensors as on
+    real ones, in a first and a later step.
+    """
     config = config_of(f"model={model}", *TINY[model].split(), "batch=2")
     assert numbers(fake(config)) == numbers(real(config))
 
@@ -102,13 +110,17 @@ VARIANTS = [
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_prediction_is_what_happens_whatever_the_step(variant: str) -> None:
-    """So they are for other optimisers, dtypes, losses, under autocast, without gradients, and where modules are checkpointed."""
+    """So they are for other optimisers, dtypes, losses, under autocast, without gradients, and
+    where modules are checkpointed.
+    """
     config = config_of(*SMALL, "batch=3", *variant.split())
     assert numbers(fake(config)) == numbers(real(config))
 
 
 def test_an_lstm_keeps_its_flat_weights() -> None:
-    """A module that holds its parameters a second time, in a list, is measured; the workspace that oneDNN keeps is said not to be predicted."""
+    """A module that holds its parameters a second time, in a list, is measured; the workspace that
+    oneDNN keeps is said not to be predicted.
+    """
     config = config_of(
         "model.path=torch.nn.LSTM",
         "model.arguments={input_size: 4, hidden_size: 5}",
@@ -125,7 +137,9 @@ def test_an_lstm_keeps_its_flat_weights() -> None:
 
 
 def test_an_encoder_layer_in_inference_says_what_is_not_seen() -> None:
-    """Where inference takes a whole layer in one op, the report says that its inside is not seen; in training nothing of that is said."""
+    """Where inference takes a whole layer in one op, the report says that its inside is not seen;
+    in training nothing of that is said.
+    """
     asked = (
         "model.path=torch.nn.TransformerEncoderLayer",
         "model.arguments={d_model: 8, nhead: 2, batch_first: true}",
@@ -156,7 +170,9 @@ def test_an_optimizers_state_is_added(optimizer: str, times: int) -> None:
 
 
 def test_what_is_needed_is_what_exists_and_the_peak() -> None:
-    """Parameters, state and inputs by hand, and the peak above them, are what a step needs; the greater of first and later counts."""
+    """Parameters, state and inputs by hand, and the peak above them, are what a step needs; the
+    greater of first and later counts.
+    """
     steps = fake(config_of(*SMALL, "batch=4"))
     parameters = 4 * (2 * (8 * 8 + 8) + 8 * 10 + 10)
     inputs = 4 * 8 * 4 + 4 * 8  # numbers, and labels of int64
@@ -183,7 +199,9 @@ def test_a_module_larger_than_any_memory() -> None:
 
 
 class ReadsInConstructor(nn.Module):
-    """A module whose constructor asks a tensor for a value, as depths of dropout are often made; tied, and with a tensor that is no buffer."""
+    """A module whose constructor asks a tensor for a value, as depths of dropout are often made;
+    tied, and with a tensor that is no buffer.
+    """
 
     def __init__(self, device: str | None = None) -> None:
         super().__init__()
@@ -198,7 +216,9 @@ class ReadsInConstructor(nn.Module):
 
 @pytest.mark.parametrize(("device", "how"), [("cpu", "meta"), ("null", "real")])
 def test_a_constructor_that_reads_values(device: str, how: str) -> None:
-    """A module that fake tensors cannot make is made on the meta device, or for real; ties stay, and so do the numbers."""
+    """A module that fake tensors cannot make is made on the meta device, or for real; ties stay,
+    and so do the numbers.
+    """
     config = config_of(
         f"model.path={HERE}.ReadsInConstructor",
         f"model.arguments={{device: {device}}}",
@@ -243,7 +263,9 @@ def test_a_forward_that_reads_values_is_told() -> None:
 def test_the_largest_batch_is_the_largest(
     lines: list[tuple[int, int]], memory: int, start: int
 ) -> None:
-    """Of a piecewise affine need, the batch that is found fits and the next does not, both are measured, and few others are."""
+    """Of a piecewise affine need, the batch that is found fits and the next does not, both are
+    measured, and few others are.
+    """
 
     def needed(size: int) -> int:
         return max(fixed + each * size for fixed, each in lines)
@@ -273,7 +295,9 @@ def test_a_need_that_falls_is_refused() -> None:
 
 @pytest.mark.parametrize("model", ["gpt2", pytest.param("resnet", marks=pytest.mark.slow)])
 def test_the_boundary_of_a_real_model(model: str) -> None:
-    """The largest batch of a small real model fits and one more does not, measured anew on fake and on real tensors."""
+    """The largest batch of a small real model fits and one more does not, measured anew on fake and
+    on real tensors.
+    """
     memory = 3 * 2**20
     arguments = [f"model={model}", *TINY[model].split()]
     config = config_of(*arguments, f"memory={memory}B", "batch=2")
@@ -320,7 +344,9 @@ class Links(HTMLParser):
 
 @pytest.mark.parametrize("model", ["gpt2", "bert", "vit", "resnet"])
 def test_a_real_model_from_the_command_line(model: str, tmp_path: Path) -> None:
-    """A small one of each real model is told, and its report written: a page that loads nothing, two figures, the tables, the numbers."""
+    """A small one of each real model is told, and its report written: a page that loads nothing,
+    two figures, the tables, the numbers.
+    """
     code, out, err = run_main(
         f"model={model}",
         *TINY[model].split(),
@@ -366,7 +392,9 @@ def test_a_real_model_from_the_command_line(model: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", ["gpt2", "bert", "vit", "resnet"])
 def test_what_planners_would_save_is_what_they_save(model: str, tmp_path: Path) -> None:
-    """The report's savings are those of executing each plan on a real module of the same config, and its gradients are the plain ones."""
+    """The report's savings are those of executing each plan on a real module of the same config,
+    and its gradients are the plain ones.
+    """
     asked = [f"model={model}", *TINY[model].split(), "batch=2"]
     code, out, _ = run_main(*asked, "hydra.run.dir=run", cwd=tmp_path)
     assert code == 0
@@ -419,7 +447,9 @@ def test_what_planners_would_save_is_what_they_save(model: str, tmp_path: Path) 
     ids=["false", "forward", "checkpointed"],
 )
 def test_what_is_not_planned_says_why(asked: tuple[str, ...], told: str, tmp_path: Path) -> None:
-    """Savings are left out where nobody asks or nothing is trained, and where they cannot be told the reason stands in their place."""
+    """Savings are left out where nobody asks or nothing is trained, and where they cannot be told
+    the reason stands in their place.
+    """
     base = [] if any(one.startswith("model") for one in asked) else SMALL
     code, out, err = run_main(*base, *asked, "hydra.run.dir=run", cwd=tmp_path)
     assert code == 0, err
@@ -431,7 +461,9 @@ def test_what_is_not_planned_says_why(asked: tuple[str, ...], told: str, tmp_pat
 
 
 def test_executing_says_the_same(tmp_path: Path) -> None:
-    """With execute=true the step also runs on real tensors, and its peak is said to be the predicted one; seconds are told."""
+    """With execute=true the step also runs on real tensors, and its peak is said to be the
+    predicted one; seconds are told.
+    """
     code, out, _ = run_main(*SMALL, "execute=true", "repeats=1", "hydra.run.dir=run", cwd=tmp_path)
     said = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert code == 0
@@ -441,7 +473,9 @@ def test_executing_says_the_same(tmp_path: Path) -> None:
 
 
 def test_executing_measures_what_fake_tensors_cannot(tmp_path: Path) -> None:
-    """A module that reads values is measured with execute=true, and the report says why it was not predicted."""
+    """A module that reads values is measured with execute=true, and the report says why it was not
+    predicted.
+    """
     asked = (
         f"model.path={HERE}.ReadsInForward",
         "input.shape=[3]",
@@ -472,8 +506,10 @@ WRONG = {
     "model.path=nosuch.Thing input.shape=[3]": "there is no module nosuch",
     "model.path=torch.pi input.shape=[3]": "torch.pi is a float; expected a class or a function",
     "model.path=torch.Size input.shape=[3]": "makes a Size; expected what makes a torch.nn.Module",
-    "model.path=torch.nn.Linear input.shape=[3]": "missing a required argument: 'in_features'; it takes in_features, out_features",
-    "model.path=torch.nn.Linear model.arguments={in_features:3,out_features:x} input.shape=[3]": "cannot be made: TypeError",
+    "model.path=torch.nn.Linear input.shape=[3]": "missing a required argument: "
+    "'in_features'; it takes in_features, out_features",
+    "model.path=torch.nn.Linear model.arguments={in_features:3,out_features:x} "
+    "input.shape=[3]": "cannot be made: TypeError",
     "model=gpt2 +model.arguments.n_lyer=3": "GPT2Config has no such key; did you mean n_layer?",
     "model.path=torch.nn.ReLU": "no input is given; expected the shape of one example",
     "model=mlp input.shape=5": "input.shape=5; expected the shape of one example",
@@ -481,16 +517,19 @@ WRONG = {
     "model=mlp input.dtype=int": "input.dtype='int'; expected one of float32",
     "model=mlp batch=0": "batch=0; expected an integer of at least 1",
     "model=mlp memory=24XB": "memory='24XB'; expected bytes with a unit such as 24GiB",
-    "model=mlp memory=24": "memory=24 is 24 bytes; expected a unit, binary or decimal, such as memory=24GiB",
+    "model=mlp memory=24": "memory=24 is 24 bytes; expected a unit, binary or decimal, such "
+    "as memory=24GiB",
     "model=mlp memory=0": "memory=0; expected bytes with a unit",
     "model=mlp optimizer=adamm": "optimizer='adamm'; expected one of adamw, adam, sgd, none",
-    "model=mlp optimizer_arguments={speed:1}": "unexpected keyword argument 'speed'; it takes lr, betas",
+    "model=mlp optimizer_arguments={speed:1}": "unexpected keyword argument 'speed'; it "
+    "takes lr, betas",
     "model=mlp loss=own": "has no loss; expected one that comes with labels",
     "model=mlp mode=fast": "mode='fast'; expected one of train, forward",
     "model=mlp checkpoint=[head]": "no module is called head",
     "model=mlp nokey=3": "Could not override 'nokey'",
     "model.path=torch.nn.Dropout input.shape=[3]": "has no parameter that requires a gradient",
-    "model.path=torch.nn.Dropout input.shape=[3] optimizer=none": "the loss depends on no parameter",
+    "model.path=torch.nn.Dropout input.shape=[3] optimizer=none": "the loss depends on no "
+    "parameter",
     f"model.path={HERE}.ReadsInForward input.shape=[3]": "execute=true measures it on real ones",
     "model=mlp batch=1000000000 execute=true": "are available; take a smaller batch",
 }
@@ -498,7 +537,9 @@ WRONG = {
 
 @pytest.mark.parametrize("given", WRONG)
 def test_what_is_wrong_is_told_in_a_line(given: str, tmp_path: Path) -> None:
-    """A wrong path, argument, key, shape, memory or model is told in one line that says what to do, and the exit code is 2."""
+    """A wrong path, argument, key, shape, memory or model is told in one line that says what to do,
+    and the exit code is 2.
+    """
     code, _, err = run_main(*given.split(), "hydra.run.dir=run", cwd=tmp_path)
     assert code == 2
     assert WRONG[given] in err
@@ -507,7 +548,9 @@ def test_what_is_wrong_is_told_in_a_line(given: str, tmp_path: Path) -> None:
 
 
 def test_a_memory_that_holds_no_example(tmp_path: Path) -> None:
-    """Where not even one example fits, the report is written, the need is said, and the exit code is 2."""
+    """Where not even one example fits, the report is written, the need is said, and the exit code
+    is 2.
+    """
     code, out, err = run_main(*SMALL, "memory=1kB", "hydra.run.dir=run", cwd=tmp_path)
     assert code == 2
     assert "Not even one example fits" in out
@@ -526,12 +569,17 @@ def test_a_memory_that_holds_everything(tmp_path: Path) -> None:
 
 def test_the_command_line_answers_without_pytorch() -> None:
     """Parsing the command line loads no PyTorch."""
-    code = "import sys, experiments.profile_module; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    code = (
+        "import sys, experiments.profile_module; "
+        "sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_the_presets_are_the_models_that_they_name() -> None:
-    """GPT-2, BERT, ViT and ResNet-50 have the parameters that they are known for, counted without making them."""
+    """GPT-2, BERT, ViT and ResNet-50 have the parameters that they are known for, counted without
+    making them.
+    """
     expected = {"gpt2": 124_439_808, "bert": 109_483_778, "vit": 86_567_656, "resnet": 25_557_032}
     for model, parameters in expected.items():
         module = FakeModule(config_of(f"model={model}")).module
@@ -539,7 +587,9 @@ def test_the_presets_are_the_models_that_they_name() -> None:
 
 
 def test_the_commands_of_the_page() -> None:
-    """Every command that docs/modules.md shows is one that the command line takes, and every key has its row."""
+    """Every command that docs/modules.md shows is one that the command line takes, and every key
+    has its row.
+    """
     page = (ROOT / "docs" / "modules.md").read_text(encoding="utf-8")
     commands = [
         shlex.split(line)

@@ -1,4 +1,6 @@
-"""The report and the comparison: what they claim is computed from the rows, they open offline, and bad input is told in one line."""
+"""The report and the comparison: what they claim is computed from the rows, they open offline, and
+bad input is told in one line.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,9 @@ def written(results: Results) -> Path:
 
 
 def test_the_report_opens_offline(results: Results) -> None:
-    """One file below 2 MB that loads nothing from anywhere, with its figures in it, in the order that a reader wants."""
+    """One file below 2 MB that loads nothing from anywhere, with its figures in it, in the order
+    that a reader wants.
+    """
     draw_figures(results)
     path = write_report(results)
     page = Page(path.read_text())
@@ -171,13 +175,18 @@ def test_without_a_theory_nothing_is_claimed(results: Results) -> None:
 
 
 def test_lost_points_are_told_loudly(results: Results) -> None:
-    """Failed, timed out and skipped rows are counted at the top and listed with their reasons; a point without a row is missed."""
+    """Failed, timed out and skipped rows are counted at the top and listed with their reasons; a
+    point without a row is missed.
+    """
     rows = results.results.copy()
     rows.loc[[0, 1, 2], "status"] = ["failed", "timeout", "skipped_memory"]
     rows.loc[[0, 1, 2], "reason"] = ["broke at z_1", "took longer", "needs more"]
     write_json(results.directory / "points.json", [*rows["key"], "never measured"])
     words = page_of(replace(results, results=rows)).words
-    alarm = "Not in these numbers: 2 points failed or timed out, 1 point skipped: not enough memory and 1 point of the sweep not run yet."
+    alarm = (
+        "Not in these numbers: 2 points failed or timed out, 1 point skipped: not "
+        "enough memory and 1 point of the sweep not run yet."
+    )
     assert alarm in words
     assert words.index(alarm) < words.index("nine answers")
     assert all(reason in words for reason in ("broke at z_1", "took longer", "needs more"))
@@ -202,7 +211,9 @@ def test_text_of_a_private_config_is_escaped(results: Results) -> None:
 
 
 def test_the_nine_answers_are_found_and_agree(measured: Results) -> None:
-    """For tanh every one of the nine is a formula found in the rows, and its order is the exercise's."""
+    """For tanh every one of the nine is a formula found in the rows, and its order is the
+    exercise's.
+    """
     tanh = next(
         case for case in answers_of(measured.complexity) if case.case["activation"] == "tanh"
     )
@@ -232,7 +243,9 @@ def test_an_order_that_is_not_the_sheets_is_told(measured: Results, results: Res
 
 
 def test_what_is_undecided_stays_undecided(results: Results) -> None:
-    """An undecided formula is shown with its reason and claims no agreement; a mode that was not measured says so."""
+    """An undecided formula is shown with its reason and claims no agreement; a mode that was not
+    measured says so.
+    """
     row = dict.fromkeys(COMPLEXITY_COLUMNS, "")
     row |= {
         "network": "chain",
@@ -271,7 +284,9 @@ def test_what_is_undecided_stays_undecided(results: Results) -> None:
 
 
 def test_the_differences_are_true_of_every_row(measured: Results) -> None:
-    """Each claim of the table of constants speaks of some rows and is true of all; of a row that is off it is not."""
+    """Each claim of the table of constants speaks of some rows and is true of all; of a row that is
+    off it is not.
+    """
     rows = pd.concat([measured.results, measured.scale], ignore_index=True)
     for claim in [claim for difference in DIFFERENCES for claim in difference.claims]:
         true, of = check_claim(claim, rows)
@@ -282,7 +297,9 @@ def test_the_differences_are_true_of_every_row(measured: Results) -> None:
 
 @pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid", "gelu"])
 def test_the_differences_are_the_theorys(activation: str) -> None:
-    """The formulas of the table of constants are those of the theory, for shapes on both sides of b = d."""
+    """The formulas of the table of constants are those of the theory, for shapes on both sides of b
+    = d.
+    """
     for claim in [
         claim
         for difference in DIFFERENCES
@@ -306,7 +323,9 @@ def test_the_differences_are_the_theorys(activation: str) -> None:
 def test_a_directory_without_a_journal_is_made_again(
     results: Results, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From the tables alone the report is the same; without complexity.csv the formulas are found again."""
+    """From the tables alone the report is the same; without complexity.csv the formulas are found
+    again.
+    """
     directory = written(results)
     assert main([str(directory)]) == 0
     first = (directory / "report.html").read_text()
@@ -372,7 +391,9 @@ def test_a_damaged_list_of_points_costs_no_row(
     caplog: pytest.LogCaptureFixture,
     content: bytes,
 ) -> None:
-    """A points.json that is none is skipped with one line in the log, and the report has every row and says that nothing is missing."""
+    """A points.json that is none is skipped with one line in the log, and the report has every row
+    and says that nothing is missing.
+    """
     directory = written(results)
     (directory / "points.json").write_bytes(content)
     assert main([str(directory)]) == 0
@@ -392,7 +413,9 @@ def test_a_damaged_list_of_points_costs_no_row(
 def test_damage_of_a_journal_is_told_once(
     results: Results, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Damaged lines are counted in one line of the log, however often the rows are needed; the rows around them are all there."""
+    """Damaged lines are counted in one line of the log, however often the rows are needed; the rows
+    around them are all there.
+    """
     (results.directory / "rows.jsonl").write_text(
         "\n".join(["torn {", *lines_of(results, 30), "[1]"]) + "\n"
     )
@@ -419,7 +442,9 @@ def test_formulas_are_those_of_the_rows(results: Results, content: str) -> None:
 
 
 def test_rows_of_before_a_column_was_there_are_read(results: Results) -> None:
-    """A journal of a version without some columns, or with one that is no more, gives its rows; what it does not say is empty."""
+    """A journal of a version without some columns, or with one that is no more, gives its rows;
+    what it does not say is empty.
+    """
     older = [json.loads(line) for line in lines_of(results, 30)]
     for row in older:
         for column in ("concurrent", "load_average", "frequency_mhz", "process_reason", "segments"):
@@ -464,7 +489,9 @@ def test_letters_that_xml_cannot_carry_are_replaced() -> None:
 def test_a_fault_of_ours_is_one_line(
     results: Results, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What nobody expected is told in one line, where it happened goes to a file, and the exit code is 1; Ctrl-C is 130."""
+    """What nobody expected is told in one line, where it happened goes to a file, and the exit code
+    is 1; Ctrl-C is 130.
+    """
 
     def broken(rows: pd.DataFrame) -> None:
         raise KeyError("nobody expected this")
@@ -488,7 +515,9 @@ def test_a_fault_of_ours_is_one_line(
 def test_a_directory_without_a_sweep_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A directory that is not there, holds no sweep, or is a file is told in one line; nothing is written."""
+    """A directory that is not there, holds no sweep, or is a file is told in one line; nothing is
+    written.
+    """
     (tmp_path / "file").write_text("")
     (tmp_path / "empty").mkdir()
     for path in ("nothing", "empty", "file"):
@@ -499,7 +528,9 @@ def test_a_directory_without_a_sweep_is_one_line(
 
 
 def test_a_sweep_is_equal_to_itself(measured: Results) -> None:
-    """Every point is matched once in each part, nothing differs, and no time is longer than itself."""
+    """Every point is matched once in each part, nothing differs, and no time is longer
+    than itself.
+    """
     rows = pd.concat([measured.results, measured.scale], ignore_index=True)
     comparison = compare_rows(rows, rows)
     assert len(comparison.table) == len(rows.drop_duplicates([*MATCH, "part"]))
@@ -510,7 +541,9 @@ def test_a_sweep_is_equal_to_itself(measured: Results) -> None:
 
 
 def test_points_are_matched_across_parts(measured: Results) -> None:
-    """What one sweep has in its grid and the other among its larger shapes is the same point; it is matched once."""
+    """What one sweep has in its grid and the other among its larger shapes is the same point; it is
+    matched once.
+    """
     comparison = compare_rows(measured.results[measured.results["part"] == "exact"], measured.scale)
     assert len(comparison.table) == len(measured.scale)
     assert (comparison.only_here, comparison.only_there) == (0, 0)
@@ -523,7 +556,9 @@ def test_points_are_matched_across_parts(measured: Results) -> None:
 
 
 def test_two_sweeps_that_differ(measured: Results) -> None:
-    """Differences are exact and signed, times are the first over the other, and points of only one sweep are counted."""
+    """Differences are exact and signed, times are the first over the other, and points of only one
+    sweep are counted.
+    """
     ours = measured.scale.reset_index(drop=True)
     theirs = ours.copy().drop(index=[9]).sample(frac=1, random_state=1)
     theirs.loc[3, "ops"] += 2
@@ -547,7 +582,9 @@ def test_two_sweeps_that_differ(measured: Results) -> None:
 def test_two_directories_are_compared(
     results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A table on the terminal, comparison.csv and comparison.html in the first directory; the other is left as it was."""
+    """A table on the terminal, comparison.csv and comparison.html in the first directory; the other
+    is left as it was.
+    """
     here = written(replace(results, directory=tmp_path / "here"))
     rows = results.results.copy()
     rows.loc[2, "ops"] += 1

@@ -1,4 +1,6 @@
-"""Seconds that count: what ran beside other jobs is left out of everything that shows seconds, and counted, unless it is asked for."""
+"""Seconds that count: what ran beside other jobs is left out of everything that shows seconds, and
+counted, unless it is asked for.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,9 @@ def axis_labels(drawing: registry.Drawing) -> list[str]:
 
 
 def test_concurrent_rows_lose_their_seconds_and_nothing_else(alone: Results) -> None:
-    """Every other column is as it was, the rows of others are untouched, and each row is still there."""
+    """Every other column is as it was, the rows of others are untouched, and each row is still
+    there.
+    """
     rows = beside(alone, every=False).scale
     counted = seconds_that_count(rows)
     assert left_out_of(counted) == rows["concurrent"].sum() > 0
@@ -112,7 +116,9 @@ def test_concurrent_rows_count_where_they_are_asked_for(alone: Results) -> None:
 
 
 def test_a_row_without_seconds_is_not_left_out(alone: Results) -> None:
-    """A concurrent row that was never timed, since it was made from shapes alone, is not counted among those left out."""
+    """A concurrent row that was never timed, since it was made from shapes alone, is not counted
+    among those left out.
+    """
     rows = beside(alone).results.assign(
         **dict.fromkeys(WALL, pd.array([pd.NA] * len(alone.results), dtype="Float64"))
     )
@@ -121,7 +127,9 @@ def test_a_row_without_seconds_is_not_left_out(alone: Results) -> None:
 
 @pytest.mark.usefixtures("few_figures")
 def test_figures_of_seconds_leave_concurrent_rows_out(alone: Results) -> None:
-    """No panel of seconds is drawn of rows that all ran beside others; of those that ran in part alone the caption says how many are missing."""
+    """No panel of seconds is drawn of rows that all ran beside others; of those that ran in part
+    alone the caption says how many are missing.
+    """
     shown = drawings(alone)
     assert set(shown) == set(OF_SECONDS)
     assert all(
@@ -146,7 +154,9 @@ def test_figures_of_seconds_leave_concurrent_rows_out(alone: Results) -> None:
 def test_figures_of_seconds_are_the_same_where_concurrent_rows_are_asked_for(
     alone: Results,
 ) -> None:
-    """With `concurrent` every panel is there again, and no caption says that something is missing."""
+    """With `concurrent` every panel is there again, and no caption says that something
+    is missing.
+    """
     asked = drawings(replace(beside(alone), concurrent=True))
     assert {name: axis_labels(drawing) for name, drawing in asked.items()} == {
         name: axis_labels(drawing) for name, drawing in drawings(alone).items()
@@ -172,7 +182,9 @@ def test_advice_has_no_seconds_of_concurrent_rows(alone: Results) -> None:
 
 
 def test_a_shape_that_was_also_measured_alone_keeps_its_seconds(alone: Results) -> None:
-    """Of a step that was measured beside others and then alone, the seconds of the second row count."""
+    """Of a step that was measured beside others and then alone, the seconds of the second row
+    count.
+    """
     first = alone.results.assign(concurrent=True)
     both = seconds_that_count(pd.concat([first, alone.results], ignore_index=True))
     assert all(
@@ -183,7 +195,9 @@ def test_a_shape_that_was_also_measured_alone_keeps_its_seconds(alone: Results) 
 
 
 def test_times_are_compared_of_rows_that_ran_alone(alone: Results) -> None:
-    """A comparison has ratios of times only where both ran alone, says how many did not, and counts them where it is asked to."""
+    """A comparison has ratios of times only where both ran alone, says how many did not, and counts
+    them where it is asked to.
+    """
     ours, theirs = alone.scale, beside(alone).scale
     assert compare_rows(ours, ours).times == ""
     left_out = compare_rows(ours, theirs)
@@ -203,7 +217,9 @@ def test_times_are_compared_of_rows_that_ran_alone(alone: Results) -> None:
 def test_the_report_counts_what_it_leaves_out(
     alone: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The page says how many rows' seconds are left out and how to see them; `--concurrent` shows them and says so; tables keep them."""
+    """The page says how many rows' seconds are left out and how to see them; `--concurrent` shows
+    them and says so; tables keep them.
+    """
     crowded = replace(beside(alone), directory=tmp_path)
     for name in ("results", "scale", "complexity", "timelines"):
         write_csv(tmp_path / f"{name}.csv", getattr(crowded, name))

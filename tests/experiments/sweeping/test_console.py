@@ -41,7 +41,9 @@ def test_points_are_counted_by_source(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_residual_needs_a_theory() -> None:
-    """The greatest distance is a number where a row has a theory, 0 or not, and a dash where none has."""
+    """The greatest distance is a number where a row has a theory, 0 or not, and a dash where none
+    has.
+    """
     rows = frame(False)
     assert greatest_residual(rows, "ops", "theory_ops") == "0"
     shifted = rows.assign(theory_ops=rows["theory_ops"] + [0, 7])

@@ -1,4 +1,6 @@
-"""Every launcher for real: joblib, submitit on this machine, a local Ray cluster, and where there is one, Slurm."""
+"""Every launcher for real: joblib, submitit on this machine, a local Ray cluster, and where there
+is one, Slurm.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ SMALL = ("experiment=quick", "grid.d=[4]", "grid.b=[3]", "timeline=null")
 
 
 def multirun(launcher: str, directory: Path, *arguments: str) -> tuple[int, str]:
-    """Exit code, and all that it said, of a `--multirun` with a launcher; there is never a traceback of ours."""
+    """Exit code, and all that it said, of a `--multirun` with a launcher; there is never a
+    traceback of ours.
+    """
     command = [
         sys.executable,
         "-m",
@@ -46,7 +50,9 @@ def multirun(launcher: str, directory: Path, *arguments: str) -> tuple[int, str]
 
 
 def check_whole(directory: Path) -> None:
-    """One row a point, all ok, marked as measured side by side, in a directory a job; one report."""
+    """One row a point, all ok, marked as measured side by side, in a directory a job;
+    one report.
+    """
     frame = read_results(directory / "all").results
     assert sorted(frame["n"].unique()) == [1, 2, 3]
     assert len(frame) == len(set(frame["key"])) == 12
@@ -62,7 +68,9 @@ def check_whole(directory: Path) -> None:
 def test_a_launcher_measures_every_point_and_ends_in_one_report(
     launcher: str, tmp_path: Path
 ) -> None:
-    """Jobs run by the launcher write rows in directories of their own, which are merged; run again, it finds every row."""
+    """Jobs run by the launcher write rows in directories of their own, which are merged; run again,
+    it finds every row.
+    """
     code, said = multirun(launcher, tmp_path, "grid.n=1,2,3")
     assert code == 0, said
     assert "12 points: 0 found, 12 to measure, in 3 jobs" in said
@@ -76,7 +84,9 @@ def test_a_launcher_measures_every_point_and_ends_in_one_report(
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LOCAL)
 def test_a_job_that_is_killed_loses_no_row_of_others(launcher: str, tmp_path: Path) -> None:
-    """Where a job's process is killed, what there is is merged and reported, the rest is said to be missing, and the sweep can be finished."""
+    """Where a job's process is killed, what there is is merged and reported, the rest is said to be
+    missing, and the sweep can be finished.
+    """
     arguments = (
         "grid.n=[2,3]",
         "modes=[full,checkpointed]",
@@ -85,8 +95,8 @@ def test_a_job_that_is_killed_loses_no_row_of_others(launcher: str, tmp_path: Pa
     code, said = multirun(launcher, tmp_path, *arguments)
     assert code == 1, said
     assert (
-        "POINTS ARE MISSING: they were not measured; resume with: python -m experiments.sweep --multirun"
-        in said
+        "POINTS ARE MISSING: they were not measured; resume with: python -m "
+        "experiments.sweep --multirun" in said
     )
     found = read_results(tmp_path / "all").results
     assert 0 < len(found) < len(expected_below(tmp_path / "all")) == 6
@@ -101,7 +111,9 @@ def test_a_job_that_is_killed_loses_no_row_of_others(launcher: str, tmp_path: Pa
 
 @pytest.mark.slow
 def test_ray_refuses_a_relative_directory(tmp_path: Path) -> None:
-    """A relative hydra.sweep.dir would be another place on a worker of Ray: it is refused in one line before anything is started."""
+    """A relative hydra.sweep.dir would be another place on a worker of Ray: it is refused in one
+    line before anything is started.
+    """
     code, said = multirun("ray", tmp_path, "grid.n=1,2", "hydra.sweep.dir=relative")
     assert code == 2
     assert said.count("\n") == 1
@@ -122,7 +134,9 @@ def test_slurm_measures_every_point_and_ends_in_one_report(tmp_path: Path) -> No
 
 @pytest.mark.slurm
 def test_a_slurm_job_whose_time_is_over_says_so(tmp_path: Path) -> None:
-    """A job that does not end is stopped when its time is over, its rows are merged, and the rest is said to be missing."""
+    """A job that does not end is stopped when its time is over, its rows are merged, and the rest
+    is said to be missing.
+    """
     arguments = (
         "grid.n=[2,3]",
         "modes=[full,checkpointed]",

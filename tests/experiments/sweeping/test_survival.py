@@ -1,4 +1,6 @@
-"""Sweeps that are killed, stopped, starved and locked out: what was measured stays, what is missing is measured, and it is said."""
+"""Sweeps that are killed, stopped, starved and locked out: what was measured stays, what is missing
+is measured, and it is said.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ TINY: dict[str, Any] = {
     "modes": ["full", "checkpointed"],
     "measure_process": False,
 }
-# A small sweep on the command line, with a planner of tests/support/deadly.py; the report's figures are of no interest here.
+# A small sweep on the command line, with a planner of tests/support/deadly.py; the report's figures
+# are of no interest here.
 SMALL = (
     "experiment=quick",
     "grid.n=[2]",
@@ -116,7 +119,9 @@ def lines_of(directory: Path) -> int:
 
 
 def test_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
-    """After each of 15 kills every whole row is there to the byte; at the end each point has one row, and the table is those rows."""
+    """After each of 15 kills every whole row is there to the byte; at the end each point has one
+    row, and the table is those rows.
+    """
     counts = kills(tmp_path, 15, seed=5)
     assert counts["kills"] == 15
     assert counts["kills_with_rows"] > 0
@@ -132,7 +137,9 @@ def test_two_hundred_kills_lose_nothing(tmp_path: Path) -> None:
 def test_the_command_that_the_log_names_resumes_a_killed_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The log of a sweep that was killed names the command that goes on with it, which says what it found and measures the rest."""
+    """The log of a sweep that was killed names the command that goes on with it, which says what it
+    found and measures the rest.
+    """
     run, go = tmp_path / "a run, mine" / "x=1", tmp_path / "go"
     arguments = (*SMALL, "planners=['tests.support.deadly:waiting']", f"hydra.run.dir='{run}'")
     process = start(tmp_path, *arguments, DEADLY_GO=str(go))
@@ -152,7 +159,9 @@ def test_the_command_that_the_log_names_resumes_a_killed_sweep(
 
 
 def test_ctrl_c_ends_with_the_rows_so_far_reported(tmp_path: Path) -> None:
-    """Ctrl-C ends a sweep with code 130, its rows merged and reported, and the command that goes on."""
+    """Ctrl-C ends a sweep with code 130, its rows merged and reported, and the command that goes
+    on.
+    """
     process = start(
         tmp_path, *SMALL, "planners=['tests.support.deadly:endless']", "hydra.run.dir=run"
     )
@@ -168,7 +177,9 @@ def test_ctrl_c_ends_with_the_rows_so_far_reported(tmp_path: Path) -> None:
 def test_ctrl_c_right_after_a_row_was_written_keeps_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A row that was written when Ctrl-C came is counted, merged and reported, though the sweep had not gone on to the next."""
+    """A row that was written when Ctrl-C came is counted, merged and reported, though the sweep had
+    not gone on to the next.
+    """
     append = Journal.append
 
     def interrupted(journal: Journal, row: Row) -> None:
@@ -185,7 +196,9 @@ def test_ctrl_c_right_after_a_row_was_written_keeps_it(
 def test_ctrl_c_while_the_report_is_made_says_how_to_make_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Ctrl-C while the report is made ends with code 130, every row kept, and the commands that make it and go on."""
+    """Ctrl-C while the report is made ends with code 130, every row kept, and the commands that
+    make it and go on.
+    """
 
     def interrupted(*given: Any, **more: Any) -> None:
         raise KeyboardInterrupt
@@ -204,7 +217,9 @@ def test_ctrl_c_while_the_report_is_made_says_how_to_make_it(
 
 
 def test_ctrl_c_ends_a_multirun_with_the_rows_so_far_reported(tmp_path: Path) -> None:
-    """Ctrl-C ends all jobs of a multirun, and what the first ones measured is merged, reported, and said to be less than expected."""
+    """Ctrl-C ends all jobs of a multirun, and what the first ones measured is merged, reported, and
+    said to be less than expected.
+    """
     process = start(
         tmp_path,
         "--multirun",
@@ -231,7 +246,9 @@ def test_ctrl_c_ends_a_multirun_with_the_rows_so_far_reported(tmp_path: Path) ->
 def test_points_whose_process_dies_become_rows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A point that is killed, crashes, runs out of memory or has a fault becomes a row with its reason; the others are measured; exit 1."""
+    """A point that is killed, crashes, runs out of memory or has a fault becomes a row with its
+    reason; the others are measured; exit 1.
+    """
     planners = [
         f"tests.support.deadly:{name}" for name in ("killed", "crashing", "hoarding", "faulty")
     ]
@@ -278,7 +295,9 @@ def test_a_fault_in_the_same_process_is_a_row_too(tmp_path: Path) -> None:
 
 
 def test_a_planner_that_leaves_costs_its_point_alone(tmp_path: Path) -> None:
-    """sys.exit in a planner, which is no Exception, is its point's failure and not the end of the sweep."""
+    """sys.exit in a planner, which is no Exception, is its point's failure and not the end of the
+    sweep.
+    """
     code, _ = job.run_job(
         {**TINY, "planners": ["tests.support.deadly:leaving", "store_all"]}, tmp_path
     )
@@ -293,7 +312,9 @@ def test_a_planner_that_leaves_costs_its_point_alone(tmp_path: Path) -> None:
 def test_a_module_that_leaves_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A planner whose module ends the program when it is imported, or whose making fails, is refused at the door in one line that names it."""
+    """A planner whose module ends the program when it is imported, or whose making fails, is
+    refused at the door in one line that names it.
+    """
     (tmp_path / "leaving_module.py").write_text("import sys\nsys.exit(4)\n")
     (tmp_path / "failing_module.py").write_text(
         "class Plan:\n    def __init__(self):\n        raise KeyError('no')\n"
@@ -307,21 +328,24 @@ def test_a_module_that_leaves_is_one_line(
         assert code == 2
         assert (
             capsys.readouterr().err
-            == f"error: planners='{planner}': making it failed ({said}); expected a planner that can be made\n"
+            == f"error: planners='{planner}': making it failed ({said}); expected a planner "
+            f"that can be made\n"
         )
 
 
 def test_a_dry_run_counts_points_that_would_fail(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A planner that fails is counted by a dry run as it would be by the sweep, and is no fault of this program."""
+    """A planner that fails is counted by a dry run as it would be by the sweep, and is no fault of
+    this program.
+    """
     code, _ = job.run_job(
         {**TINY, "planners": ["tests.support.deadly:faulty"], "dry_run": True}, tmp_path / "run"
     )
     assert code == 0
     assert (
-        "1 would fail: the first is autodiff tanh+sum n=2 d=3 b=2 checkpointed tests.support.deadly:faulty: KeyError"
-        in capsys.readouterr().out
+        "1 would fail: the first is autodiff tanh+sum n=2 d=3 b=2 checkpointed "
+        "tests.support.deadly:faulty: KeyError" in capsys.readouterr().out
     )
 
 
@@ -334,7 +358,9 @@ def test_a_dry_run_counts_points_that_would_fail(
     ],
 )
 def test_what_may_hold_much_has_its_own_process(shape: dict[str, int]) -> None:
-    """A deep, a wide and a broad shape of which `full` holds 256 MiB have processes of their own in every mode; small ones do not."""
+    """A deep, a wide and a broad shape of which `full` holds 256 MiB have processes of their own in
+    every mode; small ones do not.
+    """
     every = ["no_grad", "forward", "full", "w1_only"]
     points = points_of(sweep_config({**TINY, "grid": shape, "modes": every}))
     full = next(point for point in points if point.mode == "full")
@@ -351,7 +377,9 @@ def test_what_may_hold_much_has_its_own_process(shape: dict[str, int]) -> None:
 def test_a_timeline_that_never_ends_costs_itself_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Under timeout_s a planner that kills its process, never returns or fails costs its timeline; the others are there, and the exit is 0."""
+    """Under timeout_s a planner that kills its process, never returns or fails costs its timeline;
+    the others are there, and the exit is 0.
+    """
     planners = [
         "tests.support.deadly:killed",
         "tests.support.deadly:endless",
@@ -386,7 +414,9 @@ def test_a_timeline_that_never_ends_costs_itself_alone(
 
 
 def test_a_timeline_that_does_not_fit_is_made_from_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step of a timeline is held against the available memory like a point: the same bytes, told from shapes alone."""
+    """A step of a timeline is held against the available memory like a point: the same bytes, told
+    from shapes alone.
+    """
     config = sweep_config({**TINY, "timeline": {"n": 3, "d": 4, "b": 2, "modes": ["full"]}})
     ran = timelines.timelines_of(config)
     monkeypatch.setattr(timelines, "available_bytes", lambda: 100)
@@ -399,7 +429,9 @@ def test_a_timeline_that_does_not_fit_is_made_from_shapes(monkeypatch: pytest.Mo
 def test_numbers_that_no_table_holds_are_a_failed_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A number beyond what a table of whole numbers can hold makes a failed row that says so, and the row can be read again."""
+    """A number beyond what a table of whole numbers can hold makes a failed row that says so, and
+    the row can be read again.
+    """
     monkeypatch.setattr(
         measure,
         "_measured",
@@ -411,7 +443,8 @@ def test_numbers_that_no_table_holds_are_a_failed_row(
     assert [row.status for row in rows] == ["failed", "failed"]
     assert (
         rows[0].reason
-        == f"ops={2**63}; expected a whole number from 0 to {2**63 - 1}, the most that a table can hold"
+        == f"ops={2**63}; expected a whole number from 0 to {2**63 - 1}, the most that a "
+        f"table can hold"
     )
 
 
@@ -419,19 +452,25 @@ def test_numbers_that_no_table_holds_are_a_failed_row(
 
 
 def limited_files() -> None:
-    """No file may grow beyond 6000 bytes: the system then refuses as it does on a full disk, the first time with a part written."""
+    """No file may grow beyond 6000 bytes: the system then refuses as it does on a full disk, the
+    first time with a part written.
+    """
     resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
 
 
 def without_privilege() -> None:
-    """Permissions bind this process also where it is root: what it executes lacks the capability to pass over them."""
+    """Permissions bind this process also where it is root: what it executes lacks the capability to
+    pass over them.
+    """
     cap_dac_override, drop_from_bounding_set = 1, 24
     if os.geteuid() == 0:
         assert ctypes.CDLL(None).prctl(drop_from_bounding_set, cap_dac_override, 0, 0, 0) == 0
 
 
 def test_a_full_disk_is_one_line_and_loses_no_row(tmp_path: Path) -> None:
-    """Where a row does not fit any more the sweep ends with one line and the command that goes on; then nothing is lost or doubled."""
+    """Where a row does not fit any more the sweep ends with one line and the command that goes on;
+    then nothing is lost or doubled.
+    """
     arguments = (
         "experiment=quick",
         "grid.n=[1,2]",
@@ -444,7 +483,8 @@ def test_a_full_disk_is_one_line_and_loses_no_row(tmp_path: Path) -> None:
     assert code == 1
     assert err.count("\n") == 1
     assert err.startswith(
-        "error: File too large; completed rows are saved; free disk space, then rerun the same command: python -m experiments.sweep"
+        "error: File too large; completed rows are saved; free disk space, then rerun the "
+        "same command: python -m experiments.sweep"
     )
     before = (tmp_path / "run" / JOURNAL).read_bytes()
     found = len(read_journal(tmp_path / "run" / JOURNAL))
@@ -459,7 +499,9 @@ def test_a_full_disk_is_one_line_and_loses_no_row(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_turns_read_only_is_one_line(tmp_path: Path) -> None:
-    """Where tables cannot be written any more the sweep ends with one line; every row is kept, and once it is writable again it is finished."""
+    """Where tables cannot be written any more the sweep ends with one line; every row is kept, and
+    once it is writable again it is finished.
+    """
     run, go = tmp_path / "run", tmp_path / "go"
     arguments = (*SMALL, "planners=['tests.support.deadly:waiting']", "hydra.run.dir=run")
     process = start(tmp_path, *arguments, before=without_privilege, DEADLY_GO=str(go))
@@ -478,7 +520,9 @@ def test_a_directory_that_turns_read_only_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    """A directory that is read-only from the start, or a file in its place, is one line on stderr and a non-zero exit."""
+    """A directory that is read-only from the start, or a file in its place, is one line on stderr
+    and a non-zero exit.
+    """
     (tmp_path / "locked").mkdir(mode=0o555)
     (tmp_path / "file").write_text("in the way")
     for arguments, said in (
@@ -494,7 +538,9 @@ def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_directory_that_vanishes_is_one_line(tmp_path: Path) -> None:
-    """Rows are not written into a journal that was removed meanwhile: the sweep stops and says so."""
+    """Rows are not written into a journal that was removed meanwhile: the sweep stops
+    and says so.
+    """
     run, go = tmp_path / "run", tmp_path / "go"
     process = start(
         tmp_path,
@@ -514,7 +560,9 @@ def test_a_directory_that_vanishes_is_one_line(tmp_path: Path) -> None:
 def test_a_second_sweep_in_the_same_directory_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """While one sweep writes a directory another one into it is refused in one line, and changes nothing; afterwards it is free."""
+    """While one sweep writes a directory another one into it is refused in one line, and changes
+    nothing; afterwards it is free.
+    """
     with Journal(tmp_path) as journal:
         journal.append(row_of(points_of(sweep_config(TINY))[0], status="failed", reason="planted"))
         before = {path: path.read_bytes() for path in tmp_path.rglob("*")}
@@ -529,7 +577,9 @@ def test_a_second_sweep_in_the_same_directory_is_refused(
 
 
 def test_a_second_multirun_into_the_same_directory_is_refused(tmp_path: Path) -> None:
-    """While one multirun has a directory another one is refused in one line, exit 2, and leaves what the first expects; then it is free."""
+    """While one multirun has a directory another one is refused in one line, exit 2, and leaves
+    what the first expects; then it is free.
+    """
     go = tmp_path / "go"
     arguments = (
         "--multirun",
@@ -543,8 +593,8 @@ def test_a_second_multirun_into_the_same_directory_is_refused(tmp_path: Path) ->
     code, _, err = run_main(*arguments, "grid.n=7", cwd=tmp_path)
     assert code == 2
     assert (
-        err
-        == f"error: {tmp_path / 'all'} is being written by another sweep; expected one sweep at a time; wait for the other or use another directory\n"
+        err == f"error: {tmp_path / 'all'} is being written by another sweep; expected one "
+        f"sweep at a time; wait for the other or use another directory\n"
     )
     assert {
         path: path.read_bytes() for path in (tmp_path / "all").rglob("*") if path.is_file()
@@ -561,7 +611,9 @@ def test_a_second_multirun_into_the_same_directory_is_refused(tmp_path: Path) ->
 def test_what_a_dead_process_was_writing_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The part of a file that a process of this machine left is removed when it is dead; a living one's, and another machine's, stay."""
+    """The part of a file that a process of this machine left is removed when it is dead; a living
+    one's, and another machine's, stay.
+    """
     dead = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"],
         capture_output=True,
@@ -616,7 +668,9 @@ def test_ctrl_c_while_it_is_loading_is_quiet(tmp_path: Path, program: str) -> No
 
 
 def test_a_whole_row_without_its_end_is_kept(tmp_path: Path) -> None:
-    """A last line that lacks nothing but the end of a line is a row: it is neither measured again nor cut off."""
+    """A last line that lacks nothing but the end of a line is a row: it is neither measured again
+    nor cut off.
+    """
     code, _ = job.run_job(TINY, tmp_path / "first")
     whole = (tmp_path / "first" / JOURNAL).read_bytes()
     (tmp_path / JOURNAL).write_bytes(whole.rstrip(b"\n"))
@@ -630,7 +684,9 @@ def test_a_whole_row_without_its_end_is_kept(tmp_path: Path) -> None:
 def test_rows_that_are_missing_are_said_loudly(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Fewer rows than a multirun expects, or none at all, end in an error that counts them and a non-zero exit."""
+    """Fewer rows than a multirun expects, or none at all, end in an error that counts them and a
+    non-zero exit.
+    """
     with caplog.at_level(logging.ERROR):
         write_expected(tmp_path, ["0123456789abcdef"])
         assert job.publish_sweep(tmp_path) == 1
@@ -645,7 +701,9 @@ def test_rows_that_are_missing_are_said_loudly(
 
 
 def test_another_sweep_with_the_same_job_numbers_loses_no_row(tmp_path: Path) -> None:
-    """A job of another sweep into the same directory appends to the rows of the job that had its number, and both are merged."""
+    """A job of another sweep into the same directory appends to the rows of the job that had its
+    number, and both are merged.
+    """
     for depth in (1, 2):
         given = {**TINY, "grid": {"n": depth, "d": 3, "b": 2}}
         code, _ = job.run_job(given, tmp_path / "0", sweep_directory=tmp_path)
@@ -655,7 +713,9 @@ def test_another_sweep_with_the_same_job_numbers_loses_no_row(tmp_path: Path) ->
 
 
 def test_a_point_of_two_jobs_is_measured_once(tmp_path: Path) -> None:
-    """A job finds what another job of the same multirun measured, and the merged table has one row a key."""
+    """A job finds what another job of the same multirun measured, and the merged table has one row
+    a key.
+    """
     for number in ("0", "1"):
         job.run_job(TINY, tmp_path / number, sweep_directory=tmp_path)
     assert (lines_of(tmp_path / "0"), lines_of(tmp_path / "1")) == (2, 0)
@@ -666,7 +726,9 @@ def test_a_point_of_two_jobs_is_measured_once(tmp_path: Path) -> None:
 
 
 def test_rows_say_whether_others_ran_beside_them(tmp_path: Path) -> None:
-    """Rows carry whether jobs ran side by side, the load, the threads and the frequency where the system tells it."""
+    """Rows carry whether jobs ran side by side, the load, the threads and the frequency where the
+    system tells it.
+    """
     for concurrent in (False, True):
         job.run_job(TINY, tmp_path / str(concurrent), concurrent=concurrent)
         frame = read_results(tmp_path / str(concurrent)).results
@@ -701,7 +763,9 @@ def test_launchers_that_run_jobs_side_by_side_are_known(
 
 
 def test_a_wrong_key_of_the_last_job_launches_none(tmp_path: Path) -> None:
-    """Every job's config is checked before the first one is launched; a wrong value is one line, exit 2, and not a file."""
+    """Every job's config is checked before the first one is launched; a wrong value is one line,
+    exit 2, and not a file.
+    """
     code, out, err = run_main(
         "--multirun", *SMALL, "grid.n=1,2,0", "hydra.sweep.dir=all", cwd=tmp_path
     )
@@ -710,7 +774,9 @@ def test_a_wrong_key_of_the_last_job_launches_none(tmp_path: Path) -> None:
 
 
 def test_the_resuming_command_survives_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Quotes, brackets and blanks of the arguments come through, and the directory is named once, absolute."""
+    """Quotes, brackets and blanks of the arguments come through, and the directory is named once,
+    absolute.
+    """
     given = [
         "--multirun",
         'planners=["store_all","revolve(snapshots=3)"]',
@@ -737,7 +803,9 @@ def test_the_resuming_command_survives_a_shell(monkeypatch: pytest.MonkeyPatch) 
 @settings(max_examples=200, deadline=None)
 @given(name=st.text(st.sampled_from("a1 '\"\\\n$%,=[]{}()#*?~:;&|<>!σ`"), min_size=1, max_size=8))
 def test_the_resuming_command_names_any_directory(name: str) -> None:
-    """Through the shell's and through Hydra's grammar the directory comes out as it went in, whatever its name; Hydra reads `${` itself."""
+    """Through the shell's and through Hydra's grammar the directory comes out as it went in,
+    whatever its name; Hydra reads `${` itself.
+    """
     assume("${" not in name)
     with mock.patch.object(sys, "argv", ["sweep.py", "--multirun"]):
         words = shlex.split(resume_command(Path("/x") / f"{name}", is_multirun=True))

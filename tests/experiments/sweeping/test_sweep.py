@@ -1,4 +1,6 @@
-"""The sweep as it is run: from the command line to the files, with what goes wrong told in one line and nothing lost."""
+"""The sweep as it is run: from the command line to the files, with what goes wrong told in one line
+and nothing lost.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,9 @@ def test_a_second_run_finds_every_row(finished: Path) -> None:
 
 
 def test_a_torn_line_is_measured_again(finished: Path, tmp_path: Path) -> None:
-    """After a kill in the middle of a write, the whole rows stay, the torn one is measured again, and none is doubled."""
+    """After a kill in the middle of a write, the whole rows stay, the torn one is measured again,
+    and none is doubled.
+    """
     whole = (finished / JOURNAL).read_bytes()
     lines = whole.splitlines(keepends=True)
     (tmp_path / JOURNAL).write_bytes(b"".join(lines[:5]) + lines[5][:40])
@@ -129,7 +133,9 @@ def test_a_wrong_ledger_is_seen_by_the_storages(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_point_that_does_not_fit_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With too little memory available a point is not run; its row says how many bytes it would need."""
+    """With too little memory available a point is not run; its row says how many bytes it would
+    need.
+    """
     monkeypatch.setattr(measure, "available_bytes", lambda: 10)
     row = measure.measure(points_of(sweep_config(TINY))[2])
     assert row.status == "skipped_memory"
@@ -140,7 +146,9 @@ def test_a_point_that_does_not_fit_is_skipped(monkeypatch: pytest.MonkeyPatch) -
 def test_a_failed_point_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A point that fails has a row with its reason; the others are measured, and the exit code is not zero."""
+    """A point that fails has a row with its reason; the others are measured, and the exit code is
+    not zero.
+    """
     real = measure._measured
 
     def sometimes(point: Point) -> dict[str, Any]:
@@ -178,7 +186,9 @@ def test_bad_input_leaves_no_trace(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_says_what_would_be_measured(tmp_path: Path) -> None:
-    """It prints the number of points, those that would be skipped and the greatest predicted peak, and measures nothing."""
+    """It prints the number of points, those that would be skipped and the greatest predicted peak,
+    and measures nothing.
+    """
     done = sweep("experiment=quick", "dry_run=true", cwd=tmp_path)
     assert done.returncode == 0
     assert done.stdout.startswith("144 points, 0 of which would be skipped")
@@ -187,11 +197,14 @@ def test_a_dry_run_says_what_would_be_measured(tmp_path: Path) -> None:
 
 
 def test_a_multirun_ends_in_one_report(tmp_path: Path) -> None:
-    """`--multirun` with a bare number each, by a private preset, merges its jobs' rows into one report."""
+    """`--multirun` with a bare number each, by a private preset, merges its jobs' rows into one
+    report.
+    """
     private = tmp_path / "presets" / "experiment"
     private.mkdir(parents=True)
     (private / "mine.yaml").write_text(
-        "# @package _global_\ngrid: {d: [2], b: [3]}\nmodes: [full]\nstudies: null\nscale: null\ntimeline: null\n"
+        "# @package _global_\ngrid: {d: [2], b: [3]}\nmodes: [full]\nstudies: null\nscale: "
+        "null\ntimeline: null\n"
     )
     done = sweep(
         "--multirun",
@@ -228,7 +241,9 @@ def test_help_lists_groups_keys_and_presets(tmp_path: Path) -> None:
     "preset", sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml"))
 )
 def test_every_preset_runs_shrunk(preset: str, tmp_path: Path) -> None:
-    """Each experiment runs on its own command line, with a small grid and no larger shapes, and every point is ok."""
+    """Each experiment runs on its own command line, with a small grid and no larger shapes, and
+    every point is ok.
+    """
     done = sweep(
         f"experiment={preset}",
         "grid.n=[1,2]",

@@ -1,7 +1,9 @@
-"""The closed forms against a second witness: a liveness simulator that writes the network out, instruction after instruction.
+"""The closed forms against a second witness: a liveness simulator that writes the network out,
+instruction after instruction.
 
-The simulator shares nothing with the formulas. It lists every instruction with its reads, its buffer and its operations, keeps what the
-targets need, and walks the list. It also shares nothing with the engine, which has tests of its own against the same closed forms.
+The simulator shares nothing with the formulas. It lists every instruction with its reads, its
+buffer and its operations, keeps what the targets need, and walks the list. It also shares nothing
+with the engine, which has tests of its own against the same closed forms.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ DEPTHS = range(1, 8)
 
 @dataclass(frozen=True)
 class Instruction:
-    """What is read, what is written, the buffer that holds it, its elements (0 for a view) and its operations."""
+    """What is read, what is written, the buffer that holds it, its elements (0 for a view) and its
+    operations.
+    """
 
     reads: tuple[str, ...]
     value: str
@@ -58,7 +62,9 @@ class Instruction:
 
 @dataclass
 class Tape:
-    """A list of instructions in order of creation; values that nothing on it writes are the caller's."""
+    """A list of instructions in order of creation; values that nothing on it writes are the
+    caller's.
+    """
 
     instructions: list[Instruction] = field(default_factory=list)
     buffers: dict[str, str] = field(default_factory=dict)
@@ -140,7 +146,8 @@ def write_backward(
     tag: str = "",
     onto: tuple[str, ...] = (),
 ) -> list[str]:
-    """Put the gradients of all weights on the tape, in the engine's order of creation, and return their names, W_1's first.
+    """Put the gradients of all weights on the tape, in the engine's order of creation, and return
+    their names, W_1's first.
 
     Where there are earlier sums, each gradient is added onto its own as it is born.
     """
@@ -303,7 +310,9 @@ def first_difference(
 
 
 def test_every_peak_is_the_simulated_one(measured: dict[tuple[Point, int, int], Measured]) -> None:
-    """The greatest of the named moments is the peak, to the element, in every mode, activation, loss, layer and regime."""
+    """The greatest of the named moments is the peak, to the element, in every mode, activation,
+    loss, layer and regime.
+    """
     assert len(measured) > 15_000
     assert first_difference(measured, theory.peak_pieces) is None
     for ((mode, n, activation, loss, j), d, b), found in measured.items():
@@ -316,14 +325,18 @@ def test_every_peak_is_the_simulated_one(measured: dict[tuple[Point, int, int], 
 def test_what_stays_alive_is_the_simulated_total(
     measured: dict[tuple[Point, int, int], Measured],
 ) -> None:
-    """After a run, the loss, the asked gradients, or what backward would read are alive and nothing else."""
+    """After a run, the loss, the asked gradients, or what backward would read are alive and nothing
+    else.
+    """
     for ((mode, n, activation, loss, j), d, b), found in measured.items():
         after = theory.live_after_elements(mode, n, d, b, activation=activation, loss=loss, wrt=j)
         assert after == found.after, (mode, n, activation, loss, j, d, b)
 
 
 def test_operations_are_the_summed_ones(measured: dict[tuple[Point, int, int], Measured]) -> None:
-    """The operations of each phase and kind, and the flops of the products, are the sums over the instructions."""
+    """The operations of each phase and kind, and the flops of the products, are the sums over the
+    instructions.
+    """
     for ((mode, n, activation, loss, j), d, b), found in measured.items():
         phases = theory.operations(mode, n, d, b, activation=activation, loss=loss, wrt=j)
         assert list(phases) == ["forward", "recompute", "backward"]
@@ -333,7 +346,9 @@ def test_operations_are_the_summed_ones(measured: dict[tuple[Point, int, int], M
 
 
 def test_no_moment_is_idle() -> None:
-    """From three layers on, every named moment alone sets the peak at some shape, so none could be left out."""
+    """From three layers on, every named moment alone sets the peak at some shape, so none could be
+    left out.
+    """
     shapes = [*SHAPES, *itertools.product(range(1, 13), range(1, 25))]
     for n, activation, loss in itertools.product((3, 6), theory.ACTIVATIONS, theory.LOSSES):
         layers = [
@@ -353,7 +368,9 @@ def test_no_moment_is_idle() -> None:
 
 
 def test_gradient_accumulation_is_the_simulated_one() -> None:
-    """With micro-batches, peak, what stays, and operations are those of slices run in turn, losses and gradients added."""
+    """With micro-batches, peak, what stays, and operations are those of slices run in turn, losses
+    and gradients added.
+    """
     for n, activation, loss, k in itertools.product(
         (1, 2, 3, 5), theory.ACTIVATIONS, theory.LOSSES, (1, 2, 3, 6)
     ):
@@ -416,7 +433,7 @@ def test_a_wrong_table_of_kept_values_is_caught(
     assert where[0][2] in ("gelu", "identity")
 
 
-# ---------------------------------------------------------------- the design's table, PyTorch, the exercise's ratios
+# The design's table, PyTorch, the exercise's ratios.
 
 
 @pytest.mark.parametrize("n", DEPTHS)
@@ -453,7 +470,9 @@ def test_the_designs_table_for_tanh_and_sum(n: int) -> None:
 
 
 def test_never_above_pytorch() -> None:
-    """Wherever PyTorch's peak is known, ours is at most that, and for all weights with tanh exactly one element below."""
+    """Wherever PyTorch's peak is known, ours is at most that, and for all weights with tanh exactly
+    one element below.
+    """
     known = 0
     for mode, n, activation, loss, j in points(range(2, 8)):
         for d, b in SHAPES if loss == "sum" else []:
@@ -469,7 +488,9 @@ def test_never_above_pytorch() -> None:
 
 
 def test_pytorchs_peaks_are_given_only_where_they_were_observed() -> None:
-    """One layer, other activations and weights in the middle have no observed number; W_1 alone has the same by both names."""
+    """One layer, other activations and weights in the middle have no observed number; W_1 alone has
+    the same by both names.
+    """
     assert theory.pytorch_peak_elements("full", 1, 4, 4) is None
     assert theory.pytorch_peak_elements("full", 4, 4, 4, "sigmoid") is None
     assert theory.pytorch_peak_elements("only", 4, 4, 4, "tanh", 2) is None
@@ -502,7 +523,9 @@ def test_products_are_as_many_as_pytorchs() -> None:
 
 
 def test_the_ratios_of_modes() -> None:
-    """As depth, width and batch grow, all weights cost 3 and W_1 alone 2 times no-grad; W_n alone costs no-grad."""
+    """As depth, width and batch grow, all weights cost 3 and W_1 alone 2 times no-grad; W_n alone
+    costs no-grad.
+    """
     n, d, b = 10**6, 10**5, 10**5
     for activation, loss in itertools.product(theory.ACTIVATIONS, theory.LOSSES):
         network: dict[str, Any] = {"activation": activation, "loss": loss}
@@ -519,7 +542,7 @@ def test_the_ratios_of_modes() -> None:
             assert abs(ratio - Fraction(limit)) < Fraction(1, 5_000)
 
 
-# ---------------------------------------------------------------- one rule for numbers, arrays and symbols
+# One rule for numbers, arrays and symbols.
 
 
 def test_arrays_give_what_numbers_give() -> None:
@@ -564,7 +587,9 @@ def test_a_formula_reads_as_it_counts() -> None:
 
 
 def test_parameters_and_data() -> None:
-    """The parameters are n·d² elements; the data are x_1, for squared error y, for cross-entropy b class indices of 8 bytes."""
+    """The parameters are n·d² elements; the data are x_1, for squared error y, for cross-entropy b
+    class indices of 8 bytes.
+    """
     assert theory.parameter_elements(3, 5) == 75
     assert theory.input_bytes(5, 7, "sum", 4) == 140
     assert theory.input_bytes(5, 7, "squared_error", 8) == 560
@@ -618,7 +643,9 @@ def test_a_case_without_a_closed_form_is_one_clear_line(
 
 
 def test_theory_stands_alone() -> None:
-    """The closed forms import neither the engine nor the profiler, nor a library of tensors, at module level."""
+    """The closed forms import neither the engine nor the profiler, nor a library of tensors, at
+    module level.
+    """
     allowed = {"__future__", "collections", "dataclasses", "functools", "typing", "experiments"}
     files = sorted(Path(theory.__file__).parent.glob("[!_]*.py"))
     assert len(files) == 8

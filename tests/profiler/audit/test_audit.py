@@ -379,7 +379,8 @@ def test_an_executor_that_drops_late_is_caught(
     report = audit_storages(program, schedule)
     step = sorted(check_schedule(program, schedule).cleared)[3 if change is forgetting else 0]
     instruction = program.instructions[step]
-    expected = f"step {step}, {type(instruction.op).__name__} {program.label(instruction.writes[0])}, its dead dropped: the ledger holds"
+    name = f"{type(instruction.op).__name__} {program.label(instruction.writes[0])}"
+    expected = f"step {step}, {name}, its dead dropped: the ledger holds"
     assert str(report.first_mismatch).startswith(expected)
 
 

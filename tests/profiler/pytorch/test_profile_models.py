@@ -1,6 +1,8 @@
-"""`profile_step` on real models with random weights, beside PyTorch's own counters: FlopCounterMode and MemTracker.
+"""`profile_step` on real models with random weights, beside PyTorch's own counters: FlopCounterMode
+and MemTracker.
 
-MemTracker is private to PyTorch and used here alone. On the CPU FlopCounterMode counts fused attention as nothing, so it is told how.
+MemTracker is private to PyTorch and used here alone. On the CPU FlopCounterMode counts fused
+attention as nothing, so it is told how.
 """
 
 from __future__ import annotations
@@ -23,13 +25,11 @@ from profiler.pytorch.kinds import kind_of
 
 aten = torch.ops.aten
 
+ATTENTION = aten._scaled_dot_product_flash_attention_for_cpu
+ATTENTION_BACKWARD = aten._scaled_dot_product_flash_attention_for_cpu_backward
 FUSED_ATTENTION = {
-    aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, out_shape=None, **__: (
-        sdpa_flop_count(q, k, v)
-    ),
-    aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda g, q, k, v, *_, out_shape=None, **__: (
-        sdpa_backward_flop_count(g, q, k, v)
-    ),
+    ATTENTION: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+    ATTENTION_BACKWARD: lambda g, q, k, v, *_, **__: sdpa_backward_flop_count(g, q, k, v),
 }
 
 Batch = dict[str, torch.Tensor]
@@ -107,7 +107,8 @@ def counted(make: Callable[[], tuple[nn.Module, Batch]]) -> tuple[Any, nn.Module
 
 
 def peaks(step: Callable[[], Any], model: nn.Module, *inputs: torch.Tensor) -> tuple[int, int]:
-    """The peak of one run by us, and by MemTracker around it, without what that is told of beforehand.
+    """The peak of one run by us, and by MemTracker around it, without what that is told of
+    beforehand.
 
     It must be one run: MemTracker's hooks on modules hold gradients that a plain step lets go.
     """
@@ -125,7 +126,9 @@ def peaks(step: Callable[[], Any], model: nn.Module, *inputs: torch.Tensor) -> t
 
 @pytest.mark.parametrize("make", MODELS)
 def test_matmul_flops_are_flop_counter_modes(make: Callable[[], tuple[nn.Module, Batch]]) -> None:
-    """Matmul flops of forward and backward equal FlopCounterMode's, and no op of the step is left uncounted."""
+    """Matmul flops of forward and backward equal FlopCounterMode's, and no op of the step is left
+    uncounted.
+    """
     found, model, batch = counted(make)
     with FlopCounterMode(display=False, custom_mapping=FUSED_ATTENTION) as counter:
         model(**batch).loss.backward()
@@ -134,7 +137,9 @@ def test_matmul_flops_are_flop_counter_modes(make: Callable[[], tuple[nn.Module,
 
 
 def test_fused_attention_is_counted() -> None:
-    """Without being told of fused attention FlopCounterMode finds less: the agreement rests on our counting it."""
+    """Without being told of fused attention FlopCounterMode finds less: the agreement rests on our
+    counting it.
+    """
     found, model, batch = counted(vit)
     with FlopCounterMode(display=False) as counter:
         model(**batch).loss.backward()
@@ -184,7 +189,9 @@ def test_a_buffer_that_is_missed_is_caught(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_modules_of_a_real_model() -> None:
-    """Of GPT-2 the attention of each block has its own row; blocks cost alike; the tied embedding is one parameter."""
+    """Of GPT-2 the attention of each block has its own row; blocks cost alike; the tied embedding
+    is one parameter.
+    """
     found, model, _ = counted(gpt2)
     rows = found.by_module().set_index("module")
     assert rows["class"]["transformer.h.0.attn"] == "GPT2Attention"

@@ -1,4 +1,6 @@
-"""`profile_step`: operations, live bytes, roles and modules of plain PyTorch, against formulas, PyTorch's own counters and our engine."""
+"""`profile_step`: operations, live bytes, roles and modules of plain PyTorch, against formulas,
+PyTorch's own counters and our engine.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,9 @@ def roles(found: Profile) -> dict[str, int]:
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_counts_what_the_engine_counts(activation: str) -> None:
-    """A chain run by PyTorch has the operations of the same chain in the engine, kind by kind and phase by phase."""
+    """A chain run by PyTorch has the operations of the same chain in the engine, kind by kind and
+    phase by phase.
+    """
     net = networks.chain(N, D, B, activation=activation)
     assert (
         profile_step(Chain(activation=activation).step).ops_by_phase
@@ -99,7 +103,9 @@ def test_counts_cross_entropy_like_the_engine() -> None:
 
 
 def test_an_op_that_the_table_lacks_is_listed() -> None:
-    """A sort is counted as nothing, and said so with its number of calls, also in print; a step of known ops lists nothing."""
+    """A sort is counted as nothing, and said so with its number of calls, also in print; a step of
+    known ops lists nothing.
+    """
     values = torch.randn(7)
     found = profile_step(lambda: (values.sort()[0] + values.sort()[0]).sum())
     assert found.uncounted == {"aten.sort.default": 2}
@@ -162,7 +168,9 @@ def with_gradients_of(chain: Chain, wanted: list[torch.Tensor]) -> Any:
 
 
 def test_what_a_variable_holds_counts() -> None:
-    """A local variable that holds the last activation through the backward pass costs its bytes: the checker sees lifetimes, not ops."""
+    """A local variable that holds the last activation through the backward pass costs its bytes:
+    the checker sees lifetimes, not ops.
+    """
     chain = Chain()
 
     def step() -> Any:
@@ -175,7 +183,9 @@ def test_what_a_variable_holds_counts() -> None:
 
 
 def test_what_existed_before_is_left_out() -> None:
-    """Parameters, inputs, buffers and gradients from before are reported by role and are not in the peak."""
+    """Parameters, inputs, buffers and gradients from before are reported by role and are not in the
+    peak.
+    """
     model = nn.Sequential(nn.Linear(D, D), nn.BatchNorm1d(D))
     batch = x()
     model(batch).sum().backward()
@@ -189,7 +199,9 @@ def test_what_existed_before_is_left_out() -> None:
 
 
 def test_arguments_are_inputs() -> None:
-    """A tensor that is passed and never read is an input all the same; a bare leaf that requires gradients is a parameter."""
+    """A tensor that is passed and never read is an input all the same; a bare leaf that requires
+    gradients is a parameter.
+    """
     weight, unread = torch.randn(3, 3, requires_grad=True), torch.randn(100)
     found = profile_step(
         lambda w, data: (w @ data["x"]).sum().backward(),
@@ -215,7 +227,9 @@ def test_views_and_in_place_ops_allocate_nothing() -> None:
 
 
 def test_tied_weights_accumulate() -> None:
-    """A weight used twice is one parameter; its two shares of gradient are temporaries, their sum its gradient."""
+    """A weight used twice is one parameter; its two shares of gradient are temporaries, their sum
+    its gradient.
+    """
     weight, batch = torch.randn(D, D, requires_grad=True), torch.randn(D, B)
     found = profile_step(lambda: (weight @ (weight @ batch)).sum().backward())
     assert found.parameter_bytes == 4 * D * D
@@ -226,7 +240,9 @@ def test_tied_weights_accumulate() -> None:
 
 
 def test_accumulating_into_a_gradient_makes_a_temporary() -> None:
-    """A second backward pass in one step adds to the gradient that the first left; its own is a temporary."""
+    """A second backward pass in one step adds to the gradient that the first left; its own is a
+    temporary.
+    """
     chain = Chain(1)
 
     def step() -> None:
@@ -238,7 +254,9 @@ def test_accumulating_into_a_gradient_makes_a_temporary() -> None:
 
 
 def test_literals_and_resized_storages() -> None:
-    """A tensor made from a literal is born in the step; a result that an op resizes is counted at its new size."""
+    """A tensor made from a literal is born in the step; a result that an op resizes is counted at
+    its new size.
+    """
     literal = profile_step(lambda: torch.tensor([1.0, 2.0, 3.0]))
     assert (literal.live_after_bytes, literal.input_bytes) == (12, 0)
     with FakeTensorMode():
@@ -254,7 +272,9 @@ def test_literals_and_resized_storages() -> None:
 
 
 def test_a_sparse_gradient_is_its_indices_and_values() -> None:
-    """The gradient of a sparse embedding lives in the indices and values of the rows that were read, however large the table."""
+    """The gradient of a sparse embedding lives in the indices and values of the rows that were
+    read, however large the table.
+    """
     model = nn.Embedding(1000, 4, sparse=True)
     rows = torch.tensor([3, 1, 4, 1, 5])
     found = profile_step(lambda: model(rows).sum().backward(), model=model)
@@ -280,7 +300,9 @@ def test_sparse_arguments_are_inputs() -> None:
 
 
 def test_checkpointing_is_recomputation() -> None:
-    """Every block checkpointed: 4n − 1 products instead of 3n − 1, and each recomputed product is in the phase recompute."""
+    """Every block checkpointed: 4n − 1 products instead of 3n − 1, and each recomputed product is
+    in the phase recompute.
+    """
     for reentrant in (False, True):
         model, batch = blocks(), x()
 
@@ -320,7 +342,9 @@ def test_checkpoint_sequential_leaves_its_last_segment_alone(segments: int) -> N
 
 
 def test_a_checkpoint_that_turns_autograd_off_inside() -> None:
-    """What is computed again with autograd off is recompute, too; and a backward pass that builds a graph is no recomputation."""
+    """What is computed again with autograd off is recompute, too; and a backward pass that builds a
+    graph is no recomputation.
+    """
     weight, batch = torch.randn(D, D, requires_grad=True), torch.randn(D, B)
 
     def block(h: torch.Tensor) -> torch.Tensor:
@@ -343,7 +367,9 @@ def test_a_checkpoint_that_turns_autograd_off_inside() -> None:
 
 
 def test_gradients_of_gradients_are_backward() -> None:
-    """The products of both backward passes are of the backward phase; the penalty between them, which is taped, is forward."""
+    """The products of both backward passes are of the backward phase; the penalty between them,
+    which is taped, is forward.
+    """
     weight, batch = torch.randn(D, D, requires_grad=True), torch.randn(D, B)
 
     def step() -> None:
@@ -358,7 +384,9 @@ def test_gradients_of_gradients_are_backward() -> None:
 
 
 def test_updates_by_hand_are_backward() -> None:
-    """Clipping and updating with autograd off, which read gradients, are backward; reading the loss is not."""
+    """Clipping and updating with autograd off, which read gradients, are backward; reading the loss
+    is not.
+    """
     chain = Chain(1)
 
     def step() -> float:
@@ -377,7 +405,9 @@ def test_updates_by_hand_are_backward() -> None:
 
 
 def test_inference_counts_what_training_counts() -> None:
-    """Under no_grad and inference_mode forward has the same operations, and no graph is kept: two activations are alive at most."""
+    """Under no_grad and inference_mode forward has the same operations, and no graph is kept: two
+    activations are alive at most.
+    """
     model, batch = nn.Sequential(*[layer for block in blocks() for layer in block]), x()
     trained = profile_step(lambda: model(batch), model=model)
     for off in (torch.no_grad(), torch.inference_mode()):
@@ -389,7 +419,9 @@ def test_inference_counts_what_training_counts() -> None:
 
 
 def test_frozen_parameters_get_no_gradient() -> None:
-    """With all but the last block frozen one product is left for the backward pass; frozen parameters are parameters."""
+    """With all but the last block frozen one product is left for the backward pass; frozen
+    parameters are parameters.
+    """
     model, batch = blocks(), x()
     model[:-1].requires_grad_(False)
     found = profile_step(lambda: model(batch).sum().backward(), model=model)
@@ -429,7 +461,9 @@ OPTIMIZERS: dict[str, tuple[Callable[[Any], torch.optim.Optimizer], int]] = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_optimizers_state(name: str) -> None:
-    """An update is a phase of its own; its state is born in the first step and given in the second; nothing is left uncounted."""
+    """An update is a phase of its own; its state is born in the first step and given in the second;
+    nothing is left uncounted.
+    """
     make, states = OPTIMIZERS[name]
     model, batch = blocks(), x()
     optimizer = make(model.parameters())
@@ -465,7 +499,9 @@ OTHERS = (
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_optimizer_of_pytorch_is_counted(name: str) -> None:
-    """The optimisers of torch.optim leave no op uncounted; what they keep is their state, and the second step finds it."""
+    """The optimisers of torch.optim leave no op uncounted; what they keep is their state, and the
+    second step finds it.
+    """
     model, batch = blocks(), x()
     optimizer = getattr(torch.optim, name)(model.parameters())
 
@@ -492,7 +528,9 @@ def test_every_optimizer_of_pytorch_is_counted(name: str) -> None:
 
 
 def test_a_scaled_loss_is_counted() -> None:
-    """Unscaling gradients and updating the scale, as training in half precision does, leave no op uncounted."""
+    """Unscaling gradients and updating the scale, as training in half precision does, leave no op
+    uncounted.
+    """
     model, batch = blocks(), x()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scaler = torch.amp.GradScaler("cpu")
@@ -509,7 +547,9 @@ def test_a_scaled_loss_is_counted() -> None:
 
 
 def test_sgd_counts_its_formula() -> None:
-    """u = μu + g, p − ηu: two multiplications and two additions an element after the first step, one each in it."""
+    """u = μu + g, p − ηu: two multiplications and two additions an element after the first step,
+    one each in it.
+    """
     model, batch = blocks(), x()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, foreach=False)
 
@@ -558,7 +598,9 @@ def test_a_step_larger_than_memory() -> None:
 
 
 def test_who_is_alive_at_the_peak() -> None:
-    """A row names the module and op that made a buffer, and the forward op that saved it for backward."""
+    """A row names the module and op that made a buffer, and the forward op that saved it for
+    backward.
+    """
     model, batch = nn.Sequential(nn.Linear(D, D), nn.GELU()), x(40)
     table = profile_step(lambda: model(batch).sum().backward(), model=model).alive_at_peak()
     row = table[table["op"] == "addmm"].iloc[0]
@@ -574,7 +616,9 @@ def test_who_is_alive_at_the_peak() -> None:
 
 
 def test_rows_by_module_add_up() -> None:
-    """The model's row and what ran outside it are the whole; a container is its parts; backward calls are of the module that taped them."""
+    """The model's row and what ran outside it are the whole; a container is its parts; backward
+    calls are of the module that taped them.
+    """
     model, batch = blocks(), x()
     found = profile_step(lambda: model(batch).sum().backward(), model=model)
     rows = found.by_module().set_index("module")
@@ -602,7 +646,9 @@ def test_a_step_without_a_model_has_one_row() -> None:
 
 
 def test_timeline_trace_and_print(tmp_path: Path) -> None:
-    """The timeline's live bytes are the running sum of its events and reach the peak; the trace and the table are written."""
+    """The timeline's live bytes are the running sum of its events and reach the peak; the trace and
+    the table are written.
+    """
     found = profile_step(Chain().step)
     timeline = found.timeline()
     signs = timeline["event"].map({"allocated": 1, "freed": -1, "computed": 0})
@@ -617,7 +663,9 @@ def test_timeline_trace_and_print(tmp_path: Path) -> None:
 
 
 def test_what_a_step_returns() -> None:
-    """A scalar first result is the loss, the others the gradients; they are detached, so a profile keeps no graph alive."""
+    """A scalar first result is the loss, the others the gradients; they are detached, so a profile
+    keeps no graph alive.
+    """
     chain = Chain()
     found = profile_step(lambda: (loss := chain.loss(), torch.autograd.grad(loss, chain.weights)))
     assert found.loss.grad_fn is None
@@ -649,7 +697,9 @@ def unchanged() -> Iterator[None]:
 
 
 def test_pytorch_is_left_as_it_was() -> None:
-    """After a step, and after one that fails in its backward pass, no hook, wrapper or mode stays."""
+    """After a step, and after one that fails in its backward pass, no hook, wrapper or
+    mode stays.
+    """
     model, batch = blocks(), x()
 
     class Fails(torch.autograd.Function):
