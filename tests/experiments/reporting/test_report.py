@@ -428,7 +428,7 @@ def test_damage_of_a_journal_is_told_once(
 
 @pytest.mark.parametrize("content", ["", "network\nchain\n", "edited"])
 def test_formulas_are_those_of_the_rows(results: Results, content: str) -> None:
-    """A report takes no formula from complexity.csv, be it torn, old or edited: it fits the rows."""
+    """Formulas come from the rows, never from complexity.csv, be it torn, old or edited."""
     directory = results.directory
     write_csv(directory / "results.csv", results.results)
     edited = results.complexity.assign(pretty_formula="1066")
