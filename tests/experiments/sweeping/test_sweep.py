@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ from experiments.results.point import Point
 from experiments.results.rows import COLUMNS, frame_of, row_of
 from experiments.results.tables import read_results
 from experiments.sweeping import job
+from tests.support.command_line import run_main
 from tests.support.paths import ROOT
 
 TINY: dict[str, Any] = {
@@ -34,15 +36,6 @@ TINY: dict[str, Any] = {
     "audit": "both",
     "timeline": {"n": 2, "d": 2, "b": 2},
 }
-
-
-def sweep(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """`python -m experiments.sweep` with arguments, in a directory of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "experiments.sweep", *arguments]
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300
-    )
 
 
 @pytest.fixture(scope="module")
@@ -80,15 +73,17 @@ def test_all_files_are_there(finished: Path) -> None:
     assert manifest["versions"]["torch"]
 
 
-def test_a_second_run_finds_every_row(finished: Path) -> None:
+@pytest.mark.usefixtures("no_figures")
+def test_a_second_run_finds_every_row(finished: Path, tmp_path: Path) -> None:
     """The same sweep into the same directory measures nothing again and doubles nothing."""
-    before = (finished / JOURNAL).read_bytes()
-    code, value = job.run_job(TINY, finished)
+    directory = shutil.copytree(finished, tmp_path / "run")
+    code, value = job.run_job(TINY, directory)
     assert code == 0
-    assert (finished / JOURNAL).read_bytes() == before
+    assert (directory / JOURNAL).read_bytes() == (finished / JOURNAL).read_bytes()
     assert value == read_results(finished).results["peak_bytes"].max()
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_torn_line_is_measured_again(finished: Path, tmp_path: Path) -> None:
     """After a kill in the middle of a write, the whole rows stay, the torn one is measured again,
     and none is doubled.
@@ -143,6 +138,7 @@ def test_a_point_that_does_not_fit_is_skipped(monkeypatch: pytest.MonkeyPatch) -
     assert row.ops is None
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_failed_point_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -165,6 +161,7 @@ def test_a_failed_point_stops_nothing(
     assert "4 failed" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_failed_points_are_measured_again(tmp_path: Path) -> None:
     """A resumed sweep runs failed points again, and the row that is ok then counts."""
     point = points_of(sweep_config(TINY))[0]
@@ -179,7 +176,11 @@ def test_failed_points_are_measured_again(tmp_path: Path) -> None:
 
 def test_bad_input_leaves_no_trace(tmp_path: Path) -> None:
     """A wrong value is one line on stderr, exit 2, and not a file."""
-    done = sweep("grid.n=0", cwd=tmp_path)
+    command = [sys.executable, "-m", "experiments.sweep", "grid.n=0"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert done.stderr == "error: grid.n=0; expected an integer of at least 1\n"
     assert list(tmp_path.iterdir()) == []
@@ -189,10 +190,10 @@ def test_a_dry_run_says_what_would_be_measured(tmp_path: Path) -> None:
     """It prints the number of points, those that would be skipped and the greatest predicted peak,
     and measures nothing.
     """
-    done = sweep("experiment=quick", "dry_run=true", cwd=tmp_path)
-    assert done.returncode == 0
-    assert done.stdout.startswith("144 points, 0 of which would be skipped")
-    assert "greatest predicted peak: " in done.stdout
+    code, out, _ = run_main("experiment=quick", "dry_run=true", cwd=tmp_path)
+    assert code == 0
+    assert out.startswith("144 points, 0 of which would be skipped")
+    assert "greatest predicted peak: " in out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -206,7 +207,7 @@ def test_a_multirun_ends_in_one_report(tmp_path: Path) -> None:
         "# @package _global_\ngrid: {d: [2], b: [3]}\nmodes: [full]\nstudies: null\nscale: "
         "null\ntimeline: null\n"
     )
-    done = sweep(
+    code, _, err = run_main(
         "--multirun",
         "--config-dir",
         str(tmp_path / "presets"),
@@ -215,7 +216,7 @@ def test_a_multirun_ends_in_one_report(tmp_path: Path) -> None:
         "hydra.sweep.dir=all",
         cwd=tmp_path,
     )
-    assert done.returncode == 0, done.stderr
+    assert code == 0, err
     results = read_results(tmp_path / "all")
     assert sorted(results.results["n"]) == [1, 2, 3]
     assert (tmp_path / "all" / "report.html").exists()
@@ -224,7 +225,7 @@ def test_a_multirun_ends_in_one_report(tmp_path: Path) -> None:
 
 def test_help_lists_groups_keys_and_presets(tmp_path: Path) -> None:
     """`--help` names the groups, the presets and the keys; `--cfg job` prints the config."""
-    told = sweep("--help", cwd=tmp_path).stdout
+    _, told, _ = run_main("--help", cwd=tmp_path)
     for word in (
         "grid: exact, small",
         "quick",
@@ -234,7 +235,7 @@ def test_help_lists_groups_keys_and_presets(tmp_path: Path) -> None:
         "timeout_s",
     ):
         assert word in told
-    assert "activation: gelu" in sweep("--cfg", "job", "network=gelu", cwd=tmp_path).stdout
+    assert "activation: gelu" in run_main("--cfg", "job", "network=gelu", cwd=tmp_path)[1]
 
 
 @pytest.mark.parametrize(
@@ -244,7 +245,7 @@ def test_every_preset_runs_shrunk(preset: str, tmp_path: Path) -> None:
     """Each experiment runs on its own command line, with a small grid and no larger shapes, and
     every point is ok.
     """
-    done = sweep(
+    code, out, err = run_main(
         f"experiment={preset}",
         "grid.n=[1,2]",
         "grid.d=[3]",
@@ -255,7 +256,7 @@ def test_every_preset_runs_shrunk(preset: str, tmp_path: Path) -> None:
         "hydra.run.dir=run",
         cwd=tmp_path,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert code == 0, out + err
     frame = read_results(tmp_path / "run").results
     assert len(frame)
     assert (frame["status"] == "ok").all()
