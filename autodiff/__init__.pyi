@@ -29,6 +29,7 @@ from .checkpointing.parse import (
 )
 from .checkpointing.recompute_all import RecomputeAll as RecomputeAll
 from .checkpointing.revolve import Revolve as Revolve
+from .checkpointing.selective import Selective as Selective
 from .checkpointing.store import schedule_from_plan as schedule_from_plan
 from .checkpointing.store_all import StoreAll as StoreAll
 from .checkpointing.uniform import Uniform as Uniform

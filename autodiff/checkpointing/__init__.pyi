@@ -19,6 +19,7 @@ from .parse import (
 )
 from .recompute_all import RecomputeAll as RecomputeAll
 from .revolve import Revolve as Revolve
+from .selective import Selective as Selective
 from .store import schedule_from_plan as schedule_from_plan
 from .store_all import StoreAll as StoreAll
 from .uniform import Uniform as Uniform

@@ -25,6 +25,7 @@ from typing import Any
 
 from autodiff.checkpointing.recompute_all import RecomputeAll
 from autodiff.checkpointing.revolve import Revolve
+from autodiff.checkpointing.selective import Selective
 from autodiff.checkpointing.store_all import StoreAll
 from autodiff.checkpointing.uniform import Uniform
 from autodiff.checkpointing.units import SIZE, bytes_of
@@ -33,10 +34,10 @@ from autodiff.program import Program
 from autodiff.schedule import Schedule
 
 Planner = Callable[[Program], Schedule]
-BuiltinPlanner = StoreAll | RecomputeAll | Uniform | Revolve
+BuiltinPlanner = StoreAll | RecomputeAll | Uniform | Revolve | Selective
 
 PLANNERS: dict[str, Callable[..., BuiltinPlanner]] = {
-    family.name: family for family in (StoreAll, RecomputeAll, Uniform, Revolve)
+    family.name: family for family in (StoreAll, RecomputeAll, Uniform, Revolve, Selective)
 }
 
 _CALL = re.compile(

@@ -88,7 +88,7 @@ def test_any_budget_reads_back(nbytes: int) -> None:
 
 def test_every_registered_name_is_known() -> None:
     """The names that a config may use."""
-    assert set(PLANNERS) == {"store_all", "recompute_all", "uniform", "revolve"}
+    assert set(PLANNERS) == {"store_all", "recompute_all", "uniform", "revolve", "selective"}
 
 
 @pytest.mark.parametrize(
