@@ -46,13 +46,13 @@ from tests.support.paths import ROOT
 from tests.support.rows import with_key
 
 FEW = settings(
-    max_examples=30,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-MANY = settings(FEW, max_examples=80)
+MANY = settings(FEW, max_examples=50)
 SLOW = settings(
-    FEW, max_examples=15, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+    FEW, max_examples=8, phases=[Phase.explicit, Phase.reuse, Phase.generate]
 )  # to shrink an example would take minutes
 
 TINY: dict[str, Any] = {
@@ -167,7 +167,7 @@ overrides = st.one_of(
 )
 
 
-@settings(FEW, max_examples=25)
+@settings(FEW, max_examples=15)
 @given(arguments=st.lists(overrides, max_size=3), is_multirun=st.booleans())
 def test_any_command_line_is_told_without_a_traceback(
     here: Path, arguments: list[str], is_multirun: bool

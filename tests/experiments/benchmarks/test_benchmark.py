@@ -5,7 +5,7 @@ table, CSV and figure are whole.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,15 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shapes, "FORMULA_DEPTH", 4)
     for name, value in (("STEPS", 12), ("SNAPSHOTS", 3), ("MANY_STEPS", 30), ("MANY_SNAPSHOTS", 4)):
         monkeypatch.setattr(orders, name, value)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Two threads, given back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.usefixtures("tiny")
@@ -96,19 +105,18 @@ def test_steps_with_other_gradients_are_not_compared() -> None:
         chain.require_equal(wrong)
 
 
-def test_every_step_runs_once_a_round_in_turn() -> None:
+def test_every_step_runs_once_a_round_in_turn(two_threads: None) -> None:
     """Steps alternate, each round begins with another one, and one thread is used and
     given back.
     """
     ran: list[tuple[str, int]] = []
-    threads = torch.get_num_threads()
     made: dict[str, Callable[[], Any]] = {
         name: lambda name=name: ran.append((name, torch.get_num_threads())) for name in "abc"
     }  # type: ignore[misc]
     timings = alternate(made, rounds=3, warm_up=1)
     assert "".join(name for name, _ in ran) == "abc" + "abc" + "bca" + "cab"
     assert {used for _, used in ran[3:]} == {1}
-    assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == 2
     rows = rows_of("name", "shape", timings, "b")
     assert [row["what"] for row in rows] == ["a", "b", "c"]
     assert rows[1]["ratio"] == 1.0

@@ -290,10 +290,15 @@ def test_dense_ticks_keep_only_labels_that_fit() -> None:
     [
         {"grid": {"n": [2], "d": [2], "b": [2]}, "timeline": None},
         {"grid": {"n": [1], "d": [2, 3], "b": [2]}},
-        {"modes": ["no_grad"]},
+        pytest.param({"modes": ["no_grad"]}, marks=pytest.mark.slow),
         {"modes": ["full"], "grid": {"n": [1, 40], "d": [3], "b": [1, 700]}},
         {"modes": ["only"], "grid": {"n": [1], "d": [2], "b": [2]}, "timeline": None},
-        {"modes": ["only"], "grid": {"n": [12], "d": [2], "b": [2]}, "timeline": None},
+        {
+            "modes": ["only"],
+            "grid": {"n": [12], "d": [2], "b": [2]},
+            "timeline": None,
+            "memory": ["1KiB", "64KiB"],
+        },
         {
             "network": {"name": "chain", "activation": "identity", "loss": "cross_entropy"},
             "grid": {"n": [1, 3], "d": [1, 4], "b": [1, 9]},
@@ -311,7 +316,7 @@ def test_any_sweep_can_be_drawn(tmp_path: Path, changes: dict[str, Any]) -> None
     labelled and legible.
     """
     small = {"grid": {"n": [1, 3], "d": [2, 4], "b": [2, 7]}, **changes}
-    given = {**SMALL, "studies": None, **small}
+    given = {**SMALL, "studies": None, "memory": None, **small}
     for name, drawing in drawings(results_of(given, tmp_path)).items():
         with styled(name):
             assert overlaps(drawing.figure) == [], name

@@ -167,7 +167,10 @@ def test_the_figure_is_drawn_and_legible(drawn: dict[str, Drawing], name: str) -
 @pytest.mark.parametrize(
     "changes",
     [
-        {"network": {"name": "chain", "activation": "gelu", "loss": "squared_error"}},
+        pytest.param(
+            {"network": {"name": "chain", "activation": "gelu", "loss": "squared_error"}},
+            marks=pytest.mark.slow,
+        ),
         {"network": {"name": "chain", "activation": "identity", "loss": "cross_entropy"}},
         {"grid": {"n": [1, 2], "d": 2, "b": 3}, "planners": ["recompute_all"]},
         {

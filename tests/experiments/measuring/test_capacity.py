@@ -274,10 +274,11 @@ def test_the_figure_has_a_mark_for_each_batch_and_says_the_gain(finished: Path) 
 
 
 def test_the_preset_of_published_shapes_runs(tmp_path: Path) -> None:
-    """`experiment=large`, with two shapes, one memory and one planner, ends well with its table and
+    """`experiment=large`, with one shape, one memory and one planner, ends well with its table and
     its report.
     """
-    fewer = [f"studies.{name}=null" for name in ("GPT-2-XL", "LLaMA-65B", "Gopher", "PaLM-540B")]
+    others = ("GPT-2-XL", "LLaMA-65B", "GPT-3", "Gopher", "PaLM-540B")
+    fewer = [*(f"studies.{name}=null" for name in others), "studies.BERT-large.grid.b=[1024]"]
     code, _, err = run_main(
         "experiment=large",
         "memory=80GiB",
@@ -289,5 +290,5 @@ def test_the_preset_of_published_shapes_runs(tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     rows = read_results(tmp_path / "run")
     assert (rows.results["peak_bytes"] == rows.results["theory_peak_bytes"]).all()
-    assert set(rows.capacity["part"]) == {"GPT-3", "BERT-large"}
-    assert torch.bfloat16.itemsize * 96 * 12288**2 in set(rows.results["parameter_bytes"])
+    assert set(rows.capacity["part"]) == {"BERT-large"}
+    assert set(rows.results["parameter_bytes"]) == {torch.bfloat16.itemsize * 24 * 1024**2}

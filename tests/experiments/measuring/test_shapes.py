@@ -58,7 +58,7 @@ def test_rows_from_shapes_are_those_of_each_point_alone() -> None:
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=5)
 @given(st.data())
 def test_rows_come_in_the_order_of_the_points(data: st.DataObject) -> None:
     """Whatever the order of the points, each gets its own row in its own place."""
@@ -117,6 +117,7 @@ def test_a_program_is_made_once_for_each_depth_and_mode(monkeypatch: pytest.Monk
     assert len(made) == 4
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_sweep_from_shapes_has_every_row_and_a_report(tmp_path: Path) -> None:
     """`execute=false` gives the same tables and report, without a tensor, and goes on where it was
     stopped.

@@ -51,6 +51,12 @@ TINY = {
     "mlp": "model.arguments.layers=2 model.arguments.width=8",
 }
 SMALL = ["model=mlp", *TINY["mlp"].split()]
+MODELS = [
+    "gpt2",
+    "resnet",
+    *(pytest.param(model, marks=pytest.mark.slow) for model in ("bert", "vit")),
+]
+"""A transformer and a convolutional network; the other transformers take the same path."""
 
 
 def fake(config: ModuleConfig) -> Steps:
@@ -342,7 +348,7 @@ class Links(HTMLParser):
         ]
 
 
-@pytest.mark.parametrize("model", ["gpt2", "bert", "vit", "resnet"])
+@pytest.mark.parametrize("model", MODELS)
 def test_a_real_model_from_the_command_line(model: str, tmp_path: Path) -> None:
     """A small one of each real model is told, and its report written: a page that loads nothing,
     two figures, the tables, the numbers.
@@ -390,7 +396,7 @@ def test_a_real_model_from_the_command_line(model: str, tmp_path: Path) -> None:
         assert buffer in out
 
 
-@pytest.mark.parametrize("model", ["gpt2", "bert", "vit", "resnet"])
+@pytest.mark.parametrize("model", MODELS)
 def test_what_planners_would_save_is_what_they_save(model: str, tmp_path: Path) -> None:
     """The report's savings are those of executing each plan on a real module of the same config,
     and its gradients are the plain ones.

@@ -57,6 +57,12 @@ def results(measured: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return replace(measured, directory=tmp_path)
 
 
+@pytest.fixture
+def few(results: Results, no_figures: None) -> Results:
+    """The first rows of the small sweep, which are reported without figures."""
+    return replace(results, results=results.results[:40], scale=results.scale[:5])
+
+
 def lines_of(results: Results, count: int) -> list[str]:
     """The first rows as lines of a journal."""
     rows = results.results.head(count).astype(object)
@@ -386,7 +392,7 @@ def test_damaged_files_are_one_line(
     ],
 )
 def test_a_damaged_list_of_points_costs_no_row(
-    results: Results,
+    few: Results,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
     content: bytes,
@@ -394,13 +400,10 @@ def test_a_damaged_list_of_points_costs_no_row(
     """A points.json that is none is skipped with one line in the log, and the report has every row
     and says that nothing is missing.
     """
-    directory = written(results)
+    directory = written(few)
     (directory / "points.json").write_bytes(content)
     assert main([str(directory)]) == 0
-    assert (
-        f"{len(results.scale)} points measured and {len(results.results)} predicted"
-        in capsys.readouterr().out
-    )
+    assert "5 points measured and 40 predicted" in capsys.readouterr().out
     said = [record.getMessage() for record in caplog.records]
     if content != b'["\\ud800"]':  # which is a list of texts
         assert said == [
@@ -426,6 +429,7 @@ def test_damage_of_a_journal_is_told_once(
     assert len(read_results(results.directory).results) == 30
 
 
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("content", ["", "network\nchain\n", "edited"])
 def test_formulas_are_those_of_the_rows(results: Results, content: str) -> None:
     """Formulas come from the rows, never from complexity.csv, be it torn, old or edited."""
@@ -487,7 +491,7 @@ def test_letters_that_xml_cannot_carry_are_replaced() -> None:
 
 
 def test_a_fault_of_ours_is_one_line(
-    results: Results, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    few: Results, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What nobody expected is told in one line, where it happened goes to a file, and the exit code
     is 1; Ctrl-C is 130.
@@ -497,7 +501,7 @@ def test_a_fault_of_ours_is_one_line(
         raise KeyError("nobody expected this")
 
     monkeypatch.setattr(page, "lessons_of", broken)
-    directory = written(results)
+    directory = written(few)
     assert main([str(directory)]) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
