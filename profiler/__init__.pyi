@@ -1,3 +1,6 @@
+from .applying.compiling import backend as backend
+from .applying.model import checkpointed as checkpointed
+from .applying.plans import Plan as Plan, Plans as Plans
 from .folding import Prediction as Prediction
 from .graphs import profile as profile, profile_schedule as profile_schedule
 from .measurement import Profile as Profile

@@ -1,0 +1,145 @@
+"""A backend of torch.compile whose split of a model's joint graph is a plan.
+
+    torch.compile(model, backend=tapemeasure.backend(max_bytes="8GiB"), fullgraph=True)
+
+AOTAutograd hands over the joint graph of forward and backward; it is read as a program, a planner
+makes a schedule of it, and the two graphs that run are that schedule's steps in its order, op by op
+as PyTorch runs them. What backward keeps is freed at its last read, so the peak is the plan's.
+
+Bound: a graph holds for one set of shapes; gradients of parameters are handed to autograd together,
+when the backward graph ends. Where a model breaks into several graphs each is planned by itself,
+and the bound holds for each; `fullgraph=True` refuses such a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx
+from torch._dynamo.backends.common import aot_autograd
+from torch.fx.graph import _BoxedCodeGen
+from torch.utils._python_dispatch import _disable_current_modes
+
+from autodiff.program import Program
+from autodiff.schedule import Schedule
+from profiler.applying.dropout import DROPOUT
+from profiler.applying.joint import Input, Joint, joint_program
+from profiler.applying.planning import plan_for
+from profiler.applying.plans import Plans
+from profiler.applying.requests import Request, Size
+from profiler.applying.splitting import split
+
+ScheduleOf = Callable[[Joint], Schedule]
+
+
+class PlannedBackend:
+    """A backend of torch.compile.
+
+    `plan` has the plans that it made; `runs` counts the graphs of it that ran.
+    """
+
+    def __init__(
+        self,
+        schedule_of: ScheduleOf,
+        plan: Plans,
+        names: Callable[[], dict[int, str]] = dict,
+        outside_bytes: int | None = None,
+    ) -> None:
+        """Plan by a function; `names` gives the names of the model's own tensors by their ids."""
+        self.plan = plan
+        self.runs = 0
+        self._schedule_of, self._names, self._outside_bytes = schedule_of, names, outside_bytes
+
+    def __call__(self, graph: fx.GraphModule, examples: Sequence[Any]) -> Callable[..., Any]:
+        """Compile a graph that TorchDynamo traced."""
+        partition = partial(self._partition, inputs=self._inputs(graph, examples))
+        compiler = aot_autograd(
+            fw_compiler=self._op_by_op,
+            bw_compiler=self._op_by_op,
+            partition_fn=partition,
+            decompositions=dict(DROPOUT),
+        )
+        return compiler(graph, examples)
+
+    def _inputs(self, graph: fx.GraphModule, examples: Sequence[Any]) -> list[Input]:
+        names = self._names()
+        placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
+        return [
+            Input(
+                names.get(id(example), node.name),
+                isinstance(example, torch.nn.Parameter),
+                id(example) in names,
+            )
+            for node, example in zip(placeholders, examples, strict=True)
+        ]
+
+    def _partition(
+        self,
+        graph: fx.GraphModule,
+        joint_inputs: Any,
+        *,
+        num_fwd_outputs: int,
+        inputs: Sequence[Input],
+        **_: Any,
+    ) -> tuple[fx.GraphModule, fx.GraphModule]:
+        primals = [node for node in graph.graph.nodes if node.name.startswith("primals")]
+        described = [_described(node, place, inputs) for place, node in enumerate(primals)]
+        joint = joint_program(graph, num_fwd_outputs, described, self._outside_bytes)
+        with _disable_current_modes():  # planning is not to be traced
+            schedule = self._schedule_of(joint)
+        return split(joint, schedule.order.tolist())
+
+    def _op_by_op(self, graph: fx.GraphModule, _: Sequence[Any]) -> Callable[[list[Any]], Any]:
+        """Return a function that runs a graph and drops each argument after its last read."""
+        graph.graph.set_codegen(_BoxedCodeGen())
+        graph.recompile()
+
+        def run(args: list[Any]) -> Any:
+            self.runs += 1
+            return graph.forward(args)
+
+        run._boxed_call = True  # type: ignore[attr-defined]  # PyTorch's own mark
+        return run
+
+
+def _described(node: fx.Node, place: int, inputs: Sequence[Input]) -> Input:
+    """Return what is known of an input of the joint graph, from the graph before it."""
+    place = getattr(node.meta.get("desc"), "idx", place)
+    return inputs[place] if place < len(inputs) else Input(node.name)
+
+
+def backend(
+    max_bytes: Size | None = None,
+    *,
+    planner: Callable[[Program], Schedule] | None = None,
+    plan: str | Path | None = None,
+    on_infeasible: str = "raise",
+    outside_bytes: Size | None = None,
+    cache: bool | str | Path = True,
+    quiet: bool = False,
+) -> PlannedBackend:
+    """Return a backend for torch.compile that keeps a training step within `max_bytes`.
+
+    The arguments are those of `checkpointed`; its `plan` has the plans that it made.
+    Raises PlannerError where they give no plan, and when it compiles where nothing fits.
+    """
+    request = Request.of(
+        max_bytes=max_bytes,
+        planner=planner,
+        plan=plan,
+        on_infeasible=on_infeasible,
+        outside_bytes=outside_bytes,
+        cache=cache,
+        quiet=quiet,
+    )
+    plans = Plans()
+
+    def schedule_of(joint: Joint) -> Schedule:
+        plans.add(plan_for(joint, request))
+        return plans.latest.schedule
+
+    return PlannedBackend(schedule_of, plans, outside_bytes=request.outside_bytes)

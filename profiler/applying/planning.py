@@ -1,0 +1,118 @@
+"""From a joint graph and a request to a plan, taken from a file where the same was planned before.
+
+A plan is cached under the hash of its program and its request: a file per plan in the directory
+`$XDG_CACHE_HOME/tapemeasure/plans`, as `write_schedule` writes it. What is read is checked like any
+schedule, and planned again where it does not fit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from autodiff.checkpointing.csv_schedule import read_schedule, write_schedule
+from autodiff.errors import ScheduleError
+from autodiff.program import Program
+from autodiff.schedule import Schedule
+from profiler.applying.choosing import NothingFits, fastest
+from profiler.applying.joint import Joint
+from profiler.applying.nodes import module_of
+from profiler.applying.plans import Plan
+from profiler.applying.requests import Request, state_bytes, storage_bytes
+from profiler.units import human_bytes
+
+
+def plan_for(joint: Joint, request: Request, model_tensors: Iterable[Any] = ()) -> Plan:
+    """Return the plan of a joint graph; `model_tensors` are parameters and buffers.
+
+    Raises PlannerError where no plan keeps within what was asked for, unless the request takes the
+    least that there is.
+    """
+    start = perf_counter()
+    _say(request, f"planning a step of {len(joint.program.instructions)} operations …")
+    resident = _resident(joint, request, model_tensors)
+    limit = request.max_bytes
+    if request.memory is not None:
+        limit = request.memory - resident
+    schedule = _schedule(joint.program, request, limit)
+    modules = tuple(module_of(work.node) for work in joint.works)
+    plan = Plan(joint.program, schedule, modules, joint.border, limit, resident)
+    _say(
+        request,
+        f"planned in {perf_counter() - start:.1f} s: {plan.planner}, peak "
+        f"{human_bytes(plan.peak_bytes)}",
+    )
+    return plan
+
+
+def _resident(joint: Joint, request: Request, model_tensors: Iterable[Any]) -> int:
+    """Return the bytes that exist before the step; 0 where they are not asked about."""
+    if request.memory is None:
+        return 0
+    values = joint.program.values
+    inputs = sum(int(values[one].spec.nbytes) for one in joint.fed if values[one].buffer == one)
+    state = 0 if request.optimizer is None else state_bytes(request.optimizer)
+    return storage_bytes(model_tensors) + inputs + state
+
+
+def _schedule(program: Program, request: Request, limit: int | None) -> Schedule:
+    if request.plan is not None:
+        return read_schedule(request.plan, program)
+    if request.planner is not None:
+        return request.planner(program)
+    assert limit is not None
+    path = None if request.cache is None else _file(request, program, limit)
+    if path is not None and path.exists():
+        try:
+            return read_schedule(path, program)
+        except ScheduleError:
+            pass  # a damaged file, or one of another version
+    schedule = _fastest(program, request, limit)
+    if path is not None:
+        _keep(path, program, schedule)
+    return schedule
+
+
+def _fastest(program: Program, request: Request, limit: int) -> Schedule:
+    try:
+        return fastest(program, limit)
+    except NothingFits as nothing:
+        if request.on_infeasible == "raise":
+            raise
+        return nothing.least
+
+
+def _file(request: Request, program: Program, limit: int) -> Path:
+    assert request.cache is not None
+    digest = hashlib.sha256(repr((torch.__version__, limit, request.on_infeasible)).encode())
+    for value in program.values:
+        digest.update(repr((value.spec, value.buffer, value.role)).encode())
+    for op, reads, writes, phase in program.instructions:
+        digest.update(
+            repr((op.parameters, getattr(op, "nbytes", 0), reads, writes, phase)).encode()
+        )
+    digest.update(repr(program.targets).encode())
+    return request.cache / f"{digest.hexdigest()[:32]}.csv"
+
+
+def _keep(path: Path, program: Program, schedule: Schedule) -> None:
+    """Write a plan to the cache, whole or not at all; a full disk is no reason to stop."""
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_schedule(partial, program, schedule)
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+
+
+def _say(request: Request, line: str) -> None:
+    if not request.quiet:
+        print(f"tapemeasure: {line}", file=sys.stderr, flush=True)

@@ -1,0 +1,138 @@
+"""What a user asks of a plan: a bound, how to choose, and what to do where nothing fits."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autodiff.checkpointing.units import bytes_of
+from autodiff.errors import PlannerError
+from autodiff.program import Program
+from autodiff.schedule import Schedule
+
+Size = int | str
+
+
+@dataclass(frozen=True)
+class Request:
+    """A bound on live bytes (`max_bytes`) or on everything (`memory`), and how it is met.
+
+    `planner` is used as it is; `plan` is the file of a plan; `on_infeasible` is "raise" or "least";
+    `outside_bytes` are what the loss outside of the model takes, None for the assumption.
+    """
+
+    max_bytes: int | None = None
+    memory: int | None = None
+    optimizer: torch.optim.Optimizer | None = None
+    planner: Callable[[Program], Schedule] | None = None
+    plan: Path | None = None
+    on_infeasible: str = "raise"
+    outside_bytes: int | None = None
+    cache: Path | None = None
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise PlannerError unless exactly one way to a plan is given."""
+        ways = (self.max_bytes, self.memory, self.planner, self.plan)
+        if sum(way is not None for way in ways) != 1:
+            raise PlannerError(
+                f"{sum(way is not None for way in ways)} of max_bytes, memory, planner and plan "
+                "are given; expected exactly one; give a size such as max_bytes='8GiB'"
+            )
+        if self.on_infeasible not in ("raise", "least"):
+            raise PlannerError(
+                f"on_infeasible = {self.on_infeasible!r}; expected 'raise' or 'least'; give one"
+            )
+        if self.optimizer is not None and self.memory is None:
+            raise PlannerError(
+                "optimizer is given without memory; expected memory, which counts its state; "
+                "give memory in the place of max_bytes"
+            )
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        max_bytes: Size | None = None,
+        memory: Size | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
+        planner: Callable[[Program], Schedule] | None = None,
+        plan: str | Path | None = None,
+        on_infeasible: str = "raise",
+        outside_bytes: Size | None = None,
+        cache: bool | str | Path = True,
+        quiet: bool = False,
+    ) -> Request:
+        """Return the request of a user's arguments, in which sizes may be texts."""
+        return cls(
+            size("max_bytes", max_bytes),
+            size("memory", memory),
+            optimizer,
+            planner,
+            None if plan is None else Path(plan),
+            on_infeasible,
+            size("outside_bytes", outside_bytes),
+            cache_directory() if cache is True else Path(cache) if cache else None,
+            quiet,
+        )
+
+
+def cache_directory() -> Path:
+    """Return the directory of cached plans."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "tapemeasure" / "plans"
+
+
+def size(name: str, given: Size | None) -> int | None:
+    """Return a size as bytes; raise PlannerError for what is none."""
+    if given is None:
+        return None
+    found = bytes_of(given) if isinstance(given, str) else given
+    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+        raise PlannerError(
+            f"{name} = {given!r}; expected a whole number of bytes, at least 1, or a text such as "
+            "'8GiB'; give one"
+        )
+    return found
+
+
+def storage_bytes(tensors: Iterable[Any]) -> int:
+    """Return the bytes of tensors, each storage once."""
+    storages = {
+        tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes()
+        for tensor in tensors
+        if isinstance(tensor, torch.Tensor)
+    }
+    return sum(storages.values())
+
+
+def state_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """Return the bytes of an optimizer's state after a step.
+
+    Where it has stepped already its state is weighed; else a twin on parameters without memory
+    takes the step.
+    """
+    if not optimizer.state:
+        groups = [
+            {**group, "params": [_without_memory(p) for p in group["params"]]}
+            for group in optimizer.param_groups
+        ]
+        taken = inspect.signature(type(optimizer)).parameters
+        options = {name: value for name, value in optimizer.defaults.items() if name in taken}
+        twin = type(optimizer)(groups, **options)
+        twin.step()
+        optimizer = twin
+    held = [one for state in optimizer.state.values() for one in state.values()]
+    return sum(one.untyped_storage().nbytes() for one in held if isinstance(one, torch.Tensor))
+
+
+def _without_memory(parameter: torch.Tensor) -> torch.Tensor:
+    twin = torch.empty_like(parameter, device="meta").requires_grad_(parameter.requires_grad)
+    twin.grad = torch.empty_like(twin) if parameter.requires_grad else None
+    return twin
