@@ -15,6 +15,7 @@ from autodiff.cost import Cost
 from autodiff.errors import GraphError
 from autodiff.instructions import INPUT, PARAMETER
 from autodiff.recording import Recording
+from profiler.interactive import InteractiveTimeline, Panel, timeline_html
 from profiler.ledger import Ledger
 from profiler.table import html_table, text_table
 from profiler.trace import write_chrome_trace
@@ -84,6 +85,14 @@ class Profile:
     def timeline(self) -> pd.DataFrame:
         """Return one row an event, with the live bytes by role after it."""
         return self.ledger.timeline()
+
+    def show(self, label: str = "the step") -> InteractiveTimeline:
+        """Return the timeline to explore in a notebook, or to save as a page that opens offline.
+
+        Hovering over a step says what ran and what was alive; a click lists the buffers.
+        """
+        panel = Panel(label, self.timeline(), self.given_bytes)
+        return InteractiveTimeline(timeline_html([panel]))
 
     def alive_at_peak(self) -> pd.DataFrame:
         """Return one row a buffer that is alive at the peak, and why it is."""

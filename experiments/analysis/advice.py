@@ -13,14 +13,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from autodiff.instructions import ACTIVATION, GRADIENT, PARAMETER_GRADIENT, TEMPORARY
-from experiments.analysis.plans import Plan, PlanGroup, plan_groups
+from experiments.analysis.plans import LEAST_SECONDS, Plan, PlanGroup, plan_groups
 from experiments.text import joined, percent
 from profiler.savings import ACTIVATIONS, AT_WORK, WEIGHTS, peak_words
 from profiler.units import human_bytes
 
 MOST_GROUPS, MOST_LINES, MOST_NAMES = 5, 9, 5
-LEAST_SECONDS = 0.004
-"""A step shorter than this is mostly the cost of calling, and its times scatter."""
 
 
 @dataclass(frozen=True)

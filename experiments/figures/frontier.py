@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.analysis.advice import trade_off
-from experiments.analysis.plans import PlanGroup, plan_groups
+from experiments.analysis.plans import LEAST_SECONDS, PlanGroup, plan_groups
 from experiments.analysis.selection import all_rows, source_words
 from experiments.analysis.verdict import Agreement, agreement_words
 from experiments.figures.data import case_words, main_case, points_of
@@ -56,7 +56,7 @@ def draw_frontier(results: Results) -> Drawing | None:
     )
     note = (
         f"{case_words(frame)} · marks {source_words(frame)}, lines theory{rate} · "
-        f"{_agreement(drawn)}{left_out_words(frame)}"
+        f"{_agreement(drawn)}{left_out_words(frame)}{_no_seconds_words(groups, bool(rate))}"
     )
     order = [key for key in LEGEND if key in legend]
     rest = [key for key in legend if key not in LEGEND]
@@ -78,18 +78,33 @@ def _panels(groups: list[PlanGroup]) -> list[tuple[PlanGroup, str]]:
     """Return group and quantity of each panel.
 
     Operations on the widest batch, seconds where a step takes longest, operations on the widest
-    layer.
+    layer. Seconds are left out where every step is too short for its time to mean anything.
     """
     most = max(len(group.plans) for group in groups)
     rich = [group for group in groups if 2 * len(group.plans) >= most]
     wide = max(rich, key=lambda group: (group.b / group.d, group.n, len(group.plans)))
     deep = max(rich, key=lambda group: (group.d / group.b, group.n, len(group.plans)))
     panels = [(wide, "ops")]
-    timed = [group for group in groups if group.full.seconds and len(group.plans) > 1]
+    timed = [
+        group
+        for group in groups
+        if (group.full.seconds or 0.0) >= LEAST_SECONDS and len(group.plans) > 1
+    ]
     timed = [group for group in timed if group.b >= 2 * group.d] or timed
     if timed:
         panels.append((max(timed, key=lambda group: group.full.ops), "seconds"))
     return [*panels, (deep, "ops")] if deep.d > deep.b and deep is not wide else panels
+
+
+def _no_seconds_words(groups: list[PlanGroup], is_shown: bool) -> str:
+    """Return why no panel has seconds, where steps were timed and are too short."""
+    longest = max((group.full.seconds or 0.0 for group in groups), default=0.0)
+    if is_shown or not longest:
+        return ""
+    return (
+        f" · no panel of seconds: the longest step takes {longest * 1e3:.2g} ms, and below "
+        f"{LEAST_SECONDS * 1e3:.0f} ms the cost of calling hides that of a plan"
+    )
 
 
 def _agreement(groups: Iterable[PlanGroup]) -> str:

@@ -24,6 +24,7 @@ from experiments.figures.style import (
 )
 from experiments.figures.timelines import ROLES as LIVE_ROLES, step_axis
 from profiler.measurement import Profile
+from profiler.pytorch.notes import OPTIMIZER
 from profiler.units import human_bytes
 
 STEP_CAPTION = (
@@ -50,6 +51,7 @@ PHASE_NAMES = {
     "recompute": "recompute",
 }
 MOST_COLUMNS, MOST_BARS = 480, 16
+UPDATE_SHARE = 0.25
 _LONGEST_NAME = 38
 NO_MODULE = "in no submodule (such as the loss)"
 
@@ -72,19 +74,18 @@ def draw_step(profile: Profile, memory_bytes: int | None) -> Drawing | None:
     figure = new_figure(4.2)
     axes = figure.subplots()
     by_role = {role: held[:, roles.index(role)].astype(float) for role in ROLES}
-    handles = _areas(axes, np.append(steps[:, 0], count), by_role)
+    places = _places(profile.ledger.phases)
+    handles = _areas(axes, places[np.append(steps[:, 0], count)], by_role)
     triangle: dict[str, Any] = {"linestyle": "none", "marker": "v", "color": INK}
-    axes.plot(
-        [steps[at, 1] + 0.5], [peak + highest * 0.022], markersize=7, zorder=6, clip_on=False,
-        **triangle,
-    )  # fmt: skip
+    middle = places[steps[at, 1] : steps[at, 1] + 2].mean()
+    axes.plot([middle], [peak + highest * 0.022], markersize=7, zorder=6, clip_on=False, **triangle)
     handles.append(Line2D([], [], label=f"peak: {human_bytes(peak)}", **triangle))
     if memory_bytes is not None and memory_bytes <= highest:
         line: dict[str, Any] = {"color": INK, "linewidth": 1.2, "linestyle": (0, (1, 1.5))}
         axes.axhline(memory_bytes, zorder=5, **line)
         handles.append(Line2D([], [], label=f"memory: {human_bytes(memory_bytes)}", **line))
-    _phases(axes, profile.ledger.phases)
-    step_axis(axes, count, WIDTH - 1.2)
+    _phases(axes, profile.ledger.phases, places)
+    _step_axis(axes, places)
     scales.linear_byte_axis(axes, highest * 1.14, "live bytes")
     axes.set_xlabel("op of the step")
     axes.grid(visible=False, axis="x")
@@ -92,6 +93,8 @@ def draw_step(profile: Profile, memory_bytes: int | None) -> Drawing | None:
     title = f"A step needs at most {human_bytes(peak)}, {before} of it from before the step"
     note = f"{count:,} ops in {len(steps)} columns, each as high as the highest of its ops"
     note = "" if len(steps) == count else note
+    if places[-1] < count:
+        note += f"{' · ' if note else ''}the ops of the update are drawn narrower than the others"
     return Drawing(title, STEP_CAPTION, finish(figure, title, note, handles))
 
 
@@ -129,17 +132,41 @@ def _columns(live: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return live[highest], np.stack([starts, np.array(highest)], axis=1)
 
 
-def _phases(axes: Any, phases: tuple[str, ...]) -> None:
+def _places(phases: tuple[str, ...]) -> np.ndarray:
+    """Return where each op begins and the last one ends, in widths of an op.
+
+    An update is many small ops that look alike: together they get at most `UPDATE_SHARE` of the
+    width of all others, so that forward and backward keep their room.
+    """
+    is_update = np.array([phase == OPTIMIZER for phase in phases])
+    others, updates = int((~is_update).sum()), int(is_update.sum())
+    narrow = min(1.0, UPDATE_SHARE * others / updates) if updates and others else 1.0
+    return np.concatenate([[0.0], np.cumsum(np.where(is_update, narrow, 1.0))])
+
+
+def _step_axis(axes: Axes, places: np.ndarray) -> None:
+    """Ticks at round numbers of ops, where the ops are, as far as there is room for a number."""
+    step_axis(axes, int(places[-1]), WIDTH - 1.2)
+    apart = float(np.diff(axes.get_xticks()[:2]).sum()) or 1.0
+    ticks = [0]
+    for op in range(len(places)):
+        if op % max(1, int(apart)) == 0 and places[op] - places[ticks[-1]] >= 0.99 * apart:
+            ticks.append(op)
+    axes.set_xticks(places[ticks], labels=[str(op) for op in ticks])
+    axes.set_xlim(0, places[-1])
+
+
+def _phases(axes: Any, phases: tuple[str, ...], places: np.ndarray) -> None:
     """Write the name of each phase above its ops, as far as there is room."""
     count, at = len(phases), 0
-    runs: list[tuple[int, int, str]] = []
+    runs: list[tuple[float, float, str]] = []
     main = [phase if phase != "recompute" else "backward" for phase in phases]
     for step in range(1, count + 1):
         if step == count or main[step] != main[at]:
-            runs.append((at, step, main[at]))
+            runs.append((float(places[at]), float(places[step]), main[at]))
             at = step
     for start, end, phase in runs:
-        if (end - start) / count < 0.08:
+        if (end - start) / places[-1] < 0.08:
             continue
         if start:
             axes.axvline(start, color=INK, linewidth=0.9, zorder=3)

@@ -44,15 +44,13 @@ _SHAPE = [*CASE, *AXES]
 
 def draw_timelines(results: Results) -> Drawing | None:
     """Draw live bytes by role at each step of each mode on one shape; None without timelines."""
-    frame = results.timelines
-    if frame.empty or "live_bytes" not in frame:
-        return None
-    first = frame.iloc[0]
-    panels = _panels(
-        frame[(frame[_SHAPE] == first[_SHAPE]).all(axis=1) & (frame["event"] == "computed")]
-    )
+    panels = [
+        (series, rows[rows["event"] == "computed"])
+        for series, rows in first_shape(results.timelines)
+    ]
     if not panels:
         return None
+    first = panels[0][1].iloc[0]
     longest = max(len(rows) for _, rows in panels)
     widths = [max(len(rows), 0.34 * longest) for _, rows in panels]
     highest = max(int(rows["live_bytes"].max()) for _, rows in panels)
@@ -80,6 +78,14 @@ def draw_timelines(results: Results) -> Drawing | None:
     return Drawing(
         title, CAPTION, finish(figure, title, note, role_handles([rows for _, rows in panels]))
     )
+
+
+def first_shape(timelines: pd.DataFrame) -> list[tuple[Series, pd.DataFrame]]:
+    """Return the events of each step on the first shape of timelines, in the order of the modes."""
+    if timelines.empty or "live_bytes" not in timelines:
+        return []
+    first = timelines.iloc[0]
+    return _panels(timelines[(timelines[_SHAPE] == first[_SHAPE]).all(axis=1)])
 
 
 def _panels(frame: pd.DataFrame) -> list[tuple[Series, pd.DataFrame]]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 from rich.console import Console
 from rich.table import Table
 
@@ -127,6 +128,7 @@ def write_report(result: Result, directory: Path, config: dict[str, Any]) -> Pat
             for words, nbytes in sum_rows(result)
         ],
         figures=page_figures(directory / FOLDER, FIGURES),
+        timeline=Markup(profile.show(title(result)).html),
         blame=blame(profile),
         columns=list(columns.values()),
         rows=[module_cells(row, list(columns), short_count) for row in shown.to_dict("records")],

@@ -29,7 +29,34 @@ class PageFigure:
 
 def render(template: str, **content: Any) -> str:
     """Return the page of a template; whatever is not `Markup` is escaped."""
-    return _environment().get_template(template).render(**content)
+    return _with_labels(_environment().get_template(template).render(**content))
+
+
+def _with_labels(page: str) -> str:
+    """Return a page whose cells carry the heading of their column, where tables have one.
+
+    On a narrow screen a row becomes a card, and a cell without its heading would say nothing.
+    """
+    return re.sub(r"<table>.*?</table>", lambda table: _labelled(table[0]), page, flags=re.DOTALL)
+
+
+def _labelled(table: str) -> str:
+    head, body = table.partition("</thead>")[::2]
+    if not body:
+        return table
+    labels = [
+        re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", heading)).strip().replace('"', "&quot;")
+        for heading in re.findall(r"<th\b[^>]*>(.*?)</th>", head, flags=re.DOTALL)
+    ]
+
+    def row(cells: re.Match[str]) -> str:
+        names = iter(labels)
+        return re.sub(
+            r"<(td|th)\b", lambda cell: f'<{cell[1]} data-label="{next(names, "")}"', cells[0]
+        )
+
+    body = re.sub(r"<tr>.*?</tr>", row, body, flags=re.DOTALL)
+    return f"{head}</thead>{body}".replace("<table>", '<table class="cards">', 1)
 
 
 @lru_cache(maxsize=1)

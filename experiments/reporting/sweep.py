@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+from markupsafe import Markup
 
 from experiments.analysis.advice import advice_of
 from experiments.analysis.answers import GROUP, answers_of
@@ -16,7 +17,9 @@ from experiments.analysis.engines import engines_of
 from experiments.analysis.lessons import lessons_of
 from experiments.analysis.selection import all_rows, points_words, source_words
 from experiments.analysis.verdict import Verdict, verdict_of
+from experiments.figures.data import shape_words
 from experiments.figures.registry import FIGURES, FOLDER
+from experiments.figures.timelines import first_shape
 from experiments.fitting.result import UNDECIDED
 from experiments.names import OK, SKIPPED, SOURCE, SOURCES, STORE_ALL, TIMEOUT
 from experiments.reporting.page import page_figures, render
@@ -25,6 +28,7 @@ from experiments.results.files import write_text
 from experiments.results.tables import Results
 from experiments.results.timings import seconds_words
 from experiments.text import counted, joined
+from profiler.interactive import Panel, timeline_html
 from profiler.units import human_bytes
 
 REPORT = "report.html"
@@ -53,8 +57,8 @@ def write_report(results: Results) -> Path:
         advice=advice_of(rows),
         capacities=capacities_of(results.capacity),
         engines=engines_of(rows),
-        figures=figures,
-        drawn={figure.name for figure in figures},
+        drawn={figure.name: figure for figure in figures},
+        **_timeline(results.timelines),
         complexity=_complexity(results.complexity),
         lost=[_lost(row) for row in lost.head(MOST_LOST).to_dict("records")],
         more_lost=max(0, len(lost) - MOST_LOST),
@@ -193,6 +197,16 @@ def _differences(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return table
 
 
+def _timeline(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return the steps of the timelines on one shape to explore, and which shape that is."""
+    steps = first_shape(frame)
+    if not steps:
+        return {"timeline": "", "timeline_words": ""}
+    panels = [Panel(series.label, rows) for series, rows in steps]
+    shape = shape_words(steps[0][1].iloc[0])
+    return {"timeline": Markup(timeline_html(panels)), "timeline_words": f" ({shape})"}
+
+
 def _complexity(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return complexity.csv by network, for reading."""
     if table.empty:
@@ -215,7 +229,10 @@ def _complexity(table: pd.DataFrame) -> list[dict[str, Any]]:
                     "valid_from_n": start,
                 }
             )
-        cases.append({"words": ", ".join(map(str, labels)), "rows": rows})
+        decided = [row for row in rows if row["formula"] != UNDECIDED]
+        undecided = [row for row in rows if row["formula"] == UNDECIDED]
+        words = ", ".join(map(str, labels))
+        cases.append({"words": words, "decided": decided, "undecided": undecided})
     return cases
 
 

@@ -224,7 +224,22 @@ def test_the_frontier_says_what_falls_and_what_does_not(drawn: dict[str, Drawing
     assert f"from {human_bytes(full)} to {human_bytes(lowest)} for" in title
     stays = human_bytes(4 * theory.peak_elements("full", 6, 8, 2))
     assert f"where d = 8 and b = 2, no plan lowers the peak below {stays}" in title
-    assert len(drawn["frontier"].figure.axes) == 3
+
+
+def test_seconds_are_shown_where_they_mean_something(
+    results: Results, drawn: dict[str, Drawing]
+) -> None:
+    """Steps below 20 ms get no panel of seconds, and the figure says why; longer ones get one."""
+    words = " ".join(" ".join(text for text, _ in texts(drawn["frontier"].figure)).split())
+    assert len(drawn["frontier"].figure.axes) == 2
+    assert "no panel of seconds: the longest step takes" in words
+    rows = results.results
+    longer = {name: 10**6 * rows[name] for name in rows if name.startswith("wall_ns_")}
+    with styled():
+        timed = FIGURES["frontier"](replace(results, results=rows.assign(**longer)))
+    assert timed is not None
+    assert len(timed.figure.axes) == 3
+    assert "no panel of seconds" not in " ".join(text for text, _ in texts(timed.figure))
 
 
 def test_a_mark_off_the_frontiers_curves_is_told(
