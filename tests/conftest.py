@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-import pytest
 import torch
 from hypothesis import settings
 
@@ -17,9 +16,3 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("same", deadline=None, derandomize=True, database=None)
 settings.register_profile("random", deadline=None, print_blob=True)
 settings.load_profile("same")
-
-
-@pytest.fixture
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let reports be written without figures, which take most of their time."""
-    monkeypatch.setattr("experiments.reporting.publishing.draw_figures", lambda results: {})

@@ -44,6 +44,7 @@ from experiments.sweeping import job
 from tests.support.command_line import run_main
 from tests.support.paths import ROOT
 from tests.support.rows import with_key
+from tests.support.sweeps import TINY
 
 FEW = settings(
     max_examples=15,
@@ -54,23 +55,6 @@ MANY = settings(FEW, max_examples=50)
 SLOW = settings(
     FEW, max_examples=8, phases=[Phase.explicit, Phase.reuse, Phase.generate]
 )  # to shrink an example would take minutes
-
-TINY: dict[str, Any] = {
-    "network": {"name": "chain", "activation": "tanh", "loss": "sum"},
-    "grid": {"n": [1, 2], "d": [2], "b": [2, 3]},
-    "modes": ["no_grad", "full"],
-    "timeline": {"n": 1, "d": 2, "b": 2},
-    "measure_process": False,
-}
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a tiny finished sweep."""
-    directory = tmp_path_factory.mktemp("fuzz") / "run"
-    code, _ = job.run_job(TINY, directory)
-    assert code == 0
-    return directory
 
 
 @pytest.fixture

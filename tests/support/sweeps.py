@@ -18,9 +18,18 @@ from experiments.measuring.point import measure
 from experiments.measuring.timelines import timelines_of
 from experiments.results.rows import frame_of
 from experiments.results.tables import Results
+from experiments.theory.checkpointing import Checkpointed, checkpointed
 from tests.support.rows import with_keys
 
 MODES = ["no_grad", "forward", "full", "w1_only"]
+TINY: dict[str, Any] = {
+    "network": {"name": "chain", "activation": "tanh", "loss": "sum"},
+    "grid": {"n": [1, 2], "d": [2], "b": [2, 3]},
+    "modes": MODES,
+    "audit": "both",
+    "timeline": {"n": 2, "d": 2, "b": 2},
+    "measure_process": False,
+}
 SMALL: dict[str, Any] = {
     "network": {"name": "chain", "activation": "tanh", "loss": "sum"},
     "grid": {"n": [1, 2, 4], "d": [2, 6], "b": [2, 6, 16]},
@@ -39,6 +48,53 @@ SMALL: dict[str, Any] = {
             "grid": {"n": 3, "d": 2, "b": 12},
             "modes": ["full"],
             "micro_batches": [1, 2, 3, 4, 6, 12],
+        },
+    },
+}
+
+
+_PLANNERS = [f"revolve(snapshots={s})" for s in (1, 2, 3, 4)] + [
+    "recompute_all",
+    "uniform(segments=2)",
+    "uniform(segments=3)",
+    "store_all",
+]
+PLANS: dict[str, Any] = {
+    "network": {"name": "chain", "activation": "tanh", "loss": "sum"},
+    "grid": {"n": 6, "d": [2, 8], "b": [2, 16]},
+    "modes": ["no_grad", "forward", "full", "w1_only", "checkpointed"],
+    "planners": _PLANNERS,
+    "engine": ["autodiff", "pytorch"],
+    "audit": "none",
+    "measure_process": False,
+    "timeline": {
+        "n": 5,
+        "d": 2,
+        "b": 8,
+        "modes": ["full", "checkpointed"],
+        "planners": ["revolve(snapshots=2)", "recompute_all"],
+    },
+    "studies": {
+        "gelu": {
+            "network": {"activation": "gelu"},
+            "modes": ["no_grad", "forward", "full", "w1_only"],
+        },
+        "layers": {
+            "network": {"activation": ["tanh", "gelu"]},
+            "grid": {"n": 4, "d": [3], "b": 5},
+            "modes": ["only"],
+            "engine": ["autodiff"],
+        },
+        "micro_batches": {
+            "grid": {"n": 6, "d": 2, "b": 16},
+            "modes": ["full"],
+            "micro_batches": [2, 4],
+        },
+        "growth": {
+            "engine": ["autodiff"],
+            "grid": {"n": [4, 8, 16, 32], "d": 2, "b": 4},
+            "modes": ["checkpointed"],
+            "planners": [f"revolve(snapshots={s})" for s in (2, 3, 4, 5, 6)],
         },
     },
 }
@@ -71,3 +127,18 @@ def with_scale(results: Results) -> Results:
     scale["baseline_rss_bytes"] = pd.array([1000] * len(scale), dtype="Int64")
     scale["peak_rss_bytes"] = scale["baseline_rss_bytes"] + scale["peak_bytes"] * 2
     return replace(results, scale=with_keys(scale))
+
+
+def expected(planner: str, n: int = 6, d: int = 2, b: int = 16, **parameters: int) -> Checkpointed:
+    """The theory of a plan."""
+    return checkpointed(planner, n, d, b, **parameters)
+
+
+def planted(results: Results, column: str, by: int, **where: Any) -> Results:
+    """The same results with one number changed in the first row that is so."""
+    rows = results.results.copy()
+    mask = pd.Series(True, index=rows.index)
+    for name, value in where.items():
+        mask &= rows[name] == value
+    rows.loc[rows.index[mask][0], column] += by
+    return replace(results, results=rows)

@@ -13,12 +13,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from experiments import theory
-from experiments.analysis.answers import QUESTIONS, answers_of
-from experiments.analysis.comparison import MATCH, compare_rows, summary_of
-from experiments.analysis.constants import DIFFERENCES, check_claim
+from experiments.analysis.answers import answers_of
 from experiments.analysis.growth import formulas_of
-from experiments.analysis.verdict import agreement_words, verdict_of
+from experiments.analysis.verdict import verdict_of
 from experiments.figures import registry
 from experiments.figures.registry import draw_figures
 from experiments.figures.style import Drawing, svg_of
@@ -32,20 +29,8 @@ from experiments.reporting.sweep import write_report
 from experiments.results.files import write_csv, write_json
 from experiments.results.tables import Results, read_results
 from tests.support.pages import Page, page_of
-from tests.support.sweeps import SMALL, results_of, with_scale
 
 RESTING = {"figures": ("residuals", "timelines")}
-
-
-@pytest.fixture(scope="module")
-def measured() -> Results:
-    """A small sweep, nowhere written yet."""
-    return with_scale(
-        results_of(
-            {**SMALL, "grid": {"n": [1, 2, 3, 4, 6], "d": [2, 3, 6, 8], "b": [2, 3, 4, 6, 16]}},
-            Path("nowhere"),
-        )
-    )
 
 
 @pytest.fixture
@@ -140,24 +125,6 @@ def test_what_did_not_run_is_not_called_measured(results: Results) -> None:
     assert "prediction" not in words
 
 
-def test_counts_say_what_was_compared(results: Results) -> None:
-    """Rows without a formula are not among those that are equal, and residuals have a dash."""
-    rows = results.results.copy()
-    rows.loc[[0, 1, 2], "theory_ops"] = pd.NA
-    rows.loc[[2], "theory_peak_bytes"] = pd.NA
-    verdict, of = verdict_of(rows), len(rows)
-    assert (verdict.operations.compared, verdict.bytes.compared) == (of - 3, of - 1)
-    assert (verdict.operations.without, verdict.bytes.without, verdict.compared) == (3, 1, of - 1)
-    assert verdict.words == (
-        f"operations equal in {of - 3} of {of - 3} rows with a formula, bytes in {of - 1} of "
-        f"{of - 1}; 3 rows have no formula for operations, 1 none for bytes"
-    )
-    none = verdict_of(rows.assign(theory_ops=pd.NA))
-    assert (none.operations.residual, none.operations.share, none.bytes.residual) == ("–", "–", "0")
-    assert none.words.startswith(f"bytes equal in {of - 1} of {of - 1} rows with a formula; ")
-    assert agreement_words({}) == "none of the rows has a formula to compare with"
-
-
 def test_a_planted_residual_turns_the_verdict(results: Results) -> None:
     """Three bytes too many in one row: the report says so, in how many rows and by how much."""
     rows = results.results.copy()
@@ -217,23 +184,6 @@ def test_text_of_a_private_config_is_escaped(results: Results) -> None:
     assert indexed("T_run <i>") == "T<sub>run</sub> &lt;i&gt;"
 
 
-def test_the_nine_answers_are_found_and_agree(measured: Results) -> None:
-    """For tanh every one of the nine is a formula found in the rows, and its order is the
-    exercise's.
-    """
-    tanh = next(
-        case for case in answers_of(measured.complexity) if case.case["activation"] == "tanh"
-    )
-    assert len(tanh.answers) == len(QUESTIONS) == 9
-    assert [answer.agrees for answer in tanh.answers] == [True] * 9
-    by_name = {
-        (answer.question.letter, answer.question.index): answer.formula for answer in tanh.answers
-    }
-    assert by_name["T", "run"] == "2nbd² + bd − 1"
-    assert by_name["M", "run"] == "4·2bd"
-    assert by_name["M", "backward, W₁"] == "4·max{nbd + bd + 2, bd + d² + 1}"
-
-
 def test_an_order_that_is_not_the_sheets_is_told(measured: Results, results: Results) -> None:
     """A formula of another order differs from the sheet."""
     table = measured.complexity.copy()
@@ -288,43 +238,6 @@ def test_what_is_undecided_stays_undecided(results: Results) -> None:
     words = page_of(replace(results, complexity=table)).words
     assert "the grid lacks rank: add d=<5>" in words
     assert "✓ agrees" not in words
-
-
-def test_the_differences_are_true_of_every_row(measured: Results) -> None:
-    """Each claim of the table of constants speaks of some rows and is true of all; of a row that is
-    off it is not.
-    """
-    rows = pd.concat([measured.results, measured.scale], ignore_index=True)
-    for claim in [claim for difference in DIFFERENCES for claim in difference.claims]:
-        true, of = check_claim(claim, rows)
-        assert true == of > 0, claim.words
-        wrong = rows.assign(**{claim.column: rows[claim.column] + 1})
-        assert check_claim(claim, wrong) == (0, of)
-
-
-@pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid", "gelu"])
-def test_the_differences_are_the_theorys(activation: str) -> None:
-    """The formulas of the table of constants are those of the theory, for shapes on both sides of b
-    = d.
-    """
-    for claim in [
-        claim
-        for difference in DIFFERENCES
-        for claim in difference.claims
-        if activation in claim.activations
-    ]:
-        for n, d, b in [(1, 2, 5), (2, 5, 2), (3, 4, 4), (5, 3, 40), (6, 40, 3)]:
-            if n < claim.least_n:
-                continue
-            phases = theory.operations(claim.mode, n, d, b, activation=activation)
-            expected = {
-                "peak_bytes": theory.peak_elements(claim.mode, n, d, b, activation=activation),
-                "live_after_bytes": theory.live_after_elements(
-                    claim.mode, n, d, b, activation=activation
-                ),
-                "matmul_flops": sum(phase.matmul_flops for phase in phases.values()),
-            }[claim.column]
-            assert claim.formula(n, b * d, d * d, d) == expected, claim.words
 
 
 def test_a_directory_without_a_journal_is_made_again(
@@ -530,58 +443,6 @@ def test_a_directory_without_a_sweep_is_one_line(
         assert main([str(tmp_path / path), str(tmp_path)]) == 2
         assert capsys.readouterr().err.count("\n") == 2
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty", "file"]
-
-
-def test_a_sweep_is_equal_to_itself(measured: Results) -> None:
-    """Every point is matched once in each part, nothing differs, and no time is longer
-    than itself.
-    """
-    rows = pd.concat([measured.results, measured.scale], ignore_index=True)
-    comparison = compare_rows(rows, rows)
-    assert len(comparison.table) == len(rows.drop_duplicates([*MATCH, "part"]))
-    assert comparison.differing.empty
-    assert (comparison.only_here, comparison.only_there) == (0, 0)
-    assert set(comparison.table["time_ratio"].dropna()) == {1.0}
-    assert f"operations equal in {len(rows)}, peak bytes in {len(rows)}" in comparison.verdict
-
-
-def test_points_are_matched_across_parts(measured: Results) -> None:
-    """What one sweep has in its grid and the other among its larger shapes is the same point; it is
-    matched once.
-    """
-    comparison = compare_rows(measured.results[measured.results["part"] == "exact"], measured.scale)
-    assert len(comparison.table) == len(measured.scale)
-    assert (comparison.only_here, comparison.only_there) == (0, 0)
-    nothing = compare_rows(measured.results.iloc[:0], measured.scale)
-    assert (len(nothing.table), nothing.only_there, nothing.verdict) == (
-        0,
-        len(measured.scale),
-        "No point is in both.",
-    )
-
-
-def test_two_sweeps_that_differ(measured: Results) -> None:
-    """Differences are exact and signed, times are the first over the other, and points of only one
-    sweep are counted.
-    """
-    ours = measured.scale.reset_index(drop=True)
-    theirs = ours.copy().drop(index=[9]).sample(frac=1, random_state=1)
-    theirs.loc[3, "ops"] += 2
-    theirs.loc[5, "peak_bytes"] -= 4
-    for phase in ("forward", "recompute", "backward"):
-        theirs[f"wall_ns_{phase}"] *= 4
-    theirs.loc[7, "status"] = "failed"
-    comparison = compare_rows(ours, theirs)
-    assert (len(comparison.table), comparison.only_here, comparison.only_there) == (
-        len(ours) - 2,
-        2,
-        0,
-    )
-    assert sorted(comparison.differing["ops_difference"]) == [-2, 0]
-    assert sorted(comparison.differing["peak_bytes_difference"]) == [0, 4]
-    assert comparison.table["time_ratio"].astype(float).round(6).unique().tolist() == [0.25]
-    assert "DIFFER in 2: " in comparison.verdict
-    assert sum(int(line["ops_differing"]) for line in summary_of(comparison)) == 1
 
 
 def test_two_directories_are_compared(

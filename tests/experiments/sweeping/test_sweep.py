@@ -28,23 +28,7 @@ from experiments.results.tables import read_results
 from experiments.sweeping import job
 from tests.support.command_line import run_main
 from tests.support.paths import ROOT
-
-TINY: dict[str, Any] = {
-    "network": {"name": "chain", "activation": "tanh", "loss": "sum"},
-    "grid": {"n": [1, 2], "d": [2, 3], "b": [2]},
-    "modes": ["no_grad", "forward", "full", "w1_only"],
-    "audit": "both",
-    "timeline": {"n": 2, "d": 2, "b": 2},
-}
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a tiny finished sweep."""
-    directory = tmp_path_factory.mktemp("sweep") / "run"
-    code, _ = job.run_job(TINY, directory)
-    assert code == 0
-    return directory
+from tests.support.sweeps import TINY
 
 
 def test_every_point_is_measured_and_equals_the_theory(finished: Path) -> None:
