@@ -27,6 +27,7 @@ from .checkpointing.parse import (
     parse_builtin_planner as parse_builtin_planner,
     parse_planner as parse_planner,
 )
+from .checkpointing.proven import Proven as Proven
 from .checkpointing.recompute_all import RecomputeAll as RecomputeAll
 from .checkpointing.revolve import Revolve as Revolve
 from .checkpointing.selective import Selective as Selective

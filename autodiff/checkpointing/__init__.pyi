@@ -17,6 +17,7 @@ from .parse import (
     parse_builtin_planner as parse_builtin_planner,
     parse_planner as parse_planner,
 )
+from .proven import Proven as Proven
 from .recompute_all import RecomputeAll as RecomputeAll
 from .revolve import Revolve as Revolve
 from .selective import Selective as Selective

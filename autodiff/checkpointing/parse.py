@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from autodiff.checkpointing.proven import Proven
 from autodiff.checkpointing.recompute_all import RecomputeAll
 from autodiff.checkpointing.revolve import Revolve
 from autodiff.checkpointing.selective import Selective
@@ -34,10 +35,10 @@ from autodiff.program import Program
 from autodiff.schedule import Schedule
 
 Planner = Callable[[Program], Schedule]
-BuiltinPlanner = StoreAll | RecomputeAll | Uniform | Revolve | Selective
+BuiltinPlanner = StoreAll | RecomputeAll | Uniform | Revolve | Selective | Proven
 
 PLANNERS: dict[str, Callable[..., BuiltinPlanner]] = {
-    family.name: family for family in (StoreAll, RecomputeAll, Uniform, Revolve, Selective)
+    family.name: family for family in (StoreAll, RecomputeAll, Uniform, Revolve, Selective, Proven)
 }
 
 _CALL = re.compile(
@@ -160,9 +161,10 @@ def describe_planner(text: str) -> PlannerDescription:
     if call.is_path:
         return PlannerDescription(":".join(call.module_and_attribute))
     planner = _builtin(call)
-    return PlannerDescription(
-        planner.name, **{one.name: getattr(planner, one.name) for one in fields(planner)}
-    )
+    numbers = {one.name for one in fields(PlannerDescription)} & {
+        one.name for one in fields(planner)
+    }
+    return PlannerDescription(planner.name, **{name: getattr(planner, name) for name in numbers})
 
 
 def _parsed(text: str) -> _Call:

@@ -88,7 +88,14 @@ def test_any_budget_reads_back(nbytes: int) -> None:
 
 def test_every_registered_name_is_known() -> None:
     """The names that a config may use."""
-    assert set(PLANNERS) == {"store_all", "recompute_all", "uniform", "revolve", "selective"}
+    assert set(PLANNERS) == {
+        "store_all",
+        "recompute_all",
+        "uniform",
+        "revolve",
+        "selective",
+        "proven",
+    }
 
 
 @pytest.mark.parametrize(

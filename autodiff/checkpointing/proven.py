@@ -1,0 +1,168 @@
+"""The fastest plan of a small graph within a budget, with a proof or a bound.
+
+A constraint solver (`retention`) searches among all orders in which first runs are as created and
+no instruction runs more than twice, started from the best plan of the other planners. What it gives
+is the better of the two; `Schedule.bound` is the least that any such order could cost, and
+`proved` says that it costs no more.
+
+Bound: proofs come for some 60 instructions of the forward part, within seconds to minutes; without
+one the plan is the best found in that time. With equal time the plan may differ between machines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import isfinite
+from typing import ClassVar
+
+import numpy as np
+
+from autodiff.checkpointing.binomial import whole_number
+from autodiff.checkpointing.retention import RUNS, Retention, Solution, solver_library
+from autodiff.checkpointing.revolve import Revolve
+from autodiff.checkpointing.selective import Selective, operations
+from autodiff.checkpointing.sizes import has_sizes, peak
+from autodiff.checkpointing.store_all import StoreAll, accumulated_in_place
+from autodiff.checkpointing.uniform import Uniform
+from autodiff.checkpointing.units import bytes_of, bytes_text
+from autodiff.errors import PlannerError
+from autodiff.instructions import BACKWARD
+from autodiff.program import Program
+from autodiff.schedule import Claims, Schedule
+
+MOST_TASKS = 600
+"""More instructions are refused: the model would not be made in the time that it has."""
+
+_AMONG = "orders that run nothing more than twice"
+
+
+@dataclass(frozen=True)
+class Proven:
+    """The fastest plan within a budget of live bytes that a search of so many seconds finds.
+
+    `max_bytes` is a number of bytes or a size such as "8GiB".
+    """
+
+    max_bytes: int | str
+    seconds: float = 60
+    name: ClassVar[str] = "proven"
+
+    def __post_init__(self) -> None:
+        """Raise PlannerError unless both are in their range."""
+        if isinstance(self.max_bytes, str):
+            nbytes = bytes_of(self.max_bytes)
+            if nbytes is None:
+                raise PlannerError(
+                    f"max_bytes = {self.max_bytes!r}; expected a size such as '1.5GiB' or a number "
+                    "of bytes; give one"
+                )
+            object.__setattr__(self, "max_bytes", nbytes)
+        whole_number("max_bytes", self.max_bytes, 1)
+        if (
+            isinstance(self.seconds, bool)
+            or not isinstance(self.seconds, int | float)
+            or not isfinite(self.seconds)
+            or self.seconds <= 0
+        ):
+            raise PlannerError(
+                f"seconds = {self.seconds!r}; expected a time above 0; give one such as 60"
+            )
+
+    def __str__(self) -> str:
+        """Return the canonical string."""
+        size = bytes_text(int(self.max_bytes))
+        more = "" if self.seconds == 60 else f", seconds={self.seconds!r}"
+        return f"{self.name}(max_bytes={size}{more})"
+
+    def __call__(self, program: Program) -> Schedule:
+        """Return the best plan that was found.
+
+        Raises PlannerError where there is none, where the graph is too large, and where the extra
+        `cpsat` is not installed.
+        """
+        solver_library()
+        if not has_sizes(program):
+            raise PlannerError(
+                f"{self} on a program whose shapes are no integers; expected sizes to compare; "
+                "give a program of fixed shapes"
+            )
+        if len(program.instructions) > MOST_TASKS:
+            raise PlannerError(
+                f"{self} on a program of {len(program.instructions)} instructions; expected at "
+                f"most {MOST_TASKS}; give selective or another planner"
+            )
+        return proven_schedule(program, int(self.max_bytes), str(self), self.seconds)
+
+
+def proven_schedule(
+    program: Program, budget: int, planner: str, seconds: float, workers: int = 0
+) -> Schedule:
+    """Return the best plan that a search on so many threads finds (0: one a core)."""
+    cost = operations(program)
+    plain = int(cost.sum())
+    known = _best_of_others(program, budget, cost)
+    most = None if known is None else int(cost[known.order].sum()) - plain
+    model = Retention(program, budget, cost, most)
+    if known is not None:
+        model.begin_with(known.order.tolist())
+    found = model.solve(seconds, workers)
+    if found.order is None and known is None:
+        raise _refusal(planner, found, seconds)
+    if found.order is None:
+        assert known is not None  # outside of the model, or the search began too late
+        return replace(known, planner=planner)
+    order = np.array(found.order, dtype=np.int64)
+    schedule = Schedule(
+        order, _claims(program, found), planner, accumulated_in_place(program, order)
+    )
+    return replace(
+        schedule,
+        cost=plain + found.cost,
+        bound=plain + found.bound,
+        proved=found.exhausted,
+        among=_AMONG,
+    )
+
+
+def _claims(program: Program, found: Solution) -> Claims:
+    forward, again, backward = 0, 0, 0
+    seen: set[int] = set()
+    for i in found.order or ():
+        is_backward = program.instructions[i].phase == BACKWARD
+        backward += is_backward
+        again += i in seen
+        forward += not is_backward and i not in seen
+        seen.add(i)
+    return Claims(forward, again, backward, found.held)
+
+
+def _best_of_others(program: Program, budget: int, cost: np.ndarray) -> Schedule | None:
+    """Return the fastest plan of the other planners within a budget; None where none fits."""
+    planners: list[Callable[[Program], Schedule]] = [
+        StoreAll(),
+        Selective(max_bytes=budget),
+        Revolve(max_bytes=budget),
+        Uniform(),
+    ]
+    fitting = []
+    for planner in planners:
+        try:
+            schedule = planner(program)
+        except PlannerError:
+            continue
+        if peak(program, schedule) <= budget:
+            fitting.append(schedule)
+    return min(fitting, key=lambda one: int(cost[one.order].sum()), default=None)
+
+
+def _refusal(planner: str, found: Solution, seconds: float) -> PlannerError:
+    if found.exhausted:
+        return PlannerError(
+            f"{planner}: it is proved that no order keeps within that budget if nothing runs more "
+            f"than {RUNS} times; expected more bytes; give a larger max_bytes, or another planner"
+        )
+    return PlannerError(
+        f"{planner}: no plan was found in {seconds:g} seconds, nor by another planner; expected "
+        "more bytes or more time; give a larger max_bytes or seconds"
+    )
