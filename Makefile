@@ -6,6 +6,10 @@ INSTALL = $(BIN)/python -m pip install --quiet --editable
 # make coverage says which lines the tests reach.
 PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal $(if $(COVERAGE),--cov --cov-report=term)
 
+# The pages are looked at by a browser where there is one.
+BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+NO_BROWSER = $(if $(BROWSER),, and not browser)
+
 .PHONY: sweep test test-all soak slurm lint coverage docs benchmark clean
 
 $(VENV)/.sweep: pyproject.toml
@@ -32,14 +36,14 @@ lint: $(VENV)/.test
 	$(BIN)/lint-imports --no-logo
 
 test: lint
-	$(PYTEST) -m "not slow and not soak and not slurm and not cuda"
+	$(PYTEST) -m "not slow and not soak and not slurm and not cuda and not browser"
 
 coverage:
 	$(MAKE) test COVERAGE=1
 
 # With the launchers; the documentation must build without a warning.
 test-all: $(VENV)/.all lint docs
-	$(PYTEST) -m "slow and not soak and not slurm and not cuda"
+	$(PYTEST) -m "(slow or browser) and not soak and not slurm and not cuda$(NO_BROWSER)"
 
 soak: $(VENV)/.all
 	$(BIN)/python -m pytest -m soak

@@ -42,6 +42,6 @@
     for (; part; part = part.parentElement) if (part.tagName === "DETAILS") part.open = true;
   };
   addEventListener("hashchange", reveal);
-  addEventListener("beforeprint", () => { for (const part of document.querySelectorAll("details")) part.open = true; });
+  addEventListener("beforeprint", () => { for (const part of document.querySelectorAll("details:not(.bulk)")) part.open = true; });
   reveal();
 })();
