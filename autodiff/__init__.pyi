@@ -19,6 +19,7 @@ from .checkpointing.csv_schedule import (
     read_schedule as read_schedule,
     write_schedule as write_schedule,
 )
+from .checkpointing.optimal import Optimal as Optimal
 from .checkpointing.parse import (
     PLANNERS as PLANNERS,
     Planner as Planner,
@@ -31,11 +32,12 @@ from .checkpointing.proven import Proven as Proven
 from .checkpointing.recompute_all import RecomputeAll as RecomputeAll
 from .checkpointing.revolve import Revolve as Revolve
 from .checkpointing.selective import Selective as Selective
-from .checkpointing.store import schedule_from_plan as schedule_from_plan
+from .checkpointing.store import Tape as Tape, schedule_from_plan as schedule_from_plan
 from .checkpointing.store_all import StoreAll as StoreAll
 from .checkpointing.uniform import Uniform as Uniform
 from .cost import Cost as Cost
 from .errors import (
+    BudgetError as BudgetError,
     GraphError as GraphError,
     PlannerError as PlannerError,
     ScheduleError as ScheduleError,

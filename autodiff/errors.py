@@ -3,6 +3,8 @@
 A message is one line: what was given, what was expected, and what to do about it.
 """
 
+from typing import Any
+
 
 class TapemeasureError(Exception):
     """Anything that the user can fix; its message is one line."""
@@ -26,6 +28,18 @@ class ScheduleError(TapemeasureError):
 
 class PlannerError(TapemeasureError):
     """A planner cannot plan the program within the limits that it was given."""
+
+
+class BudgetError(PlannerError):
+    """No plan of a planner stays within its bytes; it has what the least would be.
+
+    `schedule` is the schedule with the lowest peak, `peak_bytes` its peak.
+    """
+
+    def __init__(self, message: str, schedule: Any, peak_bytes: int) -> None:
+        super().__init__(message)
+        self.schedule = schedule
+        self.peak_bytes = peak_bytes
 
 
 _LONGEST_LINE = 300

@@ -9,6 +9,7 @@ from .binomial import (
 )
 from .cells import Cells as Cells, find_cells as find_cells
 from .csv_schedule import read_schedule as read_schedule, write_schedule as write_schedule
+from .optimal import Optimal as Optimal
 from .parse import (
     PLANNERS as PLANNERS,
     Planner as Planner,
@@ -21,6 +22,6 @@ from .proven import Proven as Proven
 from .recompute_all import RecomputeAll as RecomputeAll
 from .revolve import Revolve as Revolve
 from .selective import Selective as Selective
-from .store import schedule_from_plan as schedule_from_plan
+from .store import Tape as Tape, schedule_from_plan as schedule_from_plan
 from .store_all import StoreAll as StoreAll
 from .uniform import Uniform as Uniform

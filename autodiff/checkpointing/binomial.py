@@ -41,6 +41,7 @@ class Action(IntEnum):
     ADVANCE = 0  # run the steps start … stop − 1; the working state becomes stop
     SNAPSHOT = 1  # hold the working state, start (= stop)
     REVERSE = 2  # run step start (= stop − 1), reverse it at once, and drop the state start if held
+    TAPE = 3  # run step start (= stop − 1), keep what its REVERSE needs; the working state: stop
 
 
 Order = Iterator[tuple[Action, int, int]]

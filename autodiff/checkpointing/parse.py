@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from autodiff.checkpointing.optimal import Optimal
 from autodiff.checkpointing.proven import Proven
 from autodiff.checkpointing.recompute_all import RecomputeAll
 from autodiff.checkpointing.revolve import Revolve
@@ -35,10 +36,11 @@ from autodiff.program import Program
 from autodiff.schedule import Schedule
 
 Planner = Callable[[Program], Schedule]
-BuiltinPlanner = StoreAll | RecomputeAll | Uniform | Revolve | Selective | Proven
+BuiltinPlanner = StoreAll | RecomputeAll | Uniform | Revolve | Selective | Optimal | Proven
 
 PLANNERS: dict[str, Callable[..., BuiltinPlanner]] = {
-    family.name: family for family in (StoreAll, RecomputeAll, Uniform, Revolve, Selective, Proven)
+    family.name: family
+    for family in (StoreAll, RecomputeAll, Uniform, Revolve, Selective, Optimal, Proven)
 }
 
 _CALL = re.compile(

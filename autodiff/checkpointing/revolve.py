@@ -34,19 +34,19 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite
 from typing import ClassVar
 
 import numpy as np
 
 from autodiff.checkpointing.binomial import Action, advances, binomial_actions, whole_number
 from autodiff.checkpointing.cells import Cells, find_cells
+from autodiff.checkpointing.limits import check_ratio
 from autodiff.checkpointing.runs import Runs
 from autodiff.checkpointing.sizes import Sizes, amounts, has_sizes, peak, sizes_of
 from autodiff.checkpointing.splits import EXHAUSTIVE, RULES, LowestPeak
 from autodiff.checkpointing.store import Plan, schedule_from_plan
-from autodiff.checkpointing.units import bytes_text
-from autodiff.errors import PlannerError
+from autodiff.checkpointing.units import byte_count, bytes_text
+from autodiff.errors import BudgetError, PlannerError
 from autodiff.program import Program
 from autodiff.schedule import Schedule
 
@@ -56,7 +56,7 @@ class Revolve:
     """Griewank's optimum for one of: snapshots, a budget of live bytes, a budget of operations."""
 
     snapshots: int | None = None
-    max_bytes: int | None = None
+    max_bytes: int | str | None = None
     max_ops_ratio: float | None = None
     name: ClassVar[str] = "revolve"
 
@@ -73,24 +73,15 @@ class Revolve:
         if self.snapshots is not None:
             whole_number("snapshots", self.snapshots, 1)
         if self.max_bytes is not None:
-            whole_number("max_bytes", self.max_bytes, 1)
-        ratio = self.max_ops_ratio
-        if ratio is not None and (
-            isinstance(ratio, bool)
-            or not isinstance(ratio, int | float)
-            or not isfinite(ratio)
-            or ratio < 1
-        ):
-            raise PlannerError(
-                f"max_ops_ratio = {ratio!r}; expected a number of at least 1, which plain "
-                "backpropagation takes; give one such as 1.3"
-            )
+            object.__setattr__(self, "max_bytes", byte_count("max_bytes", self.max_bytes))
+        if self.max_ops_ratio is not None:
+            check_ratio(self.max_ops_ratio)
 
     def __str__(self) -> str:
         """Return the canonical string."""
         if self.snapshots is not None:
             return f"revolve(snapshots={self.snapshots})"
-        if self.max_bytes is not None:
+        if isinstance(self.max_bytes, int):
             return f"revolve(max_bytes={bytes_text(self.max_bytes)})"
         return f"revolve(max_ops_ratio={self.max_ops_ratio!r})"
 
@@ -104,7 +95,7 @@ class Revolve:
                 f"{self} on a program whose shapes are no integers; expected sizes to compare; "
                 "give snapshots instead"
             )
-        if self.max_bytes is not None:
+        if isinstance(self.max_bytes, int):
             return plans.within_bytes(self.max_bytes).schedule
         assert self.max_ops_ratio is not None
         return plans.within_operations(self.max_ops_ratio).schedule
@@ -170,7 +161,7 @@ class _Plans:
     def within_bytes(self, limit: int) -> _Candidate:
         """Return the fastest plan whose peak is within the limit.
 
-        Raises PlannerError with the least peak where there is none.
+        Raises BudgetError with the least peak where there is none.
         """
         if self._n <= EXHAUSTIVE:
             candidates = [candidate for s in range(1, self._n + 1) for candidate in self._all(s)]
@@ -191,11 +182,13 @@ class _Plans:
             return min(fitting, key=lambda candidate: (candidate.operations, candidate.peak))
         least = min(candidates, key=lambda candidate: (candidate.peak, candidate.operations))
         times = least.operations / max(self._plain.operations, 1)
-        raise PlannerError(
+        raise BudgetError(
             f"max_bytes = {bytes_text(limit)} is below what any plan of this program takes; the "
             f"least is {least.peak} bytes, by a plan with "
             f"snapshots = {least.snapshots} that takes {times:.3g} times the operations: give "
-            f"revolve(max_bytes={bytes_text(least.peak)}) or more"
+            f"revolve(max_bytes={bytes_text(least.peak)}) or more",
+            least.schedule,
+            least.peak,
         )
 
     def within_operations(self, ratio: float) -> _Candidate:

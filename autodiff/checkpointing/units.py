@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from typing import Any
+
+from autodiff.checkpointing.binomial import whole_number
+from autodiff.errors import PlannerError
 
 UNITS = {
     "TiB": 2**40,
@@ -36,3 +40,17 @@ def bytes_of(text: str) -> int | None:
         return None
     nbytes = Fraction(match["number"]) * UNITS[match["unit"]]
     return int(nbytes) if nbytes.denominator == 1 else None
+
+
+def byte_count(name: str, value: Any) -> int:
+    """Return a size of at least one byte, given as a number or as text such as `8GiB`.
+
+    Raises PlannerError for anything else.
+    """
+    nbytes = bytes_of(value) if isinstance(value, str) else value
+    if isinstance(value, str) and nbytes is None:
+        raise PlannerError(
+            f"{name} = {value!r}; expected a whole number of bytes, or a size with a unit; give "
+            "one such as 1.5GiB"
+        )
+    return whole_number(name, nbytes, 1)

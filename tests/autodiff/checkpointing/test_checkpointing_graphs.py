@@ -14,10 +14,12 @@ from hypothesis import given, settings, strategies as st
 from autodiff import (
     Action,
     AddBias,
+    Cells,
     ComputationNode,
     Div,
     Leaf,
     Matsum,
+    Optimal,
     PlannerError,
     Program,
     RecomputeAll,
@@ -25,6 +27,7 @@ from autodiff import (
     Schedule,
     ScheduleError,
     StoreAll,
+    Tape,
     Uniform,
     check_schedule,
     execute,
@@ -123,41 +126,63 @@ def chains(draw: Draw, most: int = 5) -> Chain:
     return Chain(linearize([loss, *gradients(loss, wrt)]), tuple(kinds))
 
 
-def any_plan(draw: Draw, start: int, n: int) -> Iterator[tuple[Action, int, int]]:
+def any_tape(draw: Draw, cells: Cells, k: int) -> list[Tape]:
+    """Return no tape, or one that keeps any values of a cell."""
+    values = {write for i in cells.forward[k] for write in cells.program.instructions[i].writes}
+    own = sorted(values | {start for start in cells.starts[k : k + 1] if start is not None})
+    kept = draw(st.none() | st.sets(st.sampled_from(own)))
+    return [] if kept is None else [Tape(frozenset(kept), draw(st.booleans()))]
+
+
+def any_plan(draw: Draw, cells: Cells, start: int, n: int) -> Iterator[Any]:
     """Return a plan that holds the state of cell `start` and reverses n cells, with any splits."""
+    if n and draw(st.booleans()):
+        yield Action.TAPE, start, start + 1, *any_tape(draw, cells, start)
+        yield from any_plan(draw, cells, start + 1, n - 1)
+        yield Action.REVERSE, start, start + 1
+        return
+    if n == 0:
+        return
+    if n == 1 and draw(st.booleans()):
+        yield Action.REVERSE, start, start + 1, *any_tape(draw, cells, start)
+        return
     whole = draw(
         st.integers(1, n)
     )  # this many of the first cells are reversed at once, as a segment
     if whole < n:
         yield Action.ADVANCE, start, start + whole
         yield Action.SNAPSHOT, start + whole, start + whole
-        yield from any_plan(draw, start + whole, n - whole)
+        yield from any_plan(draw, cells, start + whole, n - whole)
     if whole > 1 and draw(st.booleans()):
         yield Action.SNAPSHOT, start, start
-        yield from any_plan(draw, start, whole)
+        yield from any_plan(draw, cells, start, whole)
     else:
         yield Action.REVERSE, start, start + whole
 
 
 def any_schedule(draw: Draw, program: Program) -> Schedule:
     """Return a schedule by one of the planners, or by a plan of any kind."""
-    cells = len(find_cells(program))
+    chain = find_cells(program)
+    cells = len(chain)
     kind = draw(st.sampled_from(["recompute_all", "uniform", "revolve", "budget", "ratio", "any"]))
     if kind == "any":
         return schedule_from_plan(
-            find_cells(program), [(Action.SNAPSHOT, 0, 0), *any_plan(draw, 0, cells)], "any"
+            chain, [(Action.SNAPSHOT, 0, 0), *any_plan(draw, chain, 0, cells)], "any"
         )
     if kind == "budget":
         plain = profile_schedule(program, StoreAll()(program), execute=False).peak_bytes
+        family = draw(st.sampled_from([Revolve, Optimal]))
         try:
-            return Revolve(max_bytes=draw(st.integers(1, plain)))(program)
+            return family(max_bytes=draw(st.integers(1, plain)))(program)
         except PlannerError:  # below what any plan takes, which has a test of its own
             return StoreAll()(program)
     planners: dict[str, Callable[[], Any]] = {
         "recompute_all": RecomputeAll,
         "uniform": lambda: Uniform(draw(st.integers(1, cells))),
         "revolve": lambda: Revolve(draw(st.integers(1, cells + 1))),
-        "ratio": lambda: Revolve(max_ops_ratio=draw(st.sampled_from([1.0, 1.2, 2.0]))),
+        "ratio": lambda: draw(st.sampled_from([Revolve, Optimal]))(
+            max_ops_ratio=draw(st.sampled_from([1.0, 1.2, 2.0]))
+        ),
     }
     return planners[kind]()(program)  # type: ignore[no-any-return]
 

@@ -94,6 +94,7 @@ def test_every_registered_name_is_known() -> None:
         "uniform",
         "revolve",
         "selective",
+        "optimal",
         "proven",
     }
 
