@@ -1,6 +1,7 @@
 from .applying.compiling import backend as backend
 from .applying.model import checkpointed as checkpointed
 from .applying.plans import Plan as Plan, Plans as Plans
+from .comparing import Comparison as Comparison, compare as compare
 from .folding import Prediction as Prediction
 from .graphs import profile as profile, profile_schedule as profile_schedule
 from .measurement import Profile as Profile
@@ -12,3 +13,4 @@ from .prediction import (
 from .programs import program_of as program_of
 from .pytorch.steps import profile_step as profile_step
 from .savings import planner_savings as planner_savings, savings_text as savings_text
+from .summary import Summary as Summary, summary as summary
