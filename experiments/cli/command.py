@@ -13,12 +13,14 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cli.exit import FINE, INTERRUPTED, SOME_FAILED, WRONG_INPUT, outcome, program_of
 from experiments.cli.helping import CONFIGS, help_text
-from experiments.errors import one_line
+from experiments.errors import ConfigError, one_line
+from experiments.keys import choice, known_keys
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _LAUNCHER = re.compile(r"hydra_plugins\.hydra_(\w+)_launcher")
@@ -89,8 +91,7 @@ def _launcher_target(argument: str) -> str:
 def _report(error: Exception) -> int:
     """Print an error in one line; return the exit code."""
     if isinstance(error, HydraException | OmegaConfBaseException):
-        parts = [" ".join(str(part).split()) for part in (error, error.__cause__) if part]
-        print(f"error: {'; '.join(parts)}; --help lists the keys", file=sys.stderr)
+        print(f"error: {_of_composing(error)}; --help lists the keys", file=sys.stderr)
         return WRONG_INPUT
     missing = missing_launcher(str(error))
     if missing is not None:
@@ -101,6 +102,23 @@ def _report(error: Exception) -> int:
         file=sys.stderr,
     )
     return SOME_FAILED
+
+
+def _of_composing(error: Exception) -> str:
+    """Return what is wrong with a config that Hydra could not compose, in our words if we can."""
+    cause = error.__cause__
+    try:
+        if isinstance(error, MissingConfigException) and error.options:
+            group, _, preset = (error.missing_cfg_file or "").rpartition("/")
+            choice(group, preset, tuple(error.options))
+        if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig):
+            where = str(cause.full_key).removesuffix(str(cause.key))
+            known_keys(
+                where, [cause.key], [str(key) for key in cause.parent_node if key != "hydra"]
+            )
+    except ConfigError as ours:
+        return str(ours)
+    return "; ".join(" ".join(str(part).split()).rstrip(".") for part in (error, cause) if part)
 
 
 def _cause(error: BaseException) -> BaseException:

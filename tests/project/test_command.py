@@ -45,7 +45,8 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def users_directory(tmp_path: Path) -> Path:
     """Return a working directory with modules named as ours, and a planner."""
-    for name in ("autodiff.py", "profiler.py", "experiments/__init__.py", "configs/__init__.py"):
+    packages = ("experiments", "configs", "tapemeasure", "tapemeasure/command")
+    for name in ("autodiff.py", "profiler.py", *(f"{name}/__init__.py" for name in packages)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(STRANGER)
     (tmp_path / "mine.py").write_text("from autodiff import StoreAll\nclass Hold(StoreAll): ...\n")

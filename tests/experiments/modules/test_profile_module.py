@@ -506,7 +506,7 @@ def test_a_text_of_the_config_is_escaped(tmp_path: Path) -> None:
 
 WRONG = {
     "": "no model is given",
-    "model=gtp2": "Could not find 'model/gtp2'",
+    "model=gtp2": "model='gtp2'; expected one of bert, gpt2, mlp, resnet, vit; did you mean gpt2?",
     "model.path=torch.nn.Linearr input.shape=[3]": "torch.nn has no Linearr; did you mean Linear?",
     "model.path=linear input.shape=[3]": "expected an import path",
     "model.path=nosuch.Thing input.shape=[3]": "there is no module nosuch",
@@ -532,7 +532,8 @@ WRONG = {
     "model=mlp loss=own": "has no loss; expected one that comes with labels",
     "model=mlp mode=fast": "mode='fast'; expected one of train, forward",
     "model=mlp checkpoint=[head]": "no module is called head",
-    "model=mlp nokey=3": "Could not override 'nokey'",
+    "model=mlp nokey=3": "unknown key nokey; expected one of model, ",
+    "model=mlp model.arguments.widht=3": "; did you mean width?",
     "model.path=torch.nn.Dropout input.shape=[3]": "has no parameter that requires a gradient",
     "model.path=torch.nn.Dropout input.shape=[3] optimizer=none": "the loss depends on no "
     "parameter",

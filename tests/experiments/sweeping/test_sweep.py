@@ -57,6 +57,25 @@ def test_all_files_are_there(finished: Path) -> None:
     assert manifest["versions"]["torch"]
 
 
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("grid.k=3", "unknown key grid.k; expected one of n, d, b; remove it"),
+        ("hydra.run.dri=3", "unknown key hydra.run.dri; expected one of dir; did you mean dir?"),
+        (
+            "network=gell",
+            "network='gell'; expected one of gelu, identity, relu, sigmoid, tanh; "
+            "did you mean gelu?",
+        ),
+        ("~grid.k", "Could not delete from config. 'grid.k' does not exist"),
+    ],
+)
+def test_a_config_that_hydra_refuses_is_one_line(argument: str, said: str, tmp_path: Path) -> None:
+    """What Hydra cannot compose is said in our words where the keys are known, and in one line."""
+    code, _, err = run_main(argument, cwd=tmp_path)
+    assert (code, err) == (2, f"error: {said}; --help lists the keys\n")
+
+
 @pytest.mark.usefixtures("no_figures")
 def test_a_second_run_finds_every_row(finished: Path, tmp_path: Path) -> None:
     """The same sweep into the same directory measures nothing again and doubles nothing."""
