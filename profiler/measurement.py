@@ -18,7 +18,7 @@ from autodiff.recording import Recording
 from profiler.interactive import InteractiveTimeline, Panel, timeline_html
 from profiler.ledger import Ledger
 from profiler.table import html_table, text_table
-from profiler.trace import write_chrome_trace
+from profiler.trace import write_chrome_trace, write_memory_snapshot
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,8 +144,12 @@ class Profile:
         return {f"operations ({self.planner})": self.operations(), "memory": self.memory()}
 
     def to_chrome_trace(self, path: str | Path) -> Path:
-        """Write spans of the steps and counters of the live bytes, to be opened in Perfetto or chrome://tracing."""
+        """Write spans of steps and modules and counters of live bytes, which Perfetto opens."""
         return write_chrome_trace(self.ledger, Path(path))
+
+    def to_memory_snapshot(self, path: str | Path) -> Path:
+        """Write when each buffer lives, as a pickle that PyTorch's memory_viz page opens."""
+        return write_memory_snapshot(self.ledger, Path(path))
 
     def __str__(self) -> str:
         lines = [text_table(self._tables(), self.alive_at_peak())]

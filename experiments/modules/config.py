@@ -20,7 +20,7 @@ OPTIMIZERS = {"adamw": "torch.optim.AdamW", "adam": "torch.optim.Adam", "sgd": "
 KEYS = (
     "model", "batch", "input", "inputs", "loss", "mode", "optimizer", "optimizer_arguments",
     "dtype", "autocast", "checkpoint", "memory", "step", "execute", "repeats",
-    "threads", "depth", "plans",
+    "threads", "depth", "plans", "trace",
 )  # fmt: skip
 _PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _STEP = re.compile(r"(?:.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
@@ -77,6 +77,7 @@ class ModuleConfig:
     threads: int
     depth: int | None
     plans: bool = True
+    trace: bool = False
     step: str | None = None
 
     @property
@@ -120,6 +121,7 @@ def module_config(given: Mapping[str, Any]) -> ModuleConfig:
         threads=positive("threads", given.get("threads", 1), MOST_THREADS),
         depth=None if given.get("depth") is None else positive("depth", given["depth"]),
         plans=boolean("plans", given.get("plans", True)),
+        trace=boolean("trace", given.get("trace", False)),
         step=_step(given.get("step"), mode),
     )
 

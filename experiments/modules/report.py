@@ -6,6 +6,8 @@ buffers.csv    one row a buffer that is alive at the peak
 timeline.csv   one row an event of the step
 batches.csv    the batches that were tried, where a memory was given
 savings.csv    what each planner would save
+trace.json     spans of ops and modules, which Perfetto opens, with trace=true
+memory.pickle  when each buffer lives, for PyTorch's memory_viz page, with trace=true
 summary.json   the numbers of the verdict, and with what they were made
 """
 
@@ -100,6 +102,9 @@ def write_report(result: Result, directory: Path, config: dict[str, Any]) -> Pat
     write_csv(directory / "modules.csv", frame)
     write_csv(directory / "buffers.csv", profile.alive_at_peak())
     write_csv(directory / "timeline.csv", profile.timeline())
+    if result.config.trace:
+        profile.to_chrome_trace(directory / "trace.json")
+        profile.to_memory_snapshot(directory / "memory.pickle")
     batches = _batches(result)
     if batches:
         write_csv(

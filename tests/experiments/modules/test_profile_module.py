@@ -621,3 +621,14 @@ def test_import_paths() -> None:
     assert imported("model.path", "torch.nn.Linear.forward") is nn.Linear.forward
     with pytest.raises(ConfigError, match="torch has no nnn; did you mean nn"):
         imported("model.path", "torch.nnn.Linear")
+
+
+def test_the_step_is_written_for_other_viewers(tmp_path: Path) -> None:
+    """With trace=true there are files for Perfetto and for memory_viz; without it there are none."""
+    for asked, there in (("trace=true", True), ("trace=false", False)):
+        code, _, err = run_main(
+            *SMALL, asked, "plans=false", f"hydra.run.dir={there}", cwd=tmp_path
+        )
+        assert code == 0, err
+        written = {path.name for path in (tmp_path / str(there)).iterdir()}
+        assert ({"trace.json", "memory.pickle"} <= written) == there
