@@ -49,9 +49,7 @@ def left_out_words(rows: pd.DataFrame) -> str:
     """Return the note of a figure about the rows whose timings it excludes; empty without any."""
     count = left_out_of(rows)
     return (
-        f" · seconds of {counted(count, 'row')} that ran beside other jobs left out"
-        if count
-        else ""
+        f" · timings exclude {counted(count, 'row')} measured while other jobs ran" if count else ""
     )
 
 
@@ -67,16 +65,16 @@ def seconds_words(rows: pd.DataFrame, concurrent: bool) -> str:
             "machine (concurrent); operations and bytes include them. "
             "To include them: python -m experiments.report DIR --concurrent"
         )
-    beside = (
+    crowded = (
         int((rows["concurrent"].astype(bool) & rows["wall_ns_forward"].notna()).sum())
         if concurrent
         else 0
     )
     words = (
-        f"Timings include {counted(beside, 'row')} measured while other jobs ran on the same "
+        f"Timings include {counted(crowded, 'row')} measured while other jobs ran on the same "
         "machine (--concurrent)."
     )
-    return words if beside else ""
+    return words if crowded else ""
 
 
 PHASES = ("forward", "recompute", "backward")

@@ -22,7 +22,7 @@ s − 1) + t(j, s), t(1, ·) = 0, t(n, 1) = n(n−1)/2.
 with the snapshots below it.
 
 **Splits.** Of all j that keep t, those are taken that make the peak least, which is a recurrence
-too (`_lowest`): P of m steps from a is the least over j of max{advancing, x_{a+j} held beside P of
+too (`_lowest`): P of m steps from a is the least over j of max{advancing, x_{a+j} plus P of
 the m−j behind it, P of the j before it}. For more than 64 steps, one rule is taken for all splits,
 of three (the least j, the middle one, the greatest) that of the lowest peak.
 
@@ -236,12 +236,12 @@ def _by_rule(network: Network, steps: int, s: int, rule: int) -> Moment:
 def _moments_by_rule(network: Network, steps: int, s: int, rule: int) -> Iterator[Moment]:
     blocks: list[tuple[int, int, int, Moment]] = [(1, steps, s, 0)]
     while blocks:
-        k, m, held, beside = blocks.pop()
+        k, m, held, below = blocks.pop()
         if m == 1:
-            yield beside + _step(network, k, steps)
+            yield below + _step(network, k, steps)
             continue
         held = min(held, m - 1)
         splits = _splits(m, held)
         j = splits[(0, (len(splits) - 1) // 2, len(splits) - 1)[rule]]
-        yield beside + network.advancing(k, k + j, k + m if k + m <= steps else network.case.n + 1)
-        blocks += [(k, j, held, beside), (k + j, m - j, held - 1, beside + network.x(k))]
+        yield below + network.advancing(k, k + j, k + m if k + m <= steps else network.case.n + 1)
+        blocks += [(k, j, held, below), (k + j, m - j, held - 1, below + network.x(k))]

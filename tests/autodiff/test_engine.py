@@ -176,7 +176,7 @@ def test_operators_from_both_sides(
 @pytest.mark.parametrize("symbol", [operator.add, operator.sub, operator.mul, operator.truediv])
 def test_numbers_on_either_side(symbol: Callable[[Any, Any], Any], number: Any) -> None:
     """`2 / node` and `node / 2` work for Python's and numpy's numbers, and keep the dtype of a
-    tensor beside them.
+    tensor on the other side.
     """
     assert value_of(symbol(number, Leaf(4.0))) == symbol(2.0, 4.0)
     assert value_of(symbol(Leaf(4.0), number)) == symbol(4.0, 2.0)

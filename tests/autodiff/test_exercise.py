@@ -395,7 +395,7 @@ def test_higher_order_polynomial(run: Run) -> None:
 
 
 def test_matrix_product_compared_with_pytorch(run: Run) -> None:
-    """Step 6 prints the gradients of a matrix product beside PyTorch's, with no difference."""
+    """Step 6 prints the gradients of a matrix product next to PyTorch's, with no difference."""
     run("import torch")
     assert run(MATRIX_PRODUCT) == MATRIX_PRODUCT_PRINTS
 

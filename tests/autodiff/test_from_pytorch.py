@@ -122,7 +122,7 @@ def test_a_traced_step_gives_its_own_numbers(case: str) -> None:
 
 
 def test_arguments_may_lie_in_lists_and_dicts() -> None:
-    """Tensors are found wherever they lie in the arguments, beside what is no tensor; also where
+    """Tensors are found wherever they lie in the arguments, among what is no tensor; also where
     the step writes in place.
     """
     model = nn.Linear(4, 3)

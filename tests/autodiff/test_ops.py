@@ -1,7 +1,4 @@
-"""Every op held against witnesses of its own.
-
-Its formula, scalars that count, PyTorch's autograd, finite differences.
-"""
+"""Every op compared with its formula, counting scalars, PyTorch's autograd, finite differences."""
 
 from __future__ import annotations
 
@@ -386,7 +383,7 @@ def test_scalars_catch(wrong: type[ComputationNode], what: str) -> None:
 
 
 def test_scalars_catch_wrong_flops() -> None:
-    """Flops of products are witnessed by the multiplications that the products did."""
+    """Flops of products are checked against the multiplications that the products did."""
     program = linearize([WrongFlops(Values().any(3, 4), Values().any(4, 2))])
     report = audit_scalars(program)
     assert "matmul_flops=24)" in str(report.first_mismatch)

@@ -384,8 +384,8 @@ def single(add: ComputationNode) -> tuple[ComputationNode, ComputationNode]:
 ILLEGAL = {
     "not elementwise": lambda: single(Matmul(Exp(X), Tanh(Y))),
     "expanded": lambda: single(Add(Matexpand(Matsum(X), (2, 2)), Tanh(Y))),
-    "the caller's": lambda: single(Add(X, Tanh(Y))),
-    "the caller's through a view": lambda: single(Add(Transpose(X), Tanh(Y))),
+    "caller-owned": lambda: single(Add(X, Tanh(Y))),
+    "caller-owned through a view": lambda: single(Add(Transpose(X), Tanh(Y))),
     "needed later": read_later,
     "needed later through a view": read_later_through_a_view,
     "read in another order": read_in_another_order,
@@ -399,7 +399,7 @@ ILLEGAL = {
 
 @pytest.mark.parametrize("case", ILLEGAL)
 def test_an_illegal_overwrite_is_refused(case: str) -> None:
-    """What is not elementwise, or writes over what is expanded, partial, the caller's or still
+    """What is not elementwise, or writes over what is expanded, partial, caller-owned or still
     needed, is refused, both nodes named.
     """
     add, last = ILLEGAL[case]()
@@ -454,7 +454,7 @@ def test_accumulating(
 
 @pytest.mark.parametrize("read_again", [True, False])
 def test_accumulating_onto_what_may_not_change(read_again: bool) -> None:
-    """What is read again, or is the caller's, is not added to in place."""
+    """What is read again, or is caller-owned, is not added to in place."""
     add = Add(a := Exp(X), Tanh(Y)) if read_again else Add(X, Tanh(Y))
     add.accumulates = True
     program = linearize([Matsum(Mul(add, a) if read_again else add)])
@@ -551,7 +551,7 @@ def test_nothing_changes_where_steps_are_cut_into_functions(data: st.DataObject)
 
 
 def test_a_value_that_outlives_its_last_read_is_seen() -> None:
-    """The storages' witness notices code that hands a dead value on to the next function."""
+    """The storage audit notices code that hands a dead value on to the next function."""
     program = linearize([Matsum(Tanh(Exp(X)))])
     original = Emitted._function
 

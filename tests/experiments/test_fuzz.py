@@ -73,7 +73,7 @@ def valid(several: list[dict[str, Any]]) -> list[Row]:
 
 
 def check_one_line(error: TapemeasureError) -> None:
-    """An error is told in one line that says something."""
+    """An error is one line that says something."""
     assert str(error).strip()
     assert "\n" not in str(error)
 
@@ -218,8 +218,8 @@ def damages(content: bytes) -> st.SearchStrategy[bytes]:
 def test_a_damaged_journal_loses_no_valid_row(
     finished: Path, here: Path, data: st.DataObject
 ) -> None:
-    """Of a journal with any damage, every line that is still whole is read, the rest is passed
-    over, and rows can be appended to it.
+    """Of a journal with any damage, every line that is still whole is read, the rest is skipped,
+    and rows can be appended to it.
     """
     content = (finished / JOURNAL).read_bytes()
     damaged = data.draw(damages(content))
@@ -352,8 +352,8 @@ def test_a_sweep_goes_on_in_a_damaged_directory(
 def test_a_damaged_table_loses_no_valid_row(
     finished: Path, here: Path, data: st.DataObject
 ) -> None:
-    """Of a damaged results.csv every row that is still whole is read; what is no table at all is
-    told in one line.
+    """Of a damaged results.csv every row that is still whole is read; what is no table at all gives
+    one line.
     """
     content = (finished / RESULTS).read_bytes()
     damaged = data.draw(damages(content))

@@ -1,4 +1,4 @@
-"""Numbers from shapes alone: the fold of a program over many shapes and over symbols, held against
+"""Numbers from shapes alone: the fold of a program over many shapes and over symbols, compared with
 executing, point by point.
 """
 
@@ -194,7 +194,7 @@ def test_the_envelope_of_nothing_and_of_very_large_rows() -> None:
     ]
 
 
-# The fold, held against executing.
+# The fold, compared with executing.
 
 
 @settings(max_examples=60, deadline=None)
@@ -220,7 +220,7 @@ def test_a_prediction_says_what_executing_says_under_random_schedules(data: st.D
 def test_an_illegal_schedule_is_refused() -> None:
     """A prediction is made of checked schedules alone.
 
-    A step too few, and a claim that is wrong, are told.
+    A step too few, and a claim that is wrong, are reported.
     """
     network = networks.chain(3, 4, 5, values=False)
     program = program_of_mode(network, "full")
@@ -318,7 +318,7 @@ def test_numbers_beyond_64_bits_are_exact() -> None:
 def test_what_is_no_grid_is_refused(
     arguments: tuple[Any, ...], error: type[Exception], told: str
 ) -> None:
-    """Wrong dimensions and modes are told in a line."""
+    """Wrong dimensions and modes give one line."""
     with pytest.raises(error, match=told):
         predict_grid(*arguments)
 
@@ -357,7 +357,7 @@ def test_formulas_give_the_numbers_of_every_shape(activation: str, mode: str) ->
 
 
 def wrt(mode: str) -> dict[str, str]:
-    """What the theory wants to be told of a mode."""
+    """What the theory asks for of a mode."""
     return {"wrt": "W_1"} if mode == "w1_only" else {}
 
 
@@ -410,8 +410,8 @@ def test_symbols_of_the_users_own_serve_in_any_graph() -> None:
 
 
 def test_a_share_of_a_symbol_is_refused() -> None:
-    """An eighth of a symbol is no whole number for every value, so the bytes of so many columns
-    cannot be told.
+    """An eighth of a symbol is no whole number for every value, so the bytes of that many columns
+    are unknown.
     """
     x = Leaf(None, "x", "input", spec=Spec((3, B), torch.float32))
     with pytest.raises(GraphError, match="fraction"):

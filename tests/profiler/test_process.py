@@ -277,8 +277,8 @@ def test_the_parents_memory_is_not_the_childs() -> None:
 
 
 def test_without_the_reset_the_past_is_measured() -> None:
-    """The negative control: a larger computation before the step is told as the step's own unless
-    the mark is reset.
+    """The negative control: a larger computation before the step is reported as the step's own
+    unless the mark is reset.
     """
     assert agrees(step_bytes(measure_process_memory(after_a_larger_past, 4)), 4 * MIB)
     _, peak, baseline, _ = run_in_child(without_reset, 4).value
@@ -288,7 +288,7 @@ def test_without_the_reset_the_past_is_measured() -> None:
 
 def test_a_small_value_of_the_step_comes_back() -> None:
     """The step is called once to warm up and once to be measured, and what it then returns is
-    told.
+    reported.
     """
     assert measure_process_memory(counting).value == (2, "calls", None)
 
@@ -337,7 +337,7 @@ def test_a_system_without_the_mark_still_runs_the_step(tmp_path: Path) -> None:
 
 def test_a_value_comes_back() -> None:
     """Positional and keyword arguments go to the child, the value comes back, memory is not
-    told.
+    reported.
     """
     assert run_in_child(operator.mul, 6, 7) == ChildOutcome("ok", "", 42)
     assert run_in_child(sorted, [1, 3, 2], reverse=True) == ChildOutcome("ok", "", [3, 2, 1])
@@ -599,8 +599,8 @@ def limited(folder: Path, names: tuple[str, str], limit: str, used: int, cache: 
 
 
 def test_limits_of_control_groups_are_respected(tmp_path: Path) -> None:
-    """Every limit from the group of the process up to the root leaves its room, pages of files that
-    can be given back included.
+    """Every limit from the group of the process up to the root leaves what it has left, pages of
+    files that can be given back included.
     """
     second = ("memory.max", "memory.current")
     limited(tmp_path / "jobs", second, "1000", 600, "inactive_file 50")

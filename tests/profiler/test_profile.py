@@ -1,4 +1,4 @@
-"""The front door: what `profile` measures, predicts, says and refuses."""
+"""The entry point: what `profile` measures, predicts, says and refuses."""
 
 from __future__ import annotations
 

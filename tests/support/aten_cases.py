@@ -1,6 +1,4 @@
-"""Calls of PyTorch's ops, each beside its formula: what the table of their costs is
-held against.
-"""
+"""Calls of PyTorch's ops, each with the formula that the table of costs is compared with."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 themselves.
 
 Each case has an op, its arguments, and the same computation written out; both its value and its
-count are held against the op and the table.
+count are compared with the op and the table.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def crashing(program: Program) -> Schedule:
 
 
 def hoarding(program: Program) -> Schedule:
-    """Takes more memory than its process may have: 256 MiB beside what it holds already."""
+    """Takes more memory than its process may have: 256 MiB more than what it holds already."""
     resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + (256 << 20),) * 2)
     held = [bytearray(64 << 20)]
     while True:

@@ -128,7 +128,7 @@ def llama() -> Made:
 
 
 def autoencoder() -> Made:
-    """A net that narrows and widens again, held against its own input by a loss whose buffer is
+    """A net that narrows and widens again, compared with its own input by a loss whose buffer is
     larger than its sum.
     """
     layers = [

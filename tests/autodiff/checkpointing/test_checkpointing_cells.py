@@ -154,7 +154,7 @@ def test_layers_that_all_later_ones_read_are_no_chain() -> None:
 
 
 def test_results_that_lead_past_layers_in_pairs_are_no_chain() -> None:
-    """A net that comes back by the way it went, each layer beside its counterpart."""
+    """A net that comes back by the way it went, each layer next to its counterpart."""
     own = weights(6)
     going: list[Any] = [leaf("x_1", 3, 4, role="input")]
     for i, weight in enumerate(own[:3], 1):
@@ -233,7 +233,7 @@ def total(nodes: list[Any]) -> Any:
 
 
 def test_two_towers_are_no_chain() -> None:
-    """The second tower starts from the data again, beside what the first has come to."""
+    """The second tower starts from the data again, next to the result of the first."""
     own = weights(6)
     data = leaf("x_1", 3, 4, role="input")
     towers: list[Any] = [data, data]

@@ -144,8 +144,8 @@ def test_the_claims_about_pytorch_hold(planned: Results) -> None:
 
 
 def test_the_four_lessons_have_their_numbers(planned: Results) -> None:
-    """Each lesson quotes the rows: no-grad beside forward, W_1 beside all, smaller batches and
-    slices, plans beside keeping everything.
+    """Each lesson quotes the rows: no-grad next to forward, W_1 next to all, smaller batches and
+    slices, plans next to keeping everything.
     """
     lessons = lessons_of(planned.results)
     assert len(lessons) == 4

@@ -207,7 +207,7 @@ def test_the_timelines_name_every_peak(drawn: dict[str, Drawing]) -> None:
 def test_the_map_of_regimes_knows_a_peak_that_is_none_of_the_pieces(
     results: Results, drawn: dict[str, Drawing]
 ) -> None:
-    """Every measured peak meets the piece that rules; one that is off by four bytes is told in the
+    """Every measured peak meets the active piece; one that is off by four bytes is reported in the
     title and in the legend.
     """
     rows = results.results
@@ -228,8 +228,8 @@ def test_the_map_of_regimes_knows_a_peak_that_is_none_of_the_pieces(
 def test_the_titles_of_the_lessons_are_computed(
     results: Results, drawn: dict[str, Drawing]
 ) -> None:
-    """gelu beside tanh, the last layer beside the first, and the batch in slices: each number in a
-    title is one of the theory's.
+    """gelu next to tanh, the last layer next to the first, and the batch in slices: each number in
+    a title is one of the theory's.
     """
     peaks = {
         kind: theory.peak_elements("full", 4, 2, 16, activation=kind) for kind in ("tanh", "gelu")
@@ -252,7 +252,7 @@ def test_the_titles_of_the_lessons_are_computed(
 
 def test_the_titles_about_the_machine_are_computed(drawn: dict[str, Drawing]) -> None:
     """Times of two nanoseconds an operation have slope 1 and half a billion a second; a process
-    that grows twofold is told so.
+    that grows twofold is said to.
     """
     assert "is 1.00, the rate 0.5 to 0.5 billion" in drawn["seconds"].title
     assert "grows by 2.00 to 2.00× the" in drawn["process_memory"].title
@@ -461,7 +461,7 @@ def test_titles_are_wrapped_by_their_width() -> None:
 
 
 def test_a_legend_wider_than_the_page_takes_more_lines() -> None:
-    """Entries that do not fit beside one another go below one another, and still touch nothing."""
+    """Entries that do not fit next to one another go below one another, and still touch nothing."""
     with styled():
         figure = new_figure(2.0)
         axes = figure.subplots()

@@ -114,8 +114,8 @@ def test_the_figure_is_drawn_and_legible(drawn: dict[str, Drawing], name: str) -
 def test_any_sweep_of_planners_can_be_drawn_and_told(
     tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    """One planner, budgets, other networks, no plain step beside: what can be drawn is legible, and
-    the report is written.
+    """One planner, budgets, other networks, no plain step to compare with: what can be drawn is
+    legible, and the report is written.
     """
     given = {
         **PLANS,
@@ -236,7 +236,7 @@ def test_growth_is_measured_and_stands_beside_the_theory(
     )
     for growth, slope in zip(
         growths, slopes, strict=True
-    ):  # operations have those of the loss beside them: a hundredth at most
+    ):  # operations include those of the loss: a hundredth at most
         assert abs(layer_slope(growth, again=False) - slope) < 0.015
         assert layer_slope(growth, again=False) == pytest.approx(
             growth.counted_slope("ops_forward + ops_recompute"), abs=1e-12
@@ -282,7 +282,7 @@ def test_no_text_of_a_planner_is_imported(
 
 
 def test_the_engines_stand_on_one_axis(planned: Results, drawn: dict[str, Drawing]) -> None:
-    """The title counts where our peak is lower and equal; a row where it is higher is told in
+    """The title counts where our peak is lower and equal; a row where it is higher is reported in
     capitals.
     """
     title = drawn["engines"].title

@@ -275,8 +275,8 @@ def test_without_a_row_held_out_nothing_is_claimed() -> None:
 def test_a_grid_without_rank_names_the_values_to_add(
     grid: Sequence[Sequence[int]], advice: str
 ) -> None:
-    """Too few values of an axis leave both kinds of fit undecided, and adding what is advised mends
-    the rank.
+    """Too few values of an axis leave both kinds of fit undecided, and adding what is advised
+    completes the rank.
     """
     rows = rows_of(lambda n, d, b: n * b * d, grid)
     for found in (fit_polynomial(rows), fit.fit_maximum(rows)):
@@ -326,7 +326,7 @@ def test_an_invented_maximum_of_two_is_found_exactly(
 @settings(QUICK, max_examples=8)
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(2, 6), st.integers(1, 9))
 def test_an_invented_maximum_of_three_is_found_exactly(p: int, q: int, r: int, s: int) -> None:
-    """A piece that rules only between two others is found beside them."""
+    """A piece that is active only between two others is found as well."""
     pieces, rule = maximum(
         f"{p}*n*b*d + d**2 + {s}", f"{p}*n*d**2 + {q + 2}*b*d - d**2 + {s}", f"{r}*n*d**2 + b*d"
     )
@@ -466,7 +466,7 @@ def test_a_narrow_ratio_of_batch_to_width_names_the_values_to_add(
 
 
 def test_a_rival_leaves_the_maximum_undecided() -> None:
-    """A piece that rules at the least n alone may as well grow with n: both writings are told, and
+    """A piece that is active only at the least n may as well grow with n: both forms are named, and
     neither is claimed.
     """
     _, rule = maximum("3*n*b*d", "n*d + 4*b*d")
@@ -630,7 +630,7 @@ def test_options_and_use_that_make_no_sense_are_refused() -> None:
 
 
 def test_bytes_that_the_itemsize_does_not_divide_are_fitted_as_they_are() -> None:
-    """A single byte beside elements of four leaves a formula without the factor."""
+    """A single byte among elements of four leaves a formula without the factor."""
     found = fit_quantity(rows_of(lambda n, d, b: 4 * b * d + 1), itemsize=4, kind="maximum")
     assert (found.formula, found.found.itemsize) == ("4*b*d + 1", 1)
 

@@ -1,6 +1,4 @@
-"""The door of the sweep: right configs become typed ones, wrong ones are told in one line that
-names the key.
-"""
+"""The config of the sweep: right ones become typed, wrong ones give one line that names the key."""
 
 from __future__ import annotations
 
@@ -160,7 +158,7 @@ def test_a_wrong_value_is_told_in_one_line(changes: dict[str, Any], words: str) 
 
 def test_a_sweep_may_consist_of_studies_alone() -> None:
     """Without a grid of its own a sweep is its studies; without these either, the missing grid is
-    told.
+    named.
     """
     given = {
         "grid": {"n": None, "d": None, "b": None},

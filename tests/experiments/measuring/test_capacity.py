@@ -69,8 +69,8 @@ def needed(row: dict[str, Any], b: int) -> int | None:
 
 
 def test_the_largest_batch_fits_and_one_more_does_not(capacity: pd.DataFrame) -> None:
-    """Executing at the batch that is told stays within the memory to the byte, and one example more
-    does not.
+    """Executing at the batch that is found stays within the memory to the byte, and one example
+    more does not.
     """
     assert len(capacity) == 2 * 4 * (3 + len(PLANNERS) + 1)
     assert set(capacity["b"] == 0) == {True, False}
@@ -152,7 +152,7 @@ def test_a_planner_that_raises_has_its_reason_in_its_row() -> None:
 
 @pytest.mark.parametrize("wrong", ["much", "1.5B", 0, -3, True, 2.5, ["24GiB", "x"], []])
 def test_a_memory_that_is_none_is_refused(wrong: Any) -> None:
-    """What is no number of bytes is told at the door."""
+    """What is no number of bytes is refused at once."""
     with pytest.raises(ConfigError, match="memory"):
         sweep_config({**SMALL, "memory": wrong})
 

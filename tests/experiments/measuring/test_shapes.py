@@ -140,8 +140,8 @@ def test_a_sweep_from_shapes_has_every_row_and_a_report(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_tells_what_would_be_skipped_and_what_would_fail(tmp_path: Path) -> None:
-    """Both engines' points, shapes that no machine holds, and budgets that no plan meets are told
-    before anything is run.
+    """Both engines' points, shapes that no machine holds, and budgets that no plan meets are
+    reported before anything is run.
     """
     arguments = (
         "dry_run=true",

@@ -71,7 +71,7 @@ def real(config: ModuleConfig) -> Steps:
 
 
 def numbers(steps: Steps) -> list[Any]:
-    """All that can be told of two steps: bytes before, at the peak by role, after, at every op;
+    """All that is known of two steps: bytes before, at the peak by role, after, at every op;
     operations by phase and kind.
     """
     return [
@@ -250,7 +250,7 @@ class ReadsInForward(nn.Module):
 
 
 def test_a_forward_that_reads_values_is_told() -> None:
-    """What fake tensors cannot run is told with the line that reads, and the way out."""
+    """What fake tensors cannot run is reported with the line that reads, and the way out."""
     with pytest.raises(
         FakeTensorError, match=rf"reads values .*{Path(__file__).name}:\d+.*execute=true"
     ):
@@ -350,8 +350,8 @@ class Links(HTMLParser):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_real_model_from_the_command_line(model: str, tmp_path: Path) -> None:
-    """A small one of each real model is told, and its report written: a page that loads nothing,
-    two figures, the tables, the numbers.
+    """A small one of each real model is profiled, and its report written: a page that loads
+    nothing, two figures, the tables, the numbers.
     """
     code, out, err = run_main(
         f"model={model}",
@@ -453,8 +453,8 @@ def test_what_planners_would_save_is_what_they_save(model: str, tmp_path: Path) 
     ids=["false", "forward", "checkpointed"],
 )
 def test_what_is_not_planned_says_why(asked: tuple[str, ...], told: str, tmp_path: Path) -> None:
-    """Savings are left out where nobody asks or nothing is trained, and where they cannot be told
-    the reason stands in their place.
+    """Savings are left out where nobody asks or nothing is trained, and where they are unknown the
+    reason stands in their place.
     """
     base = [] if any(one.startswith("model") for one in asked) else SMALL
     code, out, err = run_main(*base, *asked, "hydra.run.dir=run", cwd=tmp_path)
@@ -468,7 +468,7 @@ def test_what_is_not_planned_says_why(asked: tuple[str, ...], told: str, tmp_pat
 
 def test_executing_says_the_same(tmp_path: Path) -> None:
     """With execute=true the step also runs on real tensors, and its peak is said to be the
-    predicted one; seconds are told.
+    predicted one; seconds are reported.
     """
     code, out, _ = run_main(*SMALL, "execute=true", "repeats=1", "hydra.run.dir=run", cwd=tmp_path)
     said = json.loads((tmp_path / "run" / "summary.json").read_text())
@@ -544,7 +544,7 @@ WRONG = {
 
 @pytest.mark.parametrize("given", WRONG)
 def test_what_is_wrong_is_told_in_a_line(given: str, tmp_path: Path) -> None:
-    """A wrong path, argument, key, shape, memory or model is told in one line that says what to do,
+    """A wrong path, argument, key, shape, memory or model gives one line that says what to do,
     and the exit code is 2.
     """
     code, _, err = run_main(*given.split(), "hydra.run.dir=run", cwd=tmp_path)
@@ -616,7 +616,9 @@ def test_the_commands_of_the_page() -> None:
 
 
 def test_import_paths() -> None:
-    """A path names a class, or what hangs on one; what is not there is told with what is near."""
+    """A path names a class, or what hangs on one; what is not there is named with the
+    nearest name.
+    """
     assert imported("model.path", "torch.nn.Linear") is nn.Linear
     assert imported("model.path", "torch.nn.Linear.forward") is nn.Linear.forward
     with pytest.raises(ConfigError, match="torch has no nnn; did you mean nn"):

@@ -1,5 +1,5 @@
 """The report and the comparison: what they claim is computed from the rows, they open offline, and
-bad input is told in one line.
+bad input gives one line.
 """
 
 from __future__ import annotations
@@ -407,7 +407,7 @@ def test_letters_that_xml_cannot_carry_are_replaced() -> None:
 def test_a_fault_of_ours_is_one_line(
     few: Results, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What nobody expected is told in one line, where it happened goes to a file, and the exit code
+    """An unexpected error is one line, its traceback goes to a file, and the exit code
     is 1; Ctrl-C is 130.
     """
 
@@ -433,7 +433,7 @@ def test_a_fault_of_ours_is_one_line(
 def test_a_directory_without_a_sweep_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A directory that is not there, holds no sweep, or is a file is told in one line; nothing is
+    """A directory that is not there, holds no sweep, or is a file gives one line; nothing is
     written.
     """
     (tmp_path / "file").write_text("")

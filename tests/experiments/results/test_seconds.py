@@ -1,5 +1,5 @@
-"""Seconds that count: what ran beside other jobs is left out of everything that shows seconds, and
-counted, unless it is asked for.
+"""Seconds that count: what ran while other jobs did is left out of everything that shows seconds,
+and counted, unless it is asked for.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def few_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def beside(results: Results, *, every: bool = True) -> Results:
-    """The same results, measured beside other jobs: all rows, or every other one."""
+    """The same results, measured while other jobs ran: all rows, or every other one."""
     frames = {}
     for name in ("results", "scale"):
         frame: pd.DataFrame = getattr(results, name)
@@ -127,7 +127,7 @@ def test_a_row_without_seconds_is_not_left_out(alone: Results) -> None:
 
 @pytest.mark.usefixtures("few_figures")
 def test_figures_of_seconds_leave_concurrent_rows_out(alone: Results) -> None:
-    """No panel of seconds is drawn of rows that all ran beside others; of those that ran in part
+    """No panel of seconds is drawn of rows that all ran while others did; of those that ran in part
     alone the caption says how many are missing.
     """
     shown = drawings(alone)
@@ -137,15 +137,15 @@ def test_figures_of_seconds_leave_concurrent_rows_out(alone: Results) -> None:
         for name, drawing in shown.items()
         if name != "seconds"
     )
-    assert not any("beside other jobs" in words_of(drawing) for drawing in shown.values())
+    assert not any("other jobs ran" in words_of(drawing) for drawing in shown.values())
     hidden = drawings(beside(alone))
     assert set(hidden) == {"frontier", "engines"}
     for drawing in hidden.values():
         assert not any("time" in label for label in axis_labels(drawing))
-        assert "rows that ran beside other jobs left out" in words_of(drawing)
+        assert "rows measured while other jobs ran" in words_of(drawing)
     some = drawings(beside(alone, every=False))["seconds"]
     assert (
-        f"seconds of {(len(alone.scale) + 1) // 2} rows that ran beside other jobs left out"
+        f"timings exclude {(len(alone.scale) + 1) // 2} rows measured while other jobs ran"
         in words_of(some)
     )
 
@@ -161,7 +161,7 @@ def test_figures_of_seconds_are_the_same_where_concurrent_rows_are_asked_for(
     assert {name: axis_labels(drawing) for name, drawing in asked.items()} == {
         name: axis_labels(drawing) for name, drawing in drawings(alone).items()
     }
-    assert not any("beside other jobs" in words_of(drawing) for drawing in asked.values())
+    assert not any("other jobs ran" in words_of(drawing) for drawing in asked.values())
 
 
 def test_advice_has_no_seconds_of_concurrent_rows(alone: Results) -> None:
@@ -182,7 +182,7 @@ def test_advice_has_no_seconds_of_concurrent_rows(alone: Results) -> None:
 
 
 def test_a_shape_that_was_also_measured_alone_keeps_its_seconds(alone: Results) -> None:
-    """Of a step that was measured beside others and then alone, the seconds of the second row
+    """Of a step that was measured while others ran and then alone, the seconds of the second row
     count.
     """
     first = alone.results.assign(concurrent=True)

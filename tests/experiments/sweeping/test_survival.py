@@ -313,7 +313,7 @@ def test_a_module_that_leaves_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A planner whose module ends the program when it is imported, or whose making fails, is
-    refused at the door in one line that names it.
+    refused in one line that names it.
     """
     (tmp_path / "leaving_module.py").write_text("import sys\nsys.exit(4)\n")
     (tmp_path / "failing_module.py").write_text(
@@ -414,8 +414,8 @@ def test_a_timeline_that_never_ends_costs_itself_alone(
 
 
 def test_a_timeline_that_does_not_fit_is_made_from_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step of a timeline is held against the available memory like a point: the same bytes, told
-    from shapes alone.
+    """A step of a timeline is compared with the available memory like a point: the same bytes, from
+    shapes.
     """
     config = sweep_config({**TINY, "timeline": {"n": 3, "d": 4, "b": 2, "modes": ["full"]}})
     ran = timelines.timelines_of(config)

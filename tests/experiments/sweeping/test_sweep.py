@@ -1,5 +1,5 @@
-"""The sweep as it is run: from the command line to the files, with what goes wrong told in one line
-and nothing lost.
+"""The sweep as it is run: from the command line to the files, what goes wrong is one line, and
+nothing is lost.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.support.sweeps import TINY
 
 
 def test_every_point_is_measured_and_equals_the_theory(finished: Path) -> None:
-    """One row a point, all ok, witnessed, with residual 0 in operations and bytes."""
+    """One row a point, all ok, audited, with residual 0 in operations and bytes."""
     frame = read_results(finished).results
     assert len(frame) == len(points_of(sweep_config(TINY))) == 16
     assert (frame["status"] == "ok").all()

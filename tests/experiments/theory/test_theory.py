@@ -1,4 +1,4 @@
-"""The closed forms against a second witness: a liveness simulator that writes the network out,
+"""The closed forms compared with a liveness simulator that writes the network out,
 instruction after instruction.
 
 The simulator shares nothing with the formulas. It lists every instruction with its reads, its

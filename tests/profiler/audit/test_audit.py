@@ -1,4 +1,4 @@
-"""The witnesses agree with executor, ledger and costs on random graphs, and each fault put into the
+"""The audits agree with executor, ledger and costs on random graphs, and each fault put into the
 product is named.
 """
 
@@ -127,7 +127,7 @@ def test_random_schedules(graph: RandomGraph, data: st.DataObject) -> None:
 @settings(RANDOM, max_examples=40)
 @given(graphs(max_steps=5))
 def test_random_graphs_differentiated_twice(graph: RandomGraph) -> None:
-    """The gradients of half the squared norm of the gradients are witnessed too, and are
+    """The gradients of half the squared norm of the gradients pass the audits too, and are
     PyTorch's.
     """
     values = [leaf.value.requires_grad_(True) for leaf in graph.wrt]
@@ -179,7 +179,7 @@ def chain(n: int = 3, micro_batches: int = 1, **options: Any) -> Program:
 @pytest.mark.parametrize("loss", networks.LOSSES)
 @pytest.mark.parametrize("activation", networks.ACTIVATIONS)
 def test_chains(activation: str, loss: str, micro_batches: int) -> None:
-    """Both witnesses agree on the network of the exercise; scalars count each phase as declared."""
+    """Both audits agree on the network of the exercise; scalars count each phase as declared."""
     program = chain(activation=activation, loss=loss, micro_batches=micro_batches)
     schedule = StoreAll()(program)
     assert audit_storages(program, schedule) == AuditReport("storages", 2 * len(schedule) + 2)
@@ -421,7 +421,7 @@ def test_a_schedule_that_is_illegal_is_not_audited() -> None:
 
 
 def test_numbers_are_left_out() -> None:
-    """Python numbers have no storage; a program of numbers, or of numbers beside tensors, is
+    """Python numbers have no storage; a program of numbers, or of numbers and tensors, is
     audited all the same.
     """
     x = Leaf(3.0)

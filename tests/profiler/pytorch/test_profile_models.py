@@ -1,8 +1,8 @@
-"""`profile_step` on real models with random weights, beside PyTorch's own counters: FlopCounterMode
-and MemTracker.
+"""`profile_step` on real models with random weights, compared with PyTorch's FlopCounterMode and
+MemTracker.
 
-MemTracker is private to PyTorch and used here alone. On the CPU FlopCounterMode counts fused
-attention as nothing, so it is told how.
+MemTracker is private to PyTorch and used only here. On the CPU FlopCounterMode counts fused
+attention as nothing, so it is given formulas.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ def counted(make: Callable[[], tuple[nn.Module, Batch]]) -> tuple[Any, nn.Module
 
 
 def peaks(step: Callable[[], Any], model: nn.Module, *inputs: torch.Tensor) -> tuple[int, int]:
-    """The peak of one run by us, and by MemTracker around it, without what that is told of
-    beforehand.
+    """The peak of one run by us, and by MemTracker around it, without what that tracks from the
+    start.
 
     It must be one run: MemTracker's hooks on modules hold gradients that a plain step lets go.
     """
@@ -137,7 +137,7 @@ def test_matmul_flops_are_flop_counter_modes(make: Callable[[], tuple[nn.Module,
 
 
 def test_fused_attention_is_counted() -> None:
-    """Without being told of fused attention FlopCounterMode finds less: the agreement rests on our
+    """Without a formula for fused attention FlopCounterMode finds less: the agreement rests on our
     counting it.
     """
     found, model, batch = counted(vit)
