@@ -626,7 +626,7 @@ def test_import_paths() -> None:
 
 
 def test_the_step_is_written_for_other_viewers(tmp_path: Path) -> None:
-    """With trace=true there are files for Perfetto and for memory_viz; without it there are none."""
+    """With trace=true there are files for Perfetto and for memory_viz; without it, none."""
     for asked, there in (("trace=true", True), ("trace=false", False)):
         code, _, err = run_main(
             *SMALL, asked, "plans=false", f"hydra.run.dir={there}", cwd=tmp_path
