@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from autodiff.check import check_schedule
-from autodiff.checkpointing.parse import Planner
-from autodiff.checkpointing.store_all import StoreAll
+from autodiff.checkpointing.parse import Planner, planner_of
 from autodiff.collector import paused_collector
 from autodiff.errors import GraphError
 from autodiff.executable import Executable
@@ -31,7 +30,7 @@ def profile(
     loss: ComputationNode | Program,
     wrt: Sequence[ComputationNode] = (),
     *,
-    planner: Planner | None = None,
+    planner: Planner | str | None = None,
     stop_after: str = "backward",
     execute: bool = True,
     repeats: int = 1,
@@ -39,14 +38,14 @@ def profile(
     """Measure what it costs to compute `loss` and its gradients with respect to each node of `wrt`.
 
     `wrt=()` measures only the loss (no-grad). `stop_after="forward"` measures the forward pass that
-    keeps what the gradients of `wrt` would read. `execute=False` reads the same numbers from
-    shapes, and allocates no tensor. A `Program` may take the place of `loss`. `wall_ns` is the
-    median of `repeats` runs; the ledger is that of the last. Raises TapemeasureError for what
-    cannot be measured, in one line.
+    keeps what the gradients of `wrt` would read. `planner` may be a text, such as
+    `revolve(snapshots=3)`. `execute=False` reads the same numbers from shapes, and allocates no
+    tensor. A `Program` may take the place of `loss`. `wall_ns` is the median of `repeats` runs; the
+    ledger is that of the last. Raises TapemeasureError for what cannot be measured, in one line.
     """
     with paused_collector():
         program = program_of(loss, wrt, stop_after)
-        schedule = (StoreAll() if planner is None else planner)(program)
+        schedule = planner_of(planner)(program)
     return profile_schedule(program, schedule, execute=execute, repeats=repeats)
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 from autodiff import networks
-from autodiff.checkpointing.parse import parse_planner
+from autodiff.checkpointing.parse import planner_of
 from autodiff.checkpointing.recompute_all import RecomputeAll
 from autodiff.checkpointing.store_all import StoreAll
 from autodiff.checkpointing.uniform import Uniform
@@ -49,7 +49,7 @@ def predict(
     loss: ComputationNode | Program,
     wrt: Sequence[ComputationNode] = (),
     *,
-    planner: Planner | None = None,
+    planner: Planner | str | None = None,
     stop_after: str = "backward",
 ) -> Prediction:
     """Predict what it costs to compute `loss` and its gradients with respect to each node of `wrt`.
@@ -59,7 +59,7 @@ def predict(
     """
     with paused_collector():
         program = program_of(loss, wrt, stop_after)
-        return fold(program, (StoreAll() if planner is None else planner)(program))
+        return fold(program, planner_of(planner)(program))
 
 
 def predict_formula(
@@ -86,7 +86,9 @@ def predict_formula(
             n, d, b, activation=activation, loss=loss, dtype=dtype, values=False
         )
         program = program_of_mode(network, mode)
-        return fold(program, (_planner(planner) if mode == "checkpointed" else StoreAll())(program))
+        return fold(
+            program, (planner_of(planner) if mode == "checkpointed" else StoreAll())(program)
+        )
 
 
 def predict_grid(
@@ -111,7 +113,7 @@ def predict_grid(
     widths, batches = _points(d, b)
     modes = [modes] if isinstance(modes, str) else list(modes)
     chosen = [
-        _planner(one)
+        planner_of(one)
         for one in ([planners] if isinstance(planners, str) or callable(planners) else planners)
     ]
     options = {"activation": activation, "loss": loss, "dtype": dtype, "values": False}
@@ -191,10 +193,6 @@ def symbols() -> tuple[Any, Any]:
     return sympy.Symbol("d", integer=True, positive=True), sympy.Symbol(
         "b", integer=True, positive=True
     )
-
-
-def _planner(given: Planner | str) -> Planner:
-    return parse_planner(given) if isinstance(given, str) else given
 
 
 def _points(d: Any, b: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -21,6 +21,7 @@ import pandas as pd
 
 from autodiff.check import check_schedule
 from autodiff.checkpointing.cells import Cells, find_cells
+from autodiff.checkpointing.parse import planner_of
 from autodiff.checkpointing.recompute_all import RecomputeAll
 from autodiff.checkpointing.revolve import Revolve
 from autodiff.checkpointing.store_all import StoreAll
@@ -60,7 +61,9 @@ AT_WORK = "gradients and what is at work"
 _WORTH_SAYING = 0.15
 
 
-def planner_savings(program: Program, planners: Sequence[Planner] | None = None) -> pd.DataFrame:
+def planner_savings(
+    program: Program, planners: Sequence[Planner | str] | None = None
+) -> pd.DataFrame:
     """Return one row per planner: its peak, its operations, and what its peak consists of.
 
     `planners` are by default `RecomputeAll`, `Uniform` with every number of segments and `Revolve`
@@ -80,7 +83,9 @@ def planner_savings(program: Program, planners: Sequence[Planner] | None = None)
     plain = _row(program, StoreAll(), cells)
     others = _default_planners(0 if cells is None else len(cells)) if planners is None else planners
     rows = [
-        _row(program, planner, cells) for planner in others if not isinstance(planner, StoreAll)
+        _row(program, planner, cells)
+        for planner in map(planner_of, others)
+        if not isinstance(planner, StoreAll)
     ]
     frame = pd.DataFrame([plain, *sorted(rows, key=_by_peak)])
     frame = frame.astype({"peak_bytes": "Int64", "ops": "Int64"})

@@ -119,6 +119,13 @@ class _Call:
         return module, attribute
 
 
+def planner_of(given: Planner | str | None) -> Planner:
+    """Return a planner itself, or the one that a text names; without either, `StoreAll`."""
+    if given is None:
+        return StoreAll()
+    return parse_planner(given) if isinstance(given, str) else given
+
+
 def parse_planner(text: str) -> BuiltinPlanner | ImportedPlanner:
     """Return the planner that a string names.
 

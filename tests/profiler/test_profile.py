@@ -12,9 +12,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from autodiff import Exp, GraphError, Leaf, Mean, Spec, StoreAll, gradients, linearize, networks
+from autodiff import (
+    Exp,
+    GraphError,
+    Leaf,
+    Mean,
+    PlannerError,
+    Revolve,
+    Spec,
+    StoreAll,
+    gradients,
+    linearize,
+    networks,
+)
 from experiments import theory
-from profiler import Profile, profile
+from profiler import Profile, planner_savings, predict, profile, program_of
 
 
 def numbers(found: Profile) -> tuple[object, ...]:
@@ -147,6 +159,20 @@ def test_a_chrome_trace_has_spans_and_counters(tmp_path: Path) -> None:
         )
         assert max(sum(counter["args"].values()) for counter in counters) == found.peak_bytes
         assert list(tmp_path.iterdir()) == [tmp_path / "trace.json"]
+
+
+def test_a_planner_may_be_a_text() -> None:
+    """A text names the planner that the class makes, wherever one is taken; wrong ones say so."""
+    network = networks.chain(6, 3, 4)
+    named = profile(network.loss, network.weights, planner="revolve(snapshots=2)")
+    made = profile(network.loss, network.weights, planner=Revolve(2))
+    assert (named.ops, named.peak_bytes) == (made.ops, made.peak_bytes)
+    predicted = predict(network.loss, network.weights, planner="revolve(snapshots=2)")
+    assert predicted.peak_bytes == made.peak_bytes
+    table = planner_savings(program_of(network.loss, network.weights), ["revolve(snapshots=2)"])
+    assert table["peak_bytes"].tolist()[1] == made.peak_bytes
+    with pytest.raises(PlannerError, match="evolve"):
+        profile(network.loss, network.weights, planner="evolve")
 
 
 def test_a_profile_prints_as_a_table() -> None:
