@@ -5,9 +5,10 @@ measuring      what it costs to measure a PyTorch step
 checkpointing  a checkpointed step; `checkpoint_sequential`
 prediction     numbers from shapes only
 schedules      making a binomial schedule
+plans          the operations of each planner within budgets of memory; PyTorch's own
 
-Without a name all are run. Prints one table and writes `benchmark.csv`, `benchmark.png`
-and `history.csv`, which keeps the rows of all runs.
+Without a name all are run. Prints tables and writes `benchmark.csv`, `benchmark.png`
+(`plans.png`) and `history.csv`, which keeps the rows of all runs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from experiments import benchmarks
 from experiments.cli.exit import SOME_FAILED, WRONG_INPUT, program_of
 from experiments.errors import one_line
 
-NAMES = ("step", "measuring", "checkpointing", "prediction", "schedules")
+NAMES = ("step", "measuring", "checkpointing", "prediction", "schedules", "plans")
 OUT = "outputs/benchmark"
 
 
@@ -36,6 +37,9 @@ def main(arguments: list[str] | None = None) -> None:
         "names", nargs="*", default=list(NAMES), metavar="NAME", help=f"any of {', '.join(NAMES)}"
     )
     parser.add_argument("--out", default=OUT, help=f"where the files are written (default {OUT})")
+    parser.add_argument(
+        "--layers", type=int, default=12, help="layers of the transformers of plans (default 12)"
+    )
     given = parser.parse_args(arguments)
     unknown = [name for name in given.names if name not in NAMES]
     if unknown:
@@ -45,8 +49,13 @@ def main(arguments: list[str] | None = None) -> None:
             file=sys.stderr,
         )
         sys.exit(WRONG_INPUT)
+    if given.layers < 1:
+        print(f"error: layers = {given.layers}; expected at least 1", file=sys.stderr)
+        sys.exit(WRONG_INPUT)
     try:
-        benchmarks.write_benchmark(benchmarks.run_benchmarks(given.names), Path(given.out))
+        benchmarks.write_benchmark(
+            benchmarks.run_benchmarks(given.names, given.layers), Path(given.out)
+        )
     except (TapemeasureError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(SOME_FAILED)

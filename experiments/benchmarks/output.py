@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from experiments.benchmarks.gaps import draw_gaps, print_gaps
 from experiments.results.files import write_bytes, write_csv
 from experiments.results.manifest import manifest_of
 from profiler.units import human_bytes
@@ -20,11 +21,18 @@ from profiler.units import human_bytes
 def write_benchmark(frame: pd.DataFrame, directory: Path) -> None:
     """Print the table of a benchmark and write it, with its figure, into a directory.
 
-    `benchmark.csv` and `benchmark.png` are of this run; `history.csv` keeps those of all runs.
+    `benchmark.csv` and `benchmark.png` are of this run; `history.csv` keeps those of all runs. Rows
+    with a budget compare operations and not times: they have a table of their own, and `plans.png`.
     """
-    print_table(frame)
+    with_budget = frame.reindex(columns=["budget"])["budget"].notna()
+    timed, planned = frame[~with_budget], frame[with_budget]
     write_csv(directory / "benchmark.csv", frame)
-    draw(frame, directory / "benchmark.png")
+    if len(timed):
+        print_table(timed)
+        draw(timed, directory / "benchmark.png")
+    if len(planned):
+        print_gaps(planned)
+        draw_gaps(planned, directory / "plans.png")
     append_history(frame, directory / "history.csv")
 
 

@@ -15,13 +15,23 @@ import torch
 
 from autodiff import TapemeasureError
 from experiments import benchmark, benchmarks
-from experiments.benchmarks import checkpoints, orders, shapes, steps, tools
+from experiments.benchmarks import (
+    architectures,
+    checkpoints,
+    orders,
+    plans,
+    remat,
+    shapes,
+    steps,
+    tools,
+)
 from experiments.benchmarks.chain import KERNELS, PRODUCTS, Chain, rows_of
-from experiments.benchmarks.output import append_history
+from experiments.benchmarks.output import append_history, write_benchmark
 from experiments.benchmarks.registry import BENCHMARKS
 from experiments.benchmarks.timing import Timing, alternate
 
 TINY = (6, 4, 8)
+TINY_NETWORKS = {"autoencoder": lambda: architectures.autoencoder((2, 3), 1, 16, 8)}
 
 
 @pytest.fixture
@@ -40,6 +50,10 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shapes, "DEEPEST", (7, 4, 8))
     monkeypatch.setattr(shapes, "GRID_SIDE", 3)
     monkeypatch.setattr(shapes, "FORMULA_DEPTH", 4)
+    monkeypatch.setattr(plans, "NETWORKS", TINY_NETWORKS)
+    monkeypatch.setattr(plans, "BUDGETS", (0.8,))
+    monkeypatch.setattr(plans, "THEIR_BUDGETS", (0.5,))
+    monkeypatch.setattr(plans, "PROOF_SECONDS", 0.2)
     for name, value in (("STEPS", 12), ("SNAPSHOTS", 3), ("MANY_STEPS", 30), ("MANY_SNAPSHOTS", 4)):
         monkeypatch.setattr(orders, name, value)
 
@@ -138,7 +152,7 @@ def test_files_go_where_outputs_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     """Without --out the files are in outputs/benchmark, not in the working directory."""
     monkeypatch.chdir(tmp_path)
     rows = rows_of("name", "shape", {"a": Timing(2e6, 0), "b": Timing(1e6, 0)}, "b")
-    monkeypatch.setattr(benchmarks, "run_benchmarks", lambda names: pd.DataFrame(rows))
+    monkeypatch.setattr(benchmarks, "run_benchmarks", lambda names, layers: pd.DataFrame(rows))
     benchmark.main(["step"])
     assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
     found = {path.name for path in (tmp_path / "outputs" / "benchmark").iterdir()}
@@ -154,3 +168,37 @@ def test_an_unknown_benchmark_is_refused(capsys: pytest.CaptureFixture[str]) -> 
         capsys.readouterr().err.strip()
         == f"error: benchmark 'stepp' is unknown; expected any of {', '.join(benchmark.NAMES)}"
     )
+
+
+def test_plans_are_within_their_budgets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each planner keeps its budget, and none takes fewer operations than plain backpropagation."""
+    monkeypatch.setattr(plans, "NETWORKS", TINY_NETWORKS)
+    monkeypatch.setattr(plans, "BUDGETS", (0.9, 0.7))
+    monkeypatch.setattr(plans, "THEIR_BUDGETS", (1.0,))
+    monkeypatch.setattr(plans, "PROOF_SECONDS", 0.2)
+    frame = pd.DataFrame(plans.planning(layers=1))
+    plain = frame.loc[frame["what"] == plans.PLAIN, "peak_bytes"].item()
+    assert (frame["peak_bytes"] <= frame["budget"] * plain).all()
+    assert (frame["ratio"] >= 1).all()
+    assert {plans.COUNTED, "selective", "optimal", "proven"} <= set(frame["what"])
+    write_benchmark(frame, tmp_path)
+    assert (tmp_path / "plans.png").stat().st_size > 10_000
+    assert not (tmp_path / "benchmark.png").exists()
+    assert "autoencoder: operations as a multiple of store_all" in capfd.readouterr().out
+
+
+def test_a_network_without_layers_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    """The depth of the transformers is at least one."""
+    with pytest.raises(SystemExit):
+        benchmark.main(["plans", "--layers", "0"])
+    assert "layers = 0; expected at least 1" in capfd.readouterr().err
+
+
+def test_other_gradients_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """A choice of PyTorch's that raises is no row: it runs batch norms on changed statistics."""
+    torch.manual_seed(0)
+    training = architectures.unet((2, 3), batch=2, size=8)
+    assert remat.measured_choices(training, (0.5,)) == []
+    assert "activation_memory_budget=0.5 fails and is left out" in caplog.text
