@@ -14,6 +14,9 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 _GROUP = re.compile(r"^  - (\w+): (\w+)$", re.MULTILINE)
 """A group in a defaults list, with the preset that it begins with."""
 
+LONGEST_BLOCK = 8
+"""Lines of a key that `--help` shows in full."""
+
 FOOTER = """
 Set any key by key=value, a list by key=[1,2,4]; take a preset by GROUP=NAME.
 --multirun key=1,2,4 runs a job for each value. hydra.run.dir=DIR says where results go.
@@ -52,4 +55,15 @@ def _preset(group: str, choice: str) -> str:
 def _own_keys(source: str) -> str:
     """Return the top-level blocks of a config that are keys of ours, with their comments."""
     blocks = re.split(r"^(?=\w)", source, flags=re.MULTILINE)[1:]
-    return "".join(block for block in blocks if not block.startswith(("defaults:", "hydra:")))
+    ours = (block for block in blocks if not block.startswith(("defaults:", "hydra:")))
+    return "".join(map(_shortened, ours))
+
+
+def _shortened(block: str) -> str:
+    """Return a block of many lines with the names of its entries instead of all that they hold."""
+    key, *lines = block.splitlines(keepends=True)
+    if len(lines) <= LONGEST_BLOCK:
+        return block
+    names = [found[1] for line in lines if (found := re.match(r"  (\w+):", line))]
+    after = [line for line in lines if line.startswith("#")]
+    return f"{key.rstrip()} # {', '.join(names)}: each a grid of its own; null leaves one out\n{''.join(after)}"

@@ -77,6 +77,7 @@ def test_help_of_a_subcommand(name: str, tmp_path: Path) -> None:
     done = run(name, "--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"usage: tapemeasure {name} ")
+    assert len(done.stdout.splitlines()) <= 60
     assert list(tmp_path.iterdir()) == []
 
 
