@@ -168,12 +168,6 @@ class ComputationNode:
             "leave its inputs out of wrt"
         )
 
-    def accumulate_gradient(self, upstream_gradient: Any) -> None:
-        """Add a downstream gradient of a reader to this node's upstream gradient."""
-        self.gradient = (
-            upstream_gradient if self.gradient is None else self.gradient + upstream_gradient
-        )
-
     def sorted_nodes(self, seen: set[ComputationNode] | None = None) -> list[ComputationNode]:
         """Return all nodes of the graph that ends here, inputs before their readers."""
         return inputs_first(self, set() if seen is None else seen)

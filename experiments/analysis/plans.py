@@ -86,16 +86,6 @@ class PlanGroup:
         return ITEMSIZES[self.case["dtype"]]
 
     @property
-    def activation_bytes(self) -> int:
-        """The bytes of one activation, A."""
-        return self.itemsize * self.b * self.d
-
-    @property
-    def weight_bytes(self) -> int:
-        """The bytes of one weight gradient, D."""
-        return self.itemsize * self.d**2
-
-    @property
     def best(self) -> tuple[Plan, ...]:
         """The plans that no other beats in both peak and operations, the lowest peak first."""
         kept: list[Plan] = []

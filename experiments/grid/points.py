@@ -14,12 +14,13 @@ def points_of(config: SweepConfig) -> list[Point]:
     """Return every point of a sweep once: of the grid, of studies, of larger shapes."""
     points: dict[str, Point] = {}
     for study in config.studies:
-        for point in _points(config, study):
+        for point in points_of_study(config, study):
             points.setdefault(point.key, point)
     return list(points.values())
 
 
-def _points(config: SweepConfig, study: Study) -> Iterator[Point]:
+def points_of_study(config: SweepConfig, study: Study) -> Iterator[Point]:
+    """Yield the points of a study, in the order of its values."""
     grid = study.grid
     shapes = itertools.product(
         study.activations, study.losses, study.engines, study.micro_batches, grid.n, grid.d, grid.b

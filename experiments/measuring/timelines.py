@@ -7,7 +7,6 @@ What goes wrong with one costs that one alone.
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +17,7 @@ import pandas as pd
 from autodiff.errors import TapemeasureError
 from experiments.errors import is_the_launchers, one_line
 from experiments.grid.config import Study, SweepConfig
+from experiments.grid.points import points_of_study
 from experiments.measuring.point import has_own_process, network_of, plan_of
 from experiments.measuring.shapes import needed_bytes
 from experiments.names import TIMELINE
@@ -49,35 +49,10 @@ def timelines_of(config: SweepConfig) -> pd.DataFrame:
 
 
 def _points(config: SweepConfig, study: Study) -> Iterator[Point]:
-    grid = study.grid
-    for activation, loss, n, d, b in itertools.product(
-        study.activations, study.losses, grid.n, grid.d, grid.b
-    ):
-        for mode in study.modes:
-            if mode == "only":
-                continue
-            for planner in study.planners if mode == "checkpointed" else ("store_all",):
-                yield Point(
-                    part="timeline",
-                    network=study.network,
-                    activation=activation,
-                    loss=loss,
-                    dtype=config.dtype,
-                    n=n,
-                    d=d,
-                    b=b,
-                    mode=mode,
-                    wrt="",
-                    planner=planner,
-                    engine="autodiff",
-                    micro_batches=1,
-                    device=config.device,
-                    threads=config.threads,
-                    execute=config.execute,
-                    repeats=1,
-                    audit="none",
-                    measure_process=False,
-                )
+    modes = tuple(mode for mode in study.modes if mode != "only")
+    plain = replace(study, modes=modes, engines=("autodiff",), micro_batches=(1,))
+    for point in points_of_study(config, plain):
+        yield replace(point, repeats=1, audit="none", measure_process=False)
 
 
 def _timeline_of(point: Point, timeout_s: float | None) -> pd.DataFrame:
