@@ -64,6 +64,6 @@ def _shortened(block: str) -> str:
     key, *lines = block.splitlines(keepends=True)
     if len(lines) <= LONGEST_BLOCK:
         return block
-    names = [found[1] for line in lines if (found := re.match(r"  (\w+):", line))]
-    after = [line for line in lines if line.startswith("#")]
-    return f"{key.rstrip()} # {', '.join(names)}: each a grid of its own; null leaves one out\n{''.join(after)}"
+    names = ", ".join(found[1] for line in lines if (found := re.match(r"  (\w+):", line)))
+    after = "".join(line for line in lines if line.startswith("#"))
+    return f"{key.rstrip()} # {names}: each a grid of its own; null leaves one out\n{after}"
