@@ -295,7 +295,7 @@ def test_counts_are_whole_numbers_of_at_least_one(wrong: Any) -> None:
         lambda: Uniform(segments=wrong),
         lambda: Revolve(max_bytes=wrong),
     ):
-        with pytest.raises(PlannerError, match="whole number of (at least 1|bytes)") as refused:
+        with pytest.raises(PlannerError, match=r"whole number of (at least 1|bytes)") as refused:
             make()
         assert "\n" not in str(refused.value)
 
