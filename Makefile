@@ -45,8 +45,9 @@ coverage:
 test-all: $(VENV)/.all lint docs
 	$(PYTEST) -m "(slow or browser) and not soak and not slurm and not cuda$(NO_BROWSER)"
 
+# What takes hours, and every test of drawn examples with other draws than those of make test.
 soak: $(VENV)/.all
-	$(BIN)/python -m pytest -m soak
+	$(PYTEST) --hypothesis-profile=random -m "soak or hypothesis"
 
 # Needs Slurm on this machine: see scripts/one_node_slurm.sh.
 slurm: $(VENV)/.all

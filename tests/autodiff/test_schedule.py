@@ -168,7 +168,7 @@ def by_tokens(program: Program, schedule: Schedule) -> list[int]:
     return live
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(graphs(), st.data())
 def test_liveness_by_definition(graph: RandomGraph, data: st.DataObject) -> None:
     """On random graphs and random legal schedules the live totals are those of the definition, step
@@ -533,7 +533,7 @@ def test_a_storage_that_is_larger_than_its_tensor_is_noted_in_every_run() -> Non
     assert noted == [[2 * X.value.nbytes, 8]] * 3
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_nothing_changes_where_steps_are_cut_into_functions(data: st.DataObject) -> None:
     """Wherever one function ends and the next begins, values, bytes and lifetimes are the same, and

@@ -68,7 +68,6 @@ amounts = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(amounts, st.integers(1, 10**9), st.integers(1, 10**9))
 def test_amounts_survive_being_taken_apart(given_amounts: list[Any], d: int, b: int) -> None:
     """Coefficients over terms give back the expressions, and at a point what sympy gives, at any
@@ -134,7 +133,6 @@ rows_of_integers = st.integers(1, 4).flatmap(
 )
 
 
-@settings(deadline=None)
 @given(
     rows_of_integers,
     st.lists(st.lists(st.integers(0, 1000), min_size=4, max_size=4), min_size=1, max_size=20),
@@ -147,7 +145,6 @@ def test_the_envelope_loses_no_maximum(rows: list[list[int]], weights: list[list
     assert np.array_equal((matrix[kept] @ values).max(axis=0), (matrix @ values).max(axis=0))
 
 
-@settings(deadline=None)
 @given(rows_of_integers)
 def test_no_row_of_the_envelope_is_below_another_or_between_two(rows: list[list[int]]) -> None:
     """What remains, remains for a reason.
@@ -197,7 +194,7 @@ def test_the_envelope_of_nothing_and_of_very_large_rows() -> None:
 # The fold, compared with executing.
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(graphs())
 def test_a_prediction_says_what_executing_says_on_random_graphs(graph: RandomGraph) -> None:
     """On any graph, predicted and measured numbers are the same, at every step."""
@@ -206,7 +203,7 @@ def test_a_prediction_says_what_executing_says_on_random_graphs(graph: RandomGra
     same_numbers(fold(program, schedule), program, schedule)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_a_prediction_says_what_executing_says_under_random_schedules(data: st.DataObject) -> None:
     """Steps computed again and results written over dying inputs are folded as they are

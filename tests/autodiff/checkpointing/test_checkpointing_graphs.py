@@ -202,7 +202,7 @@ def takes_what_it_predicts(program: Program, schedule: Schedule) -> bool:
     return measured.peak_bytes == predicted.peak_bytes and audit_storages(program, schedule).ok
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.data())
 def test_any_plan_on_any_chain_is_legal_gives_equal_gradients_and_takes_what_it_predicts(
     data: st.DataObject,
@@ -233,7 +233,7 @@ def mutated(draw: Draw, schedule: Schedule, instructions: int) -> Schedule:
     return replace(schedule, order=np.array(order))
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.data())
 def test_any_mutation_of_a_plan_is_refused_or_harmless(data: st.DataObject) -> None:
     """A mutated plan is illegal, breaks a claim, or gives equal gradients at its predicted peak."""

@@ -45,8 +45,6 @@ SMALL_GRID = ((1, 2, 3, 4, 8), (8, 12, 16, 24), (4, 8, 16, 32))
 BEYOND = ((20, 10, 10), (17, 100, 3), (33, 5, 64), (9, 40, 30), (5, 36, 20))
 QUICK = settings(
     max_examples=10,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )
 
@@ -198,7 +196,6 @@ def test_big_o_keeps_what_nothing_dominates() -> None:
 
 
 @given(coefficients)
-@settings(deadline=None)
 def test_an_invented_polynomial_is_found_exactly(terms: dict[Monomial, int]) -> None:
     """Any integer coefficients on the twelve monomials come back, with the rows counted."""
     truth = Polynomial.of(terms)
@@ -221,7 +218,6 @@ def test_fractions_are_found_where_the_values_need_them() -> None:
 
 
 @given(st.integers(0, 79), st.sampled_from([-1, 1]))
-@settings(deadline=None)
 def test_one_row_off_by_one_leaves_no_polynomial(place: int, error: int) -> None:
     """Wherever the row is, among those that determine or those held out, nothing is claimed."""
     rows = rows_of(lambda n, d, b: 2 * n * b * d**2 + b * d - 1)

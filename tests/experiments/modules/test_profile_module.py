@@ -265,7 +265,7 @@ def test_a_forward_that_reads_values_is_told() -> None:
     memory=st.integers(1, 10**8),
     start=st.integers(1, 10**4),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_largest_batch_is_the_largest(
     lines: list[tuple[int, int]], memory: int, start: int
 ) -> None:

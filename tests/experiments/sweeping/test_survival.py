@@ -800,7 +800,7 @@ def test_the_resuming_command_survives_a_shell(monkeypatch: pytest.MonkeyPatch) 
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(name=st.text(st.sampled_from("a1 '\"\\\n$%,=[]{}()#*?~:;&|<>!σ`"), min_size=1, max_size=8))
 def test_the_resuming_command_names_any_directory(name: str) -> None:
     """Through the shell's and through Hydra's grammar the directory comes out as it went in,

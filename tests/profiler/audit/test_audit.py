@@ -56,8 +56,6 @@ from tests.support.graphs import RandomGraph, graphs, schedules
 
 RANDOM = settings(
     max_examples=120,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
