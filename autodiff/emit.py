@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 
+from autodiff.instructions import PHASES, RECOMPUTE
 from autodiff.kinds import kind_of
 from autodiff.liveness import Lifetimes
 from autodiff.program import Program
@@ -62,6 +63,7 @@ class Emitted:
         self._given = frozenset(program.given)
         self._held = self._given
         self._cleared = lives.cleared
+        self._phase = lives.phase
         self._born = self._births(lives)
         order = schedule.order.tolist()
         starts = range(0, max(len(order), 1), STEPS_A_FUNCTION)
@@ -75,7 +77,7 @@ class Emitted:
         here: set[int] = set()
         lines: list[str] = []
         for at, i in enumerate(order, start):
-            _, reads, writes, _ = self._program.instructions[i]
+            reads, writes = self._reads(at, i), self._program.instructions[i].writes
             # What is computed anew replaces what an earlier function left: take that over too.
             taken.update(
                 dict.fromkeys(
@@ -121,16 +123,27 @@ class Emitted:
                 self.unmeasured.add(buffer)
         return births
 
+    def _replays(self, at: int, i: int) -> bool:
+        """Return whether a step draws again what it drew before."""
+        return self._phase[at] == PHASES.index(RECOMPUTE) and bool(self._program.flat.replays[i])
+
+    def _reads(self, at: int, i: int) -> tuple[int, ...]:
+        step = self._program.instructions[i]
+        return step.reads if self._replays(at, i) else step.first_reads
+
     def _is_tensor(self, value: int) -> bool:
         return isinstance(self._program.values[value].spec.dtype, torch.dtype)
 
     def _line(self, at: int, i: int) -> str:
-        op, reads, writes, _ = self._program.instructions[i]
+        op, _, writes, _ = self._program.instructions[i]
+        reads = self._reads(at, i)
         arguments = list(map(_local, reads))
         overwrites = self._schedule.overwrites.get(at)
         if overwrites is not None:
             part = "into"
             arguments.append(f"out={_local(reads[overwrites])}")
+        elif self._replays(at, i):
+            part = "replay"
         else:
             part = (
                 "kernel"

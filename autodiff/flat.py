@@ -40,9 +40,26 @@ class Ragged(NamedTuple):
         shift = np.repeat(self.starts[order] - starts[:-1], lengths)
         return Ragged(self.flat[np.arange(starts[-1]) + shift], starts)
 
+    def without(self, places: np.ndarray) -> Ragged:
+        """Return the lists without the entries at some places of `flat`."""
+        if not len(places):
+            return self
+        stays = np.ones(len(self.flat), dtype=bool)
+        stays[places] = False
+        before = np.concatenate([[0], np.cumsum(stays)])
+        return Ragged(self.flat[stays], before[self.starts])
+
     def owners(self) -> np.ndarray:
         """Return, for each entry of `flat`, the list that holds it."""
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+
+
+def repeated(order: np.ndarray) -> np.ndarray:
+    """Return which steps of an order run an instruction that has run before."""
+    first = np.zeros(int(order.max(initial=-1)) + 1, dtype=np.int64)
+    first[order[::-1]] = np.arange(len(order))[::-1]  # the last that is written stays: the first
+    again: np.ndarray = first[order] < np.arange(len(order))
+    return again
 
 
 class Work(NamedTuple):
@@ -80,6 +97,32 @@ class Flat:
     def reads(self) -> Ragged:
         """The values that each instruction reads."""
         return Ragged.of(self._of_instructions("reads"))
+
+    @cached_property
+    def replays(self) -> np.ndarray:
+        """Which instructions draw random numbers and can be replayed."""
+        return np.array([op.replay is not None for op in self._of_instructions("op")], dtype=bool)
+
+    @cached_property
+    def draws(self) -> np.ndarray:
+        """Which instructions give other results the next time unless they are replayed."""
+        repeatable = np.array([op.repeatable for op in self._of_instructions("op")], dtype=bool)
+        draws: np.ndarray = self.replays | ~repeatable
+        return draws
+
+    @cached_property
+    def keeps_state(self) -> np.ndarray:
+        """Which instructions only keep the state of a generator, for replays."""
+        keeps = np.zeros(len(self._instructions), dtype=bool)
+        states = self.reads.flat[self.reads.starts[1:][self.replays] - 1]
+        keeps[self.writes.owners()[np.isin(self.writes.flat, states)]] = True
+        return keeps
+
+    def reads_of(self, order: np.ndarray) -> Ragged:
+        """Return what each step of an order reads: a state only where it draws again."""
+        reads = self.reads.take(order)
+        first = self.replays[order] & ~repeated(order)
+        return reads.without(reads.starts[1:][first] - 1)
 
     @cached_property
     def writes(self) -> Ragged:

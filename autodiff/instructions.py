@@ -45,10 +45,16 @@ class Value(NamedTuple):
 class Instruction(NamedTuple):
     """One op on values, of phase forward or backward.
 
-    `op` has `cost`, `kernel` or `compute`, `repeatable` and `workspace`.
+    `op` has `cost`, `kernel` or `compute`, `repeatable` and `workspace`. Where it has a `replay`,
+    the last read is the state of a random generator, which only further runs read.
     """
 
     op: Any
     reads: tuple[int, ...]
     writes: tuple[int, ...]
     phase: str
+
+    @property
+    def first_reads(self) -> tuple[int, ...]:
+        """What the first run reads."""
+        return self.reads if self.op.replay is None else self.reads[:-1]

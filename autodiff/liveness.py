@@ -16,7 +16,9 @@ from functools import cached_property
 
 import numpy as np
 
+from autodiff.draws import faults_of_draws
 from autodiff.errors import ScheduleError
+from autodiff.flat import repeated
 from autodiff.instructions import FORWARD, PHASES, RECOMPUTE
 from autodiff.program import Program
 from autodiff.schedule import Schedule
@@ -92,7 +94,7 @@ class _Steps:
                 f"step {at} runs instruction {int(order[at])}; expected one of 0 to "
                 f"{len(program.instructions) - 1}"
             )
-        self.reads, self.writes = program.flat.reads.take(order), program.flat.writes.take(order)
+        self.reads, self.writes = program.flat.reads_of(order), program.flat.writes.take(order)
         self.value = self.writes.flat  # of each definition
         self.step = self.writes.owners()
         self.step_of_read = self.reads.owners()
@@ -101,11 +103,7 @@ class _Steps:
         self.sorted = np.concatenate(
             [[-1], np.sort(self.value * self.count + np.arange(len(self.value)))]
         )
-        first = np.zeros(len(program.instructions), dtype=np.int64)
-        first[order[::-1]] = np.arange(len(order))[
-            ::-1
-        ]  # the last that is written stays: the first step
-        self.repeated = first[order] < np.arange(len(order))
+        self.repeated = repeated(order)
 
     def lifetimes(self) -> Lifetimes:
         steps = len(self.order)
@@ -189,7 +187,7 @@ class _Steps:
     def _check(self, of_read: np.ndarray) -> None:
         """Raise ScheduleError at the first illegal step, for the first reason that it has."""
         faults = [
-            *self._not_repeatable(),
+            *faults_of_draws(self.program, self.order, self.repeated),
             *self._not_computed(of_read),
             *self._no_takeover(of_read),
         ]
@@ -198,20 +196,6 @@ class _Steps:
 
     def _written(self, at: int) -> str:
         return self.program.label(self.program.instructions[int(self.order[at])].writes[0])
-
-    def _not_repeatable(self) -> Iterator[tuple[int, str]]:
-        instructions = self.program.instructions
-        random = [
-            i
-            for i in np.unique(self.order[self.repeated]).tolist()
-            if not instructions[i].op.repeatable
-        ]
-        for at in np.flatnonzero(self.repeated & np.isin(self.order, random))[:1].tolist():
-            yield (
-                at,
-                f"step {at} computes {self._written(at)} again, which would give other numbers; "
-                "keep it instead",
-            )
 
     def _not_computed(self, of_read: np.ndarray) -> Iterator[tuple[int, str]]:
         for read in np.flatnonzero(of_read == _NOT_COMPUTED)[:1].tolist():

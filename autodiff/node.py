@@ -120,6 +120,9 @@ class ComputationNode:
     repeatable: bool = True
     """Whether computing again gives the same value; false for random ops."""
 
+    replay: Callable[..., Any] | None = None
+    """How a random op runs again: as `kernel`, with the generator's state as a last read."""
+
     view_of: int | None = None
     """The input whose buffer the result shares; None where the result has a buffer of its own."""
 

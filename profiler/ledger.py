@@ -247,7 +247,7 @@ class _ProgramNames:
     def _readers(self) -> np.ndarray:
         """Every read from which something is computed, as (buffer's value, step), sorted."""
         program, order = self._recording.program, self._recording.schedule.order
-        reads = program.flat.reads.take(order)
+        reads = program.flat.reads_of(order)
         step = reads.owners()
         read_from = program.flat.roots[reads.flat]
         writes = program.flat.writes

@@ -5,8 +5,9 @@ nothing is run. A program may be the engine's own or a PyTorch step's (`from_pyt
 `savings_text` puts the table into words for a report or a terminal.
 
 A peak consists of: gradients of parameters, which no plan drops; what is computed once under every
-plan (results of random ops, masks that all cells read); activations that are held for other cells
-than the one at work (snapshots, a segment that is kept); and what that cell itself needs and makes.
+plan (results of random ops or the states to replay them from, masks that all cells read);
+activations that are held for other cells than the one at work (snapshots, a segment that is kept);
+and what that cell itself needs and makes.
 Bound: it says nothing of seconds, and ops that the table of costs lacks count nothing.
 """
 
@@ -184,6 +185,8 @@ def _parts(
         role, op = program.values[value].role, program.instructions[writer[value]].op
         if role == PARAMETER_GRADIENT:
             part = WEIGHTS
+        elif program.flat.keeps_state[writer[value]]:
+            part = "states of generators, from which random ops are replayed"
         elif not op.repeatable:
             part = "results of random ops, which are drawn once"
         elif cells is not None and value in cells.shared:

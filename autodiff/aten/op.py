@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from autodiff.aten.call import Call
 from autodiff.aten.table import cost_of, family_name
@@ -32,6 +33,9 @@ class AtenOp:
 
     `is_counted` says whether the table has a row for it; where it has none, `cost` is free and
     whoever counts must list it.
+
+    `replay` runs a random op again: it takes the generator's state as one more read, the last one
+    (`aten.replay`).
     """
 
     overload: Any
@@ -43,6 +47,7 @@ class AtenOp:
     kernel: Callable[..., Any] = field(repr=False)
     into: None = None
     view_of: None = None
+    replay: Callable[..., Any] | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -51,11 +56,20 @@ class AtenOp:
 
     @property
     def repeatable(self) -> bool:
-        """Return whether a second run gives the same: nothing random, no writes into its inputs."""
-        return not (self._is_random or self.overload._schema.is_mutable)
+        """Return whether a second run gives the same.
+
+        It writes into no input, and draws nothing or can be replayed.
+        """
+        return self.replay is not None or not (self.is_random or self.overload._schema.is_mutable)
 
     @property
-    def _is_random(self) -> bool:
+    def generator(self) -> torch.Generator | None:
+        """Return the generator among its arguments, if one is given."""
+        leaves = tree_leaves((self.args, self.kwargs))
+        return next((leaf for leaf in leaves if isinstance(leaf, torch.Generator)), None)
+
+    @property
+    def is_random(self) -> bool:
         """Return whether it draws numbers; attention draws none if its dropout probability is 0."""
         if torch.Tag.nondeterministic_seeded not in self.overload.tags:
             return False

@@ -34,7 +34,7 @@ def _made_from_nothing(program: Program) -> frozenset[int]:
     return frozenset(
         write
         for step in program.instructions
-        if step.phase == FORWARD and not step.reads
+        if step.phase == FORWARD and not step.first_reads
         for write in step.writes
         if values[write].spec.dtype.is_floating_point or values[write].spec.dtype.is_complex
     )

@@ -29,11 +29,17 @@ class StoreAll:
 
 
 def as_created(program: Program, planner: str = "store_all") -> Schedule:
-    """Return every instruction once, in order of creation; gradients are accumulated in place."""
-    forward, backward = _counted(program, FORWARD), _counted(program, BACKWARD)
+    """Return every instruction once, in order of creation; gradients are accumulated in place.
+
+    What only a replay would read, the states of random generators, is not kept.
+    """
+    order = np.flatnonzero(~program.flat.keeps_state)
+    phases = program.flat.phases[order]
+    forward, backward = (
+        int(np.count_nonzero(phases == PHASES.index(phase))) for phase in (FORWARD, BACKWARD)
+    )
     held = sum(len(step.writes) for step in program.instructions if step.phase == FORWARD)
     claims = Claims(forward=forward, recompute=0, backward=backward, held=held)
-    order = np.arange(len(program.instructions))
     return Schedule(order, claims, planner, accumulated_in_place(program, order))
 
 
@@ -67,8 +73,3 @@ def accumulated_in_place(program: Program, order: np.ndarray) -> dict[int, int]:
 
 def _buffer_of_first_read(program: Program, instruction: int) -> int:
     return program.values[program.instructions[instruction].reads[0]].buffer
-
-
-def _counted(program: Program, phase: str) -> int:
-    """Return how many instructions a phase has, for the claims."""
-    return int(np.count_nonzero(program.flat.phases == PHASES.index(phase)))

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves
 
-from autodiff.aten.op import AtenOp, op_of
+from autodiff.aten.op import op_of
+from autodiff.aten.replay import GeneratorState, replayable, state_kept_for
 from autodiff.aten.storage import spec_of_result
 from autodiff.errors import GraphError
 from autodiff.instructions import (
@@ -80,7 +81,7 @@ class _Builder:
         self._buffers: list[int] = []
         self._sources: list[Source] = []
         self._roles: dict[int, str] = {}
-        self._instructions: list[tuple[AtenOp, tuple[int, ...], tuple[int, ...], int]] = []
+        self._instructions: list[tuple[Any, tuple[int, ...], tuple[int, ...], int]] = []
         self._values: dict[int, int] = {}
         self._owner_of_storage: dict[int, int] = {}
         self._names: dict[str, int] = {}
@@ -122,6 +123,11 @@ class _Builder:
             kept if several else None,
             [tuple(part.shape) if i in kept else None for i, part in enumerate(parts)],
         )
+        state = state_kept_for(
+            op, parts[kept[0]].device, sum(parts[i].untyped_storage().nbytes() for i in kept)
+        )
+        if state is not None:
+            op, reads = replayable(op, state), (*reads, self._keep(state, call.run))
         name = self._name(call.overload)
         writes = tuple(
             self._add(parts[i], Source(name if len(kept) == 1 else f"{name}.{i}"), call)
@@ -129,9 +135,20 @@ class _Builder:
         )
         self._instructions.append((op, reads, writes, call.run))
 
+    def _keep(self, state: GeneratorState, run: int) -> int:
+        """Add the instruction that keeps a generator's state; return the state's value."""
+        value = len(self._specs)
+        self._specs.append(state.result_spec)
+        self._sources.append(Source(self._numbered(state.name)))
+        self._buffers.append(value)
+        self._instructions.append((state, (), (value,), run))
+        return value
+
     def _name(self, overload: Any) -> str:
         """Return the op's name, with a number from its second call on."""
-        name = overload._schema.name.rpartition("::")[2]
+        return self._numbered(overload._schema.name.rpartition("::")[2])
+
+    def _numbered(self, name: str) -> str:
         number = self._names[name] = self._names.get(name, -1) + 1
         return f"{name}_{number}" if number else name
 

@@ -25,6 +25,7 @@ class Outside:
     name: str
     nbytes: int = 0
     repeatable: bool = True
+    replay: None = None
     into: None = None
     view_of: None = None
     parameters: tuple[Any, ...] = ()

@@ -181,8 +181,8 @@ def test_a_program_runs_on_other_values() -> None:
     assert gradient.tolist() == [[3, 3], [3, 3]]
 
 
-def test_a_random_op_is_never_run_again() -> None:
-    """Dropout's mask is drawn once: a schedule that would draw it again is refused, and gradients
+def test_a_random_op_without_a_state_is_never_run_again() -> None:
+    """A small mask is drawn once: a schedule that would draw it again is refused, and gradients
     fit the loss's own mask.
     """
     torch.manual_seed(0)
