@@ -14,6 +14,7 @@ from .checkpointing.binomial import (
     binomial_schedule as binomial_schedule,
     repetitions as repetitions,
 )
+from .checkpointing.budget import Budget as Budget
 from .checkpointing.cells import Cells as Cells, find_cells as find_cells
 from .checkpointing.csv_schedule import (
     read_schedule as read_schedule,

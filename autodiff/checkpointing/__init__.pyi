@@ -7,6 +7,7 @@ from .binomial import (
     binomial_schedule as binomial_schedule,
     repetitions as repetitions,
 )
+from .budget import Budget as Budget
 from .cells import Cells as Cells, find_cells as find_cells
 from .csv_schedule import read_schedule as read_schedule, write_schedule as write_schedule
 from .optimal import Optimal as Optimal

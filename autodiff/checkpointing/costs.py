@@ -15,12 +15,21 @@ from autodiff.program import Program
 
 CostOf = Callable[[Program], np.ndarray]
 
+_LARGEST = 2**40
+
 
 def operations_of(program: Program) -> np.ndarray:
     """Return the scalar operations of each instruction, as floats."""
     flat = program.flat
     each = np.array([float(op.cost(*specs).total) for op, specs in flat.works])
     return each[flat.work_of] if len(each) else np.zeros(0)
+
+
+def in_whole_numbers(cost: np.ndarray) -> np.ndarray:
+    """Return costs as whole numbers, in proportion where they are fractions."""
+    if not np.array_equal(cost, np.rint(cost)):
+        cost = cost * (_LARGEST / cost.sum())
+    return np.rint(cost).astype(np.int64)
 
 
 def check_cost(cost: object) -> None:

@@ -36,7 +36,7 @@ def _compiled() -> Callable[..., None]:
     from numba.extending import register_jitable
 
     fast: Any = {"nnan", "ninf", "nsz"}  # none of these changes a sum of finite numbers
-    for helper in (_add_one, _add_two):
+    for helper in (_add_one, _add_two, _first_at_most):
         register_jitable(fastmath=fast, inline="never")(helper)
     compiled: Callable[..., None] = njit(cache=True, fastmath=fast)(_fill)
     return compiled
@@ -52,6 +52,18 @@ def _add_two(row: Any, above: Any, below: Any, cost: Any) -> None:
         row[q] = min(row[q], above[q] + below[q] + cost)
 
 
+def _first_at_most(row: Any, lo: int, bound: Any) -> int:
+    """Return the first place from `lo` on with at most `bound` in a row that does not increase."""
+    stop = row.shape[0]
+    while lo < stop:
+        middle = (lo + stop) // 2
+        if row[middle] <= bound:
+            stop = middle
+        else:
+            lo = middle + 1
+    return stop
+
+
 def _fill(
     chains: Any, ident: Any, count: Any, state: Any, left: Any, passed: Any, held: Any,
     passing: Any, prefixes: Any, kept: Any, stage: Any, stage_above: Any, needs: Any, costs: Any,
@@ -59,6 +71,8 @@ def _fill(
 ) -> None:  # fmt: skip
     most = table.shape[1] - 1
     low = np.zeros(table.shape[0], np.int64)
+    least = np.empty(table.shape[0], table.dtype)
+    endings = ident.T.copy()  # the sub-chains that end in a cell, next to each other
     for c in range(table.shape[0]):
         a, b = chains[c, 0], chains[c, 1]
         row = table[c]
@@ -82,18 +96,21 @@ def _fill(
             if j > a + 1:
                 more = again if sweep else passed[j - 1] - passed[a]
                 needed = max(needed, state[a] + passing[sweep, j - 1] + more)
-            i, k = ident[j, b], ident[a, j - 1]
+            i, k = endings[b, j], ident[a, j - 1]
             s, d = state[a] + passed[j] - passed[a], left[j] - left[b + 1]
             lo = max(needed, 0, low[i] + s, low[k] + d)
             if lo > most:
                 continue
             cost = prefixes[sweep, j] - prefixes[sweep, a]
-            if row[lo] <= table[i, most] + table[k, most] + cost:
+            bound = table[i, most - s] + (table[k, most - d] if d > 0 else least[k]) + cost
+            if row[lo] <= bound:
                 continue
-            end = most + 1 + min(d, 0)
+            stop = _first_at_most(row, lo, bound)
+            end = min(stop, most + 1 + d)
             if lo < end:
                 _add_two(row[lo:end], table[i][lo - s : end - s], table[k][lo - d : end - d], cost)
-            for q in range(max(lo, end), most + 1):
+            for q in range(max(lo, end), stop):
                 row[q] = min(row[q], table[i, q - s] + table[k, most] + cost)
         while low[c] <= most and row[low[c]] >= infeasible:
             low[c] += 1
+        least[c] = row[most]

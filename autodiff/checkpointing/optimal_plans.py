@@ -21,7 +21,7 @@ import numpy as np
 
 from autodiff.checkpointing.binomial import Action
 from autodiff.checkpointing.moves import NEVER, Moves
-from autodiff.checkpointing.optimal_slots import in_slots, sub_chains
+from autodiff.checkpointing.optimal_slots import Slots, in_slots, sub_chains
 from autodiff.checkpointing.optimal_table import (
     INFEASIBLE,
     holds_at,
@@ -62,38 +62,49 @@ class OptimalPlans:
         self._subs = sub_chains(moves)
         self._exact = in_slots(moves, self._subs, 1)
         self.plain_peak = _plain_peak(moves)
-        self._unit = unit or _unit(moves, self.plain_peak, work_of(self._exact))
-        self._slots = in_slots(moves, self._subs, self._unit)
-        self._most = -(-self.plain_peak // self._unit) + 1
-        self._weighed: dict[int, Weighed] = {}
-        self._table: np.ndarray | None = None
+        slots = min(max(WORK // max(work_of(self._exact), 1), FEWEST_SLOTS), MOST_SLOTS)
+        self._is_fixed = unit is not None
+        if unit is None:
+            unit = _common_divisor(moves, self.plain_peak)
+            self._is_fixed = unit * slots >= self.plain_peak
+        self._unit = unit if self._is_fixed else max(1, -(-self.plain_peak // slots))
+        self._grids: dict[int, _Grid] = {}
 
     def within_bytes(self, limit: int) -> Weighed | None:
         """Return the fastest plan with a peak of at most `limit`; None if there is none."""
-        steps = self._steps(min(self._most, _slots_for(limit, self._unit)))
-        fitting = bisect_left(steps, True, key=lambda q: self._at(q).peak > limit)
+        grid = self._grid(limit)
+        steps = grid.steps(_slots_for(limit, grid.unit))
+        fitting = bisect_left(steps, True, key=lambda q: grid.at(q).peak > limit)
         for at in reversed(range(fitting, min(fitting + WINDOW, len(steps)))):
-            if self._at(steps[at]).peak <= limit:
-                return self._at(steps[at])
-        return self._at(steps[fitting - 1]) if fitting else None
+            if grid.at(steps[at]).peak <= limit:
+                return grid.at(steps[at])
+        return grid.at(steps[fitting - 1]) if fitting else None
 
     def within_cost(self, limit: float) -> Weighed | None:
         """Return the plan of the lowest peak that costs at most `limit`; None if there is none."""
-        steps = self._steps(self._most)
-        cheap = bisect_left(steps, True, key=lambda q: self._at(q).cost <= limit)
-        near = [self._at(q) for q in steps[cheap : cheap + WINDOW]]
+        grid = self._grid(self.plain_peak)
+        steps = grid.steps(_slots_for(self.plain_peak, grid.unit))
+        cheap = bisect_left(steps, True, key=lambda q: grid.at(q).cost <= limit)
+        near = [grid.at(q) for q in steps[cheap : cheap + WINDOW]]
         return min(near, key=lambda one: (one.peak, one.cost), default=None)
 
     @cached_property
     def least(self) -> Weighed:
         """The plan of the lowest peak."""
-        steps = self._steps(self._most)
-        return min(map(self._at, steps[:WINDOW]), key=lambda one: (one.peak, one.cost))
+        limit, found = self.plain_peak, list[Weighed]()
+        while True:
+            grid = self._grid(limit)
+            found += map(grid.at, grid.steps(_slots_for(limit, grid.unit))[:WINDOW])
+            least = min(found, key=lambda one: (one.peak, one.cost))
+            if self._grid(least.peak) is grid:
+                return least
+            limit = least.peak
 
     def bound(self, limit: int) -> float:
         """Return a cost that no persistent plan within `limit` bytes goes below."""
-        work = work_of(self._slots) * max(limit // self._unit, 1)
-        unit = self._unit * max(1, work // WORK)
+        unit = self._grid(limit).unit
+        work = work_of(self._exact) * max(limit // unit, 1)
+        unit *= max(1, work // WORK)
         slots = in_slots(self._moves, self._subs, unit, down=True)
         table = least_costs(slots, limit // unit)
         least = float(table[slots.ident[self._moves.lowest, -1], -1])
@@ -101,7 +112,28 @@ class OptimalPlans:
         slack = 1e-5 if table.dtype == np.float32 else 0.0
         return (least + self._moves.constant) * (1 - slack)
 
-    def _steps(self, most: int) -> Sequence[int]:
+    def _grid(self, limit: int) -> _Grid:
+        """Return the plans in slots that are fine enough for a limit: halved until they are."""
+        unit = self._unit
+        while not self._is_fixed and unit > 1 and 2 * limit < unit * FEWEST_SLOTS:
+            unit = max(unit // 2, 1)
+        if unit not in self._grids:
+            self._grids[unit] = _Grid(
+                self._moves, self._exact, in_slots(self._moves, self._subs, unit)
+            )
+        return self._grids[unit]
+
+
+class _Grid:
+    """The plans for one size of slots."""
+
+    def __init__(self, moves: Moves, exact: Slots, slots: Slots) -> None:
+        self._moves, self._exact, self._slots = moves, exact, slots
+        self.unit = slots.unit
+        self._weighed: dict[int, Weighed] = {}
+        self._table: np.ndarray | None = None
+
+    def steps(self, most: int) -> Sequence[int]:
         """Return the slots, up to `most`, with which the chain gets cheaper than with fewer."""
         if self._table is None or self._table.shape[1] <= most:
             self._table = least_costs(self._slots, most)
@@ -110,7 +142,8 @@ class OptimalPlans:
         steps: list[int] = np.flatnonzero(cheaper).tolist()
         return steps
 
-    def _at(self, q: int) -> Weighed:
+    def at(self, q: int) -> Weighed:
+        """Return the plan for so many slots, weighed in bytes."""
         if q not in self._weighed:
             self._weighed[q] = self._walk(q)
         return self._weighed[q]
@@ -190,11 +223,9 @@ def _plain_peak(moves: Moves) -> int:
     return int((kept + np.maximum(moves.first_tape[:, 0], moves.stage[:, 0])).max())
 
 
-def _unit(moves: Moves, top: int, work: int) -> int:
-    """Return the bytes of a slot: the common divisor of the large sizes, if it gives few enough."""
-    slots = min(max(WORK // max(work, 1), FEWEST_SLOTS), MOST_SLOTS)
+def _common_divisor(moves: Moves, top: int) -> int:
+    """Return the bytes that divide all large sizes."""
     sizes = np.concatenate(
         [moves.state, moves.kept[moves.kept < NEVER], abs(np.diff(moves.left)), moves.again]
     )
-    common = gcd(*sizes[sizes > LARGE_SHARE * top].tolist())
-    return common if common * slots >= top else max(1, -(-top // slots))
+    return gcd(*sizes[sizes > LARGE_SHARE * top].tolist())

@@ -142,7 +142,9 @@ def _hold(
     needed, held, shift, cost = holds_at(slots, a, b)
     cost = cost.astype(table.dtype)
     first = np.maximum(np.maximum(needed, 0), np.maximum(low[upper] + held, low[lower] + shift))
-    bound = table[upper, most] + table[lower, most] + cost
+    # A candidate is least with all slots, where it is compared with what the row has already.
+    bound = table[upper, most - np.minimum(held, most)] + cost
+    bound += table[lower, most - np.clip(shift, 0, most)]
     chosen = np.flatnonzero(first <= most)
     chosen = chosen[row[first[chosen]] > bound[chosen]]
     for at in chosen[np.argsort(bound[chosen], kind="stable")].tolist():

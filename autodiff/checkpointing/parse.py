@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from autodiff.checkpointing.budget import Budget
 from autodiff.checkpointing.optimal import Optimal
 from autodiff.checkpointing.proven import Proven
 from autodiff.checkpointing.recompute_all import RecomputeAll
@@ -36,11 +37,11 @@ from autodiff.program import Program
 from autodiff.schedule import Schedule
 
 Planner = Callable[[Program], Schedule]
-BuiltinPlanner = StoreAll | RecomputeAll | Uniform | Revolve | Selective | Optimal | Proven
+BuiltinPlanner = StoreAll | RecomputeAll | Uniform | Revolve | Selective | Optimal | Proven | Budget
 
 PLANNERS: dict[str, Callable[..., BuiltinPlanner]] = {
     family.name: family
-    for family in (StoreAll, RecomputeAll, Uniform, Revolve, Selective, Optimal, Proven)
+    for family in (StoreAll, RecomputeAll, Uniform, Revolve, Selective, Optimal, Proven, Budget)
 }
 
 _CALL = re.compile(

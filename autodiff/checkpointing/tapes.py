@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from autodiff.checkpointing.cells import Cells
+from autodiff.checkpointing.costs import in_whole_numbers
 from autodiff.checkpointing.mincut import Keep, Stretch, kept_sets
 from autodiff.checkpointing.runs import Runs
 from autodiff.checkpointing.sizes import amounts
@@ -22,14 +23,11 @@ from autodiff.checkpointing.store import Tape
 MOST_SETS = 8
 """The most kept sets of a cell; of more, corners of the hull evenly spread."""
 
-_WHOLE = 2**40
-
 
 def tapes_of(cells: Cells, runs: Runs, cost: np.ndarray) -> list[list[Tape]]:
     """Return the tapes of each cell, the first with all that its stage reads."""
     amount, _ = amounts(cells.program)
-    whole = cost if np.array_equal(cost, np.rint(cost)) else cost * (_WHOLE / cost.sum())
-    whole = np.rint(whole).astype(np.int64)
+    whole = in_whole_numbers(cost)
     free = frozenset(runs.pinned | runs.given)
     return [_tapes(cells, k, runs, amount, whole, free) for k in range(len(cells))]
 

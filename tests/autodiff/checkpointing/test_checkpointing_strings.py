@@ -95,6 +95,7 @@ def test_every_registered_name_is_known() -> None:
         "revolve",
         "selective",
         "optimal",
+        "budget",
         "proven",
     }
 

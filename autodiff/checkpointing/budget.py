@@ -1,0 +1,186 @@
+"""The best plan that is known for a limit: what a user asks for who wants it to fit.
+
+It asks `StoreAll`, `Optimal`, `Selective`, and where `Optimal` is no proof `Uniform` and `Revolve`,
+weighs each plan as it is carried out, and takes the cheapest within the bytes, or the one of the
+lowest peak within the operations. A planner that refuses the program, because it is no chain of
+cells, is left out. Bound: as `Schedule.optimality` says. `Proven`, which takes minutes, is asked
+only by name.
+
+A larger budget never gives a plan that costs more or has a lower peak: the plans do not depend on
+the budget, and of equally cheap ones the one with the lowest peak is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from autodiff.checkpointing.cells import find_cells
+from autodiff.checkpointing.costs import (
+    CostOf,
+    check_cost,
+    cost_name,
+    cost_of_each,
+    in_whole_numbers,
+)
+from autodiff.checkpointing.limits import check_limits, limits_text, needs_sizes
+from autodiff.checkpointing.optimal import ChainPlans
+from autodiff.checkpointing.revolve import Revolve
+from autodiff.checkpointing.selective import SelectivePlan, selective_plans
+from autodiff.checkpointing.sizes import amounts, peak
+from autodiff.checkpointing.uniform import Uniform
+from autodiff.checkpointing.units import bytes_text
+from autodiff.errors import BudgetError, PlannerError
+from autodiff.program import Program
+from autodiff.schedule import Schedule
+
+MOST_SEGMENTS = 16
+"""The most numbers of segments that are tried, evenly spaced by logarithm."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The cheapest known plan within `max_bytes`, or the lowest peak within `max_ops_ratio`.
+
+    `max_bytes` may be text such as `8GiB`. `cost` is `"ops"`, or a function from a program to the
+    cost of each instruction, which then takes the place of operations everywhere.
+    """
+
+    max_bytes: int | str | None = None
+    max_ops_ratio: float | None = None
+    cost: str | CostOf = "ops"
+    name: ClassVar[str] = "budget"
+
+    def __post_init__(self) -> None:
+        """Raise PlannerError unless exactly one limit is given and all is in its range."""
+        check_limits(self)
+        check_cost(self.cost)
+
+    def __str__(self) -> str:
+        """Return the canonical string."""
+        return limits_text(self, cost_name(self.cost))
+
+    def __call__(self, program: Program) -> Schedule:
+        """Return the best plan within the limit.
+
+        Raises BudgetError, with the least, if no known plan is within the bytes.
+        """
+        needs_sizes(self, program)
+        known = _Known(program, str(self), cost_of_each(self.cost, program))
+        if self.max_ops_ratio is not None:
+            return known.within_cost(self.max_ops_ratio)
+        assert isinstance(self.max_bytes, int)
+        return known.within_bytes(self.max_bytes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Weighed:
+    """A schedule with its true peak and cost."""
+
+    schedule: Schedule
+    peak: int
+    cost: float
+
+
+class _Known:
+    """The plans of all planners for one program."""
+
+    def __init__(self, program: Program, name: str, cost: np.ndarray) -> None:
+        self._program, self._name, self._cost = program, name, cost
+        self._amounts = amounts(program)
+        self._chain = ChainPlans(program, name, cost)
+
+    def within_bytes(self, limit: int) -> Schedule:
+        """Return the cheapest plan with a peak of at most `limit`."""
+        if self._chain.plain_peak <= limit:
+            return self._chain.within_bytes(limit)
+        plans = [
+            *self._asked(lambda: self._chain.within_bytes(limit)),
+            *self._selective(lambda plan: (plan.peak > limit, plan.operations, plan.peak)),
+        ]
+        optimum = plans[0].schedule if plans and plans[0].schedule.among else None
+        if optimum is None or not optimum.proved:
+            plans += self._asked(lambda: Revolve(max_bytes=limit)(self._program))
+            plans += self._uniform()
+        fitting = [plan for plan in plans if plan.peak <= limit]
+        if not fitting:
+            raise self._too_little(limit, min(plans, key=lambda plan: (plan.peak, plan.cost)))
+        best = min(fitting, key=lambda plan: (plan.cost, plan.peak))
+        return self._finished(best, optimum)
+
+    def within_cost(self, ratio: float) -> Schedule:
+        """Return the plan with the lowest peak of those that cost at most `ratio` times plain."""
+        limit = ratio * self._chain.plain_cost * (1 + 1e-12)
+        plain = self._chain.within_bytes(self._chain.plain_peak)
+        plans = [
+            self._weigh(plain),
+            *self._asked(lambda: self._chain.within_cost(limit)),
+            *self._selective(lambda plan: (plan.operations > limit, plan.peak, plan.operations)),
+            *self._uniform(),
+        ]
+        best = min(
+            (plan for plan in plans if plan.cost <= limit), key=lambda plan: (plan.peak, plan.cost)
+        )
+        return replace(best.schedule, planner=self._name, cost=best.cost, bound=None, proved=False)
+
+    def _asked(self, plan: Callable[[], Schedule]) -> Iterator[_Weighed]:
+        """Return the plan of a planner, or the one of its least peak; nothing if it refuses."""
+        try:
+            yield self._weigh(plan())
+        except BudgetError as error:
+            yield self._weigh(error.schedule)
+        except PlannerError:
+            return
+
+    def _selective(self, order: Callable[[SelectivePlan], object]) -> Iterator[_Weighed]:
+        """Return the first selective plan in an order, and the one of the lowest peak."""
+        try:
+            plans = self._selective_plans
+        except PlannerError:
+            return
+        lowest = min(plans, key=lambda plan: (plan.peak, plan.operations))
+        for plan in {id(one): one for one in (min(plans, key=order), lowest)}.values():  # type: ignore[type-var,arg-type]
+            yield self._weigh(plan.schedule("selective"))
+
+    @cached_property
+    def _selective_plans(self) -> list[SelectivePlan]:
+        return selective_plans(self._program, in_whole_numbers(self._cost))
+
+    def _uniform(self) -> Iterator[_Weighed]:
+        try:
+            n = len(find_cells(self._program))
+        except PlannerError:
+            return
+        for k in sorted(
+            set(np.geomspace(min(2, n), n, MOST_SEGMENTS).round().astype(int).tolist())
+        ):
+            yield self._weigh(Uniform(k)(self._program))
+
+    def _weigh(self, schedule: Schedule) -> _Weighed:
+        cost = float(self._cost[schedule.order].sum())
+        return _Weighed(schedule, peak(self._program, schedule, self._amounts), cost)
+
+    def _finished(self, best: _Weighed, optimum: Schedule | None) -> Schedule:
+        """Return the best plan with the strictest bound that is known to hold for it."""
+        found = replace(
+            best.schedule, planner=self._name, cost=best.cost, bound=self._chain.plain_cost,
+            proved=False, among="",
+        )  # fmt: skip
+        if optimum is not None and optimum.bound is not None and optimum.bound <= best.cost:
+            proved = optimum.proved and best.cost == optimum.cost
+            return replace(found, bound=optimum.bound, proved=proved, among=optimum.among)
+        return found
+
+    def _too_little(self, limit: int, least: _Weighed) -> BudgetError:
+        text, times = bytes_text(least.peak), least.cost / max(self._chain.plain_cost, 1e-300)
+        return BudgetError(
+            f"max_bytes = {bytes_text(limit)} is below what any plan of this program takes; the "
+            f"least is {least.peak} bytes, by a plan of {least.schedule.planner.split('(')[0]} "
+            f"that takes {times:.3g} times the operations: give budget(max_bytes={text}) or more",
+            replace(least.schedule, planner=f"budget(max_bytes={text})"),
+            least.peak,
+        )
