@@ -29,7 +29,8 @@ def test_each_kind_of_work_has_one_cost() -> None:
     """On a real clock as well, costs are finite, at least 0, and equal within a kind."""
     program = chain_program(6, values=True, d=3, b=20)
     seconds, work = measured_seconds(program), program.flat.work_of
-    assert np.all(np.isfinite(seconds)) and np.all(seconds >= 0)
+    assert np.all(np.isfinite(seconds))
+    assert np.all(seconds >= 0)
     assert len({(kind, cost) for kind, cost in zip(work.tolist(), seconds, strict=True)}) == len(
         program.flat.works
     )
