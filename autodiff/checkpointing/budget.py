@@ -143,7 +143,7 @@ class _Known:
         except PlannerError:
             return
         lowest = min(plans, key=lambda plan: (plan.peak, plan.operations))
-        for plan in {id(one): one for one in (min(plans, key=order), lowest)}.values():  # type: ignore[type-var,arg-type]
+        for plan in {id(one): one for one in (min(plans, key=order), lowest)}.values():  # type: ignore[arg-type]
             yield self._weigh(plan.schedule("selective"))
 
     @cached_property

@@ -29,7 +29,8 @@ def in_whole_numbers(cost: np.ndarray) -> np.ndarray:
     """Return costs as whole numbers, in proportion where they are fractions."""
     if not np.array_equal(cost, np.rint(cost)):
         cost = cost * (_LARGEST / cost.sum())
-    return np.rint(cost).astype(np.int64)
+    whole: np.ndarray = np.rint(cost).astype(np.int64)
+    return whole
 
 
 def check_cost(cost: object) -> None:

@@ -52,7 +52,7 @@ def _add_two(row: Any, above: Any, below: Any, cost: Any) -> None:
         row[q] = min(row[q], above[q] + below[q] + cost)
 
 
-def _first_at_most(row: Any, lo: int, bound: Any) -> int:
+def _first_at_most(row: Any, lo: Any, bound: Any) -> Any:
     """Return the first place from `lo` on with at most `bound` in a row that does not increase."""
     stop = row.shape[0]
     while lo < stop:
