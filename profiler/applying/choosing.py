@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
 from autodiff.checkpointing.cells import find_cells
 from autodiff.checkpointing.recompute_all import RecomputeAll
 from autodiff.checkpointing.revolve import Revolve
+from autodiff.checkpointing.selective import Selective
 from autodiff.checkpointing.sizes import amounts, peak
 from autodiff.checkpointing.store_all import StoreAll
 from autodiff.checkpointing.uniform import Uniform
@@ -17,6 +18,21 @@ from autodiff.program import Program
 from autodiff.schedule import Schedule
 
 Planner = Callable[[Program], Schedule]
+
+_ANY = 1e9
+"""A multiple of the operations that no plan comes near: the lowest peak at any price."""
+
+
+class NothingFits(PlannerError):
+    """No plan stays within a budget; has the plan of the least peak."""
+
+    def __init__(self, max_bytes: int, least_bytes: int, least: Schedule) -> None:
+        """Take the budget, and the least with its plan."""
+        super().__init__(
+            f"max_bytes = {max_bytes}; the least that a plan takes is {least_bytes} bytes "
+            f"({least.planner}); give that much, or a smaller batch"
+        )
+        self.least_bytes, self.least = least_bytes, least
 
 
 def operations_of(program: Program, schedule: Schedule) -> int:
@@ -29,46 +45,48 @@ def operations_of(program: Program, schedule: Schedule) -> int:
 def fastest(program: Program, max_bytes: int) -> Schedule:
     """Return the plan of the fewest operations whose live bytes stay within `max_bytes`.
 
-    Raises PlannerError with the least peak where no plan does.
+    Raises NothingFits with the least peak where no plan does.
     """
     weighed = amounts(program)
-    best: tuple[int, Schedule] | None = None
-    least: tuple[int, Schedule] | None = None
-    for planner in _planners(program):
+    plain = StoreAll()(program)
+    if peak(program, plain, weighed) <= max_bytes:
+        return plain
+    found = [
+        schedule
+        for schedule in _schedules(program, _within(program, max_bytes))
+        if peak(program, schedule, weighed) <= max_bytes
+    ]
+    if found:
+        return min(found, key=lambda schedule: operations_of(program, schedule))
+    low = [plain, *_schedules(program, _lowest(program))]
+    least = min(low, key=lambda schedule: peak(program, schedule, weighed))
+    raise NothingFits(max_bytes, peak(program, least, weighed), least)
+
+
+def _schedules(program: Program, planners: Iterable[Planner]) -> Iterator[Schedule]:
+    for planner in planners:
         try:
-            schedule = planner(program)
+            yield planner(program)
         except PlannerError:
             continue
-        size = peak(program, schedule, weighed)
-        if least is None or size < least[0]:
-            least = size, schedule
-        if size <= max_bytes:
-            operations = operations_of(program, schedule)
-            if best is None or operations < best[0]:
-                best = operations, schedule
-    assert least is not None
-    if best is None:
-        raise NothingFits(max_bytes, *least)
-    return best[1]
 
 
-class NothingFits(PlannerError):
-    """No plan stays within a budget; has the plan of the least peak."""
-
-    def __init__(self, max_bytes: int, least_bytes: int, least: Schedule) -> None:
-        super().__init__(
-            f"max_bytes = {max_bytes}; the least that a plan takes is {least_bytes} bytes "
-            f"({least.planner}); give that much, or a smaller batch"
-        )
-        self.least_bytes, self.least = least_bytes, least
+def _within(program: Program, max_bytes: int) -> Iterator[Planner]:
+    yield Selective(max_bytes=max_bytes)
+    yield Revolve(max_bytes=max_bytes)
+    yield from (Uniform(segments) for segments in range(1, _cells(program) + 1))
 
 
-def _planners(program: Program) -> Iterator[Planner]:
-    yield StoreAll()
-    try:
-        n = len(find_cells(program))
-    except PlannerError:
-        return
+def _lowest(program: Program) -> Iterator[Planner]:
+    yield Selective(max_ops_ratio=_ANY)
     yield RecomputeAll()
-    yield from (Uniform(k) for k in range(1, n + 1))
-    yield from (Revolve(snapshots=s) for s in range(1, n))
+    yield from (Uniform(segments) for segments in range(1, _cells(program) + 1))
+    yield from (Revolve(snapshots) for snapshots in range(1, _cells(program)))
+
+
+def _cells(program: Program) -> int:
+    """Return the number of cells of a chain; 0 where the program is none."""
+    try:
+        return len(find_cells(program))
+    except PlannerError:
+        return 0

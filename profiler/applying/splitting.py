@@ -53,7 +53,11 @@ def split(joint: Joint, order: Sequence[int]) -> tuple[fx.GraphModule, fx.GraphM
 
 def _saved(joint: Joint, order: Sequence[int]) -> list[int]:
     """Return the values that backward reads before it computes them, in the order of reading."""
-    have = {joint.values[node] for node in joint.placeholders if is_tangent(node)}
+    have = {
+        value
+        for node, value in joint.values.items()
+        if is_tangent(node) or node.op == "get_attr"  # constants are in both graphs
+    }
     saved: dict[int, None] = {}
     for i in order:
         for read in _reads(joint, i):
