@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from autodiff.checkpointing.cells import find_cells
+from autodiff.checkpointing.optimal import Optimal
 from autodiff.checkpointing.recompute_all import RecomputeAll
 from autodiff.checkpointing.revolve import Revolve
 from autodiff.checkpointing.selective import Selective
 from autodiff.checkpointing.sizes import amounts, peak
 from autodiff.checkpointing.store_all import StoreAll
 from autodiff.checkpointing.uniform import Uniform
-from autodiff.errors import PlannerError
+from autodiff.errors import BudgetError, PlannerError
 from autodiff.program import Program
 from autodiff.schedule import Schedule
 
@@ -21,18 +22,6 @@ Planner = Callable[[Program], Schedule]
 
 _ANY = 1e9
 """A multiple of the operations that no plan comes near: the lowest peak at any price."""
-
-
-class NothingFits(PlannerError):
-    """No plan stays within a budget; has the plan of the least peak."""
-
-    def __init__(self, max_bytes: int, least_bytes: int, least: Schedule) -> None:
-        """Take the budget, and the least with its plan."""
-        super().__init__(
-            f"max_bytes = {max_bytes}; the least that a plan takes is {least_bytes} bytes "
-            f"({least.planner}); give that much, or a smaller batch"
-        )
-        self.least_bytes, self.least = least_bytes, least
 
 
 def operations_of(program: Program, schedule: Schedule) -> int:
@@ -45,7 +34,7 @@ def operations_of(program: Program, schedule: Schedule) -> int:
 def fastest(program: Program, max_bytes: int) -> Schedule:
     """Return the plan of the fewest operations whose live bytes stay within `max_bytes`.
 
-    Raises NothingFits with the least peak where no plan does.
+    Raises BudgetError with the least peak where no plan does.
     """
     weighed = amounts(program)
     plain = StoreAll()(program)
@@ -60,7 +49,13 @@ def fastest(program: Program, max_bytes: int) -> Schedule:
         return min(found, key=lambda schedule: operations_of(program, schedule))
     low = [plain, *_schedules(program, _lowest(program))]
     least = min(low, key=lambda schedule: peak(program, schedule, weighed))
-    raise NothingFits(max_bytes, peak(program, least, weighed), least)
+    lowest = peak(program, least, weighed)
+    raise BudgetError(
+        f"max_bytes = {max_bytes}; the least that a plan takes is {lowest} bytes "
+        f"({least.planner}); give that much, or a smaller batch",
+        least,
+        lowest,
+    )
 
 
 def _schedules(program: Program, planners: Iterable[Planner]) -> Iterator[Schedule]:
@@ -72,12 +67,14 @@ def _schedules(program: Program, planners: Iterable[Planner]) -> Iterator[Schedu
 
 
 def _within(program: Program, max_bytes: int) -> Iterator[Planner]:
+    yield Optimal(max_bytes=max_bytes)
     yield Selective(max_bytes=max_bytes)
     yield Revolve(max_bytes=max_bytes)
     yield from (Uniform(segments) for segments in range(1, _cells(program) + 1))
 
 
 def _lowest(program: Program) -> Iterator[Planner]:
+    yield Optimal(max_ops_ratio=_ANY)
     yield Selective(max_ops_ratio=_ANY)
     yield RecomputeAll()
     yield from (Uniform(segments) for segments in range(1, _cells(program) + 1))

@@ -139,7 +139,8 @@ def backend(
     plans = Plans()
 
     def schedule_of(joint: Joint) -> Schedule:
-        plans.add(plan_for(joint, request))
-        return plans.latest.schedule
+        plan = plan_for(joint, request)
+        plans.add(plan)
+        return plan.schedule
 
     return PlannedBackend(schedule_of, plans, outside_bytes=request.outside_bytes)

@@ -10,19 +10,20 @@ from typing import Any, NoReturn
 
 import torch
 from torch._dynamo import exc
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from autodiff.errors import GraphError, PlannerError, TapemeasureError
 from autodiff.schedule import Schedule
 from profiler.applying.compiling import PlannedBackend
 from profiler.applying.joint import Joint
-from profiler.applying.planning import plan_for
+from profiler.applying.nested import NestedPlan
+from profiler.applying.planning import nested_plan, plan_for
 from profiler.applying.plans import Plans
 from profiler.applying.requests import Request
+from profiler.applying.rerunning import run_again
 
 _MOST_SHAPES = 64
 _LOGS = ("debug", "info", "warn", "error", "critical", "fatal", "exception", "log")
-_WAY_OUT = "move that line out of the model's forward"
 
 
 class PlannedForward:
@@ -42,6 +43,8 @@ class PlannedForward:
         self.model, self.request, self.plans, self.earlier = model, request, plans, earlier
         self._backend = PlannedBackend(self._planned, plans, self._names, request.outside_bytes)
         self._compiled: Callable[..., Any] | None = None
+        self._blocks: dict[Any, NestedPlan] = {}
+        self._running: Any = None
         functools.update_wrapper(self, type(model).forward)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -52,6 +55,9 @@ class PlannedForward:
                 "leave out torch.compile"
             )
         if not torch.is_grad_enabled():
+            return self._original()(*args, **kwargs)
+        if self.request.mechanism == "checkpoint":
+            self._plan_blocks(args, kwargs)
             return self._original()(*args, **kwargs)
         if self._compiled is None:
             self._compiled = torch.compile(
@@ -70,6 +76,17 @@ class PlannedForward:
                 "measured, and leave TorchDynamo on"
             )
         return _guarded(result)
+
+    def _plan_blocks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Choose the blocks that run again, once for each set of shapes."""
+        tensors = [one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
+        shapes = tuple((one.shape, one.dtype) for one in tensors)
+        if self._blocks.get(shapes) is None:
+            self._blocks[shapes] = nested_plan(self.model, args, kwargs, self.request)
+            self.plans.add(self._blocks[shapes])
+        if self._running != shapes:
+            run_again(self.model, list(self._blocks[shapes].modules))
+            self._running = shapes
 
     def _original(self) -> Callable[..., Any]:
         """Return the forward pass without a plan."""
@@ -171,7 +188,7 @@ def _compiling() -> Iterator[None]:
         if isinstance(error.inner_exception, TapemeasureError):
             raise error.inner_exception from None
         raise
-    except exc.Unsupported as error:
+    except (exc.Unsupported, exc.UserError) as error:
         raise GraphError(_refusal(error)) from error
     except exc.FailOnRecompileLimitHit as error:
         raise PlannerError(
@@ -187,11 +204,16 @@ def _logging_functions() -> set[Callable[..., Any]]:
     return {getattr(logging.Logger, name) for name in names}
 
 
-def _refusal(error: exc.Unsupported) -> str:
+def _refusal(error: exc.Unsupported | exc.UserError) -> str:
     frames = list(getattr(error, "real_stack", None) or ())
     place = "the model"
     if frames:
         last = frames[-1]
         place = f"{last.filename.rpartition('/')[2]}:{last.lineno} ({(last.line or '').strip()})"
     why = (str(error).strip().splitlines() or ["no message"])[0]
-    return f"{place}: {why}; expected a model that is one graph of tensor ops; {_WAY_OUT}"
+    if isinstance(error, exc.UserError) and "data-dependent" in why:
+        why = "its control flow, or a number in it, depends on values"
+    return (
+        f"{place}: {why}; expected a model that is one graph of tensor ops; move that line out of "
+        "the model's forward, or give mechanism='checkpoint', which compiles nothing"
+    )

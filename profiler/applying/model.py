@@ -42,6 +42,7 @@ def checkpointed(
     on_infeasible: str = "raise",
     outside_bytes: Size | None = None,
     cache: bool | str | Path = True,
+    mechanism: str = "compile",
     quiet: bool = False,
 ) -> Model:
     """Return the model, whose training step from now on stays within a bound on memory.
@@ -51,7 +52,8 @@ def checkpointed(
     file that `model.plan.to_csv` wrote, take the place of a bound. `on_infeasible="least"` takes
     the least that there is where nothing fits, instead of raising. `outside_bytes` are what the
     loss outside of the model takes; by default twice the gradients of the outputs. `model.plan`
-    shows what was planned.
+    shows what was planned. `mechanism="checkpoint"` compiles nothing: blocks of the model run
+    again by torch.utils.checkpoint, which takes more operations and only a bound.
     Raises PlannerError where the request is none, and at the first call where nothing fits;
     GraphError, with the line, at the first call of a model that is not one graph.
     """
@@ -69,6 +71,7 @@ def checkpointed(
         outside_bytes=outside_bytes,
         cache=cache,
         quiet=quiet,
+        mechanism=mechanism,
     )
     earlier = model.__dict__.get("forward")
     if isinstance(earlier, PlannedForward):

@@ -16,13 +16,15 @@ from time import perf_counter
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from autodiff.checkpointing.csv_schedule import read_schedule, write_schedule
-from autodiff.errors import ScheduleError
+from autodiff.errors import BudgetError, ScheduleError
 from autodiff.program import Program
 from autodiff.schedule import Schedule
-from profiler.applying.choosing import NothingFits, fastest
+from profiler.applying.choosing import fastest
 from profiler.applying.joint import Joint
+from profiler.applying.nested import NestedPlan, NestedPlanner
 from profiler.applying.nodes import module_of
 from profiler.applying.plans import Plan
 from profiler.applying.requests import Request, state_bytes, storage_bytes
@@ -49,6 +51,27 @@ def plan_for(joint: Joint, request: Request, model_tensors: Iterable[Any] = ()) 
         f"planned in {perf_counter() - start:.1f} s: {plan.planner}, peak "
         f"{human_bytes(plan.peak_bytes)}",
     )
+    return plan
+
+
+def nested_plan(
+    model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], request: Request
+) -> NestedPlan:
+    """Return the plan of a model's blocks for a call with such arguments.
+
+    Raises BudgetError as `plan_for` does.
+    """
+    start = perf_counter()
+    _say(request, f"planning the blocks of {type(model).__name__} …")
+    limit = request.max_bytes
+    if request.memory is not None:
+        state = 0 if request.optimizer is None else state_bytes(request.optimizer)
+        own = [*model.parameters(), *model.buffers()]
+        limit = request.memory - state - storage_bytes([*own, *tree_leaves((args, kwargs))])
+    assert limit is not None
+    planner = NestedPlanner(model, args, kwargs, request.outside_bytes)
+    plan = planner.plan(limit, least=request.on_infeasible == "least")
+    _say(request, f"planned in {perf_counter() - start:.1f} s: peak {human_bytes(plan.peak_bytes)}")
     return plan
 
 
@@ -83,10 +106,10 @@ def _schedule(program: Program, request: Request, limit: int | None) -> Schedule
 def _fastest(program: Program, request: Request, limit: int) -> Schedule:
     try:
         return fastest(program, limit)
-    except NothingFits as nothing:
+    except BudgetError as nothing:
         if request.on_infeasible == "raise":
             raise
-        return nothing.least
+        return nothing.schedule  # type: ignore[no-any-return]  # it is one
 
 
 def _file(request: Request, program: Program, limit: int) -> Path:

@@ -25,6 +25,7 @@ from autodiff.instructions import PHASES, RECOMPUTE
 from autodiff.liveness import Lifetimes
 from autodiff.program import Program
 from autodiff.schedule import Schedule
+from profiler.applying.nested import NestedPlan
 from profiler.savings import planner_savings
 from profiler.units import human_bytes, human_bytes_apart, human_count
 
@@ -144,7 +145,7 @@ class Plan:
         limit = "" if self.limit is None else f" of at most {human_bytes(self.limit)}"
         lines = [
             f"{self.planner}: peak {peak}{limit} (all kept: {plain}), "
-            f"{100 * more:.1f}% more operations"
+            f"{100 * more:.1f}% more operations{self._optimality}"
         ]
         if self.resident_bytes:
             total = human_bytes(self.peak_bytes + self.resident_bytes)
@@ -153,6 +154,11 @@ class Plan:
         lines.append(f"outside of the model (an assumption): {100 * share:.0f}% of the peak")
         lines.append(f"the peak: {self.why}")
         return "\n".join([*lines, *self._rows()])
+
+    @property
+    def _optimality(self) -> str:
+        said = self.schedule.optimality
+        return f" ({said})" if said else ""
 
     def _rows(self) -> list[str]:
         rows = [("module", "held", "operations run again")]
@@ -180,14 +186,14 @@ class Plans:
 
     def __init__(self) -> None:
         """Start without plans: the first call of the model in training plans."""
-        self._plans: list[Plan] = []
+        self._plans: list[Plan | NestedPlan] = []
 
-    def add(self, plan: Plan) -> None:
+    def add(self, plan: Plan | NestedPlan) -> None:
         """Take a plan as the latest."""
         self._plans.append(plan)
 
     @property
-    def latest(self) -> Plan:
+    def latest(self) -> Plan | NestedPlan:
         """Return the latest plan; raise PlannerError where nothing was planned yet."""
         if not self._plans:
             raise PlannerError(
@@ -199,7 +205,7 @@ class Plans:
     def __len__(self) -> int:
         return len(self._plans)
 
-    def __iter__(self) -> Iterator[Plan]:
+    def __iter__(self) -> Iterator[Plan | NestedPlan]:
         return iter(self._plans)
 
     def __getattr__(self, name: str) -> Any:

@@ -36,6 +36,11 @@ class Request:
     outside_bytes: int | None = None
     cache: Path | None = None
     quiet: bool = False
+    mechanism: str = "compile"
+
+    def __deepcopy__(self, memo: Any) -> Request:
+        """Copy nothing: an optimizer that is weighed is not to be copied with a model."""
+        return self
 
     def __post_init__(self) -> None:
         """Raise PlannerError unless exactly one way to a plan is given."""
@@ -48,6 +53,15 @@ class Request:
         if self.on_infeasible not in ("raise", "least"):
             raise PlannerError(
                 f"on_infeasible = {self.on_infeasible!r}; expected 'raise' or 'least'; give one"
+            )
+        if self.mechanism not in ("compile", "checkpoint"):
+            raise PlannerError(
+                f"mechanism = {self.mechanism!r}; expected 'compile' or 'checkpoint'; give one"
+            )
+        if self.mechanism == "checkpoint" and (self.planner is not None or self.plan is not None):
+            raise PlannerError(
+                "mechanism = 'checkpoint' with a planner or a plan of the graph; expected a bound, "
+                "for which blocks are chosen; give max_bytes or memory"
             )
         if self.optimizer is not None and self.memory is None:
             raise PlannerError(
@@ -68,6 +82,7 @@ class Request:
         outside_bytes: Size | None = None,
         cache: bool | str | Path = True,
         quiet: bool = False,
+        mechanism: str = "compile",
     ) -> Request:
         """Return the request of a user's arguments, in which sizes may be texts."""
         return cls(
@@ -80,6 +95,7 @@ class Request:
             size("outside_bytes", outside_bytes),
             cache_directory() if cache is True else Path(cache) if cache else None,
             quiet,
+            mechanism,
         )
 
 
