@@ -68,7 +68,7 @@ class NestedPlanner:
         """Make fakes of the model's tensors and of its arguments."""
         self._outside = outside
         self._mode = FakeTensorMode()
-        with FakeCopyMode(self._mode):  # type: ignore[no-untyped-call]  # PyTorch's own
+        with FakeCopyMode(self._mode):
             self._model = copy.deepcopy(model)
         self._model.__dict__.pop("forward", None)
         self._args, self._kwargs = tree_map_only(
@@ -82,7 +82,8 @@ class NestedPlanner:
         Raises BudgetError with the least where none does, unless the `least` is asked for.
         """
         plain = self._measured([])
-        fitting, lowest = [], ([], plain)
+        fitting: list[tuple[list[str], Profile]] = []
+        lowest: tuple[list[str], Profile] = ([], plain)
         for names in families_of(self._model):
             chosen, profile = self._fewest(names, limit, plain)
             if self._fits(profile, limit):
