@@ -46,3 +46,20 @@ def overlaps(figure: Figure) -> list[tuple[str, str]]:
     ]
     pairs = itertools.combinations(found, 2)
     return cut + [(one, other) for (one, box), (other, its) in pairs if box.overlaps(its)]
+
+
+def unlabelled(figure: Figure) -> list[str]:
+    """The panels that neither say what an axis is nor share the label of their row or column."""
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    left = {axes: axes.get_position().x0 for axes in shown}
+    base = {axes: axes.get_position().y0 for axes in shown}
+    return [
+        f"{which} of panel {index}"
+        for index, axes in enumerate(shown)
+        for which, place in (("x", left), ("y", base))
+        if not any(
+            getattr(other, f"get_{which}label")()
+            for other in shown
+            if abs(place[other] - place[axes]) < 0.01
+        )
+    ]

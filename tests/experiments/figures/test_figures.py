@@ -31,7 +31,7 @@ from experiments.figures.style import (
 from experiments.results.tables import Results
 from experiments.text import percent
 from profiler.units import human_bytes
-from tests.support.drawings import ELSEWHERE, overlaps, texts
+from tests.support.drawings import ELSEWHERE, overlaps, texts, unlabelled
 from tests.support.paths import ROOT
 from tests.support.sweeps import MODES, SMALL, results_of, with_scale
 
@@ -70,32 +70,24 @@ def test_nothing_overlaps_and_axes_are_labelled(drawn: dict[str, Drawing], name:
     figure = drawn[name].figure
     with styled(name):
         assert overlaps(figure) == []
-        shown = [axes for axes in figure.axes if axes.get_visible()]
-        for axes in shown:
-            column = [
-                other
-                for other in shown
-                if abs(other.get_position().x0 - axes.get_position().x0) < 0.01
-            ]
-            row = [
-                other
-                for other in shown
-                if abs(other.get_position().y0 - axes.get_position().y0) < 0.01
-            ]
-            assert any(other.get_xlabel() for other in column)
-            assert any(other.get_ylabel() for other in row)
+        assert unlabelled(figure) == []
     assert drawn[name].title
     assert drawn[name].caption.startswith("How to read it")
 
 
 def test_an_overlap_is_seen() -> None:
-    """Two texts on one another, and one over the edge, are found."""
+    """Two texts on one another, one over the edge, and an axis without a label are found."""
     with styled():
         figure = new_figure(2.0)
         figure.text(0.5, 0.5, "here")
         figure.text(0.5, 0.51, "there")
         figure.text(0.99, 0.1, "over the edge")
         assert overlaps(figure) == [("over the edge", "the edge"), ("here", "there")]
+        left, right = figure.subplots(1, 2)
+        left.set_xlabel("here")
+        assert unlabelled(figure) == ["y of panel 0", "x of panel 1", "y of panel 1"]
+        right.set(xlabel="there", ylabel="both")
+        assert unlabelled(figure) == []
 
 
 def test_the_legend_lies_off_the_panels(drawn: dict[str, Drawing]) -> None:
