@@ -200,7 +200,8 @@ def _batches(rows: pd.DataFrame) -> list[str]:
 def _slices(rows: pd.DataFrame) -> list[str]:
     """Compare a step on the whole batch with the same batch in slices."""
     full = rows[(rows["mode"] == "full")].drop_duplicates([*POINT, "micro_batches"])
-    for _, line in full.groupby(POINT, sort=False):
+    sliced = full.loc[full["micro_batches"] > 1, POINT].drop_duplicates()
+    for _, line in full.merge(sliced, on=POINT).groupby(POINT, sort=False):
         whole, cut = line[line["micro_batches"] == 1], line[line["micro_batches"] > 1]
         if whole.empty or cut.empty:
             continue
