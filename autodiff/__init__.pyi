@@ -20,6 +20,10 @@ from .checkpointing.csv_schedule import (
     read_schedule as read_schedule,
     write_schedule as write_schedule,
 )
+from .checkpointing.exchange import (
+    actions_of_plan as actions_of_plan,
+    plan_from_actions as plan_from_actions,
+)
 from .checkpointing.optimal import Optimal as Optimal
 from .checkpointing.parse import (
     PLANNERS as PLANNERS,
