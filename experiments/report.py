@@ -1,4 +1,4 @@
-"""Rebuild everything in a sweep's directory from its rows, or compare two sweeps."""
+"""Rebuild everything in a sweep's directory from its rows, compare two sweeps, or list runs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ def main(arguments: list[str] | None = None) -> int:
     with ending_quietly():  # loads pandas and PyTorch, which an interrupt would leave half made
         compare, publish = reporting.compare_directories, reporting.publish_again
     try:
+        if given.index:
+            print(f"index: {reporting.write_index(given.directory)}")
+            return FINE
         if given.other is not None:
             compare(given.directory, given.other, given.concurrent)
             return FINE
@@ -52,6 +55,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="OTHER_DIR",
         nargs="?",
         help="another one to compare with; the comparison is written into DIR",
+    )
+    parser.add_argument(
+        "--index",
+        action="store_true",
+        help="write DIR/index.html, which lists every report below DIR with its keys",
     )
     parser.add_argument(
         "--concurrent",
