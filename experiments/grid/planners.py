@@ -6,7 +6,10 @@ functions take a planner's name from a file too, and so import nothing.
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from autodiff.checkpointing.parse import PlannerDescription, describe_planner, parse_planner
@@ -37,6 +40,21 @@ def canonical_planner(key: str, value: Any) -> str:
             f"{key}={value!r}: making it failed ({one_line(error)}); "
             "expected a planner that can be made"
         ) from error
+
+
+def code_of(planner: str) -> str:
+    """Return the hash of the file that a planner of the user's own is in: sixteen digits.
+
+    Empty for a built-in planner, and where the module has no file or was not imported. What that
+    file imports is not in it.
+    """
+    found = described(planner)
+    if found is None or found.is_builtin:
+        return ""
+    path = getattr(sys.modules.get(found.name.partition(":")[0]), "__file__", None)
+    if path is None:
+        return ""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
 @lru_cache(maxsize=256)

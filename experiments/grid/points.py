@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 from experiments.grid.config import Study, SweepConfig
-from experiments.grid.planners import has_counterpart, serves
+from experiments.grid.planners import code_of, has_counterpart, serves
 from experiments.results.point import Point
 
 
@@ -52,6 +52,7 @@ def points_of_study(config: SweepConfig, study: Study) -> Iterator[Point]:
                     repeats=study.repeats,
                     audit="none" if study.part == "scale" or engine == "pytorch" else config.audit,
                     measure_process=study.measure_process,
+                    planner_code=code_of(planner),
                 )
 
 

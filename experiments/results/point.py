@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Point:
-    """One measurement to make: a network's shape, mode, planner, engine, and how to measure it."""
+    """One measurement to make: a network's shape, mode, planner, engine, and how to measure it.
+
+    `planner_code` is the hash of the file of a planner of the user's own, empty for all others.
+    """
 
     part: str
     network: str
@@ -30,11 +33,17 @@ class Point:
     repeats: int
     audit: str
     measure_process: bool
+    planner_code: str = ""
 
     @property
     def key(self) -> str:
-        """The hash of all fields but the study that asks for it: sixteen hexadecimal digits."""
+        """The hash of all fields but the study that asks for it: sixteen hexadecimal digits.
+
+        A planner's code is part of it only where there is one, so that all other keys stay.
+        """
         fields = {name: value for name, value in vars(self).items() if name != "part"}
+        if not self.planner_code:
+            del fields["planner_code"]
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
     def __str__(self) -> str:

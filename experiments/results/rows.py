@@ -77,6 +77,7 @@ class Row:
     planner: str
     snapshots: int | None = None
     segments: int | None = None
+    planner_code: str = ""
     engine: str
     micro_batches: int
     source: str
