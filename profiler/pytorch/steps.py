@@ -3,7 +3,8 @@
 `profile_step(step, *args, model=model)` runs `step(*args)` once under a dispatch mode and returns
 the `Profile` that the engine's own graphs have. It works on real, meta and fake tensors; on the
 latter two nothing is allocated. What existed before the step (parameters, inputs, buffers, an
-optimizer's state) is reported by role and is not in the live bytes.
+optimizer's state) is reported by role and is not in the live bytes. With `device="cuda"` the bytes
+are those of a card, predicted without one.
 
 Bound: `wall_ns` contains the cost of measuring. See `recorder` for what cannot be seen.
 """
@@ -12,16 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from time import perf_counter_ns
 from typing import Any
 
 import torch
 from torch._subclasses import fake_tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 
 from autodiff.errors import GraphError, ValuesError
 from profiler.measurement import Profile
 from profiler.pytorch import watching
+from profiler.pytorch.cuda import WORKSPACE, as_on_cuda, rounded, workspace_bytes
 from profiler.pytorch.interpret import ledger_of_notes, operations_of, phases_of
 from profiler.pytorch.modules import module_rows, parameter_bytes_by_module
 from profiler.pytorch.names import StepNames
@@ -40,15 +44,21 @@ _NO_DATA = "its data is not allocated yet"
 
 
 def profile_step(
-    step: Callable[..., Any], *args: Any, model: torch.nn.Module | None = None
+    step: Callable[..., Any],
+    *args: Any,
+    model: torch.nn.Module | None = None,
+    device: str = "cpu",
+    attention: str | None = None,
 ) -> Profile:
     """Run `step(*args)` once and measure it: forward, backward and the optimizer's update.
 
     `model` names modules, parameters and buffers, and adds the rows of `Profile.by_module()`;
     without it, leaves that require gradients count as parameters. What the step returns is in
-    `Profile.loss` and `Profile.gradients`, detached. Raises GraphError where `step` is not callable
-    or `model` is not a module, ValuesError where it asks for values that fake tensors do not have;
-    what the step raises is raised.
+    `Profile.loss` and `Profile.gradients`, detached. With `device="cuda"` a step on fake tensors of
+    the CPU is predicted as a card would run it (`profiler.pytorch.cuda` says how far), and
+    `attention` forces one of its kernels. Raises GraphError where `step` is not callable, `model`
+    is not a module or the device is none of the two, ValuesError where it asks for values that fake
+    tensors do not have; what the step raises is raised.
     """
     if not callable(step):
         raise GraphError(
@@ -59,8 +69,42 @@ def profile_step(
         raise GraphError(
             f"model is a {type(model).__name__}; expected a torch.nn.Module, or nothing"
         )
-    notes, result = record_step(step, args, model)
-    return profile_of_notes(notes, result, parameter_bytes_by_module(model))
+    parameters = parameter_bytes_by_module(model)
+    if device != "cuda":
+        _refuse_device(device, attention)
+        notes, result = record_step(step, args, model)
+        return profile_of_notes(notes, result, parameters)
+    _refuse_real(args, model)
+    with as_on_cuda(attention):
+        notes, result = record_step(step, args, model)
+    _ = notes.calls  # gives every size its value
+    notes.sizes[:] = map(rounded, notes.sizes)
+    profile = profile_of_notes(notes, result, parameters)
+    names = StepNames(notes, list(profile.ledger.phases))
+    ran = ((names.op(step), phase) for step, phase in enumerate(profile.ledger.phases))
+    return replace(profile, given_bytes=profile.given_bytes | {WORKSPACE: workspace_bytes(ran)})
+
+
+def _refuse_device(device: str, attention: str | None) -> None:
+    """Raise GraphError for a device that is not described, or a kernel without a card."""
+    if device != "cpu":
+        raise GraphError(f"device={device!r}; expected cpu or cuda")
+    if attention is not None:
+        raise GraphError(f"attention={attention!r} with device='cpu'; expected device='cuda'")
+
+
+def _refuse_real(args: tuple[Any, ...], model: torch.nn.Module | None) -> None:
+    """Raise GraphError unless all tensors are fake ones of the CPU."""
+    given = [*pytree.tree_leaves(args), *(model.parameters() if model is not None else ())]
+    for one in given:
+        if isinstance(one, torch.Tensor) and (
+            not isinstance(one, FakeTensor) or one.device.type != "cpu"
+        ):
+            kind = "a real tensor" if not isinstance(one, FakeTensor) else "a fake tensor"
+            raise GraphError(
+                f"device='cuda' with {kind} on {one.device}; expected fake tensors of the CPU, "
+                "made under FakeTensorMode: a card's memory is predicted from them"
+            )
 
 
 def record_step(
