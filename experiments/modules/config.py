@@ -10,17 +10,19 @@ from typing import Any
 from experiments.errors import ConfigError
 from experiments.keys import MOST_THREADS, boolean, choice, known_keys, mapping, positive, size
 from experiments.text import counted
+from profiler.pytorch.attention import KERNELS
 from profiler.units import human_bytes
 
 MODES = ("train", "forward")
 LOSSES = ("auto", "own", "mean", "sum", "cross_entropy", "cross_entropy_last")
 FLOATS = ("float32", "float64", "bfloat16", "float16")
 DTYPES = (*FLOATS, "int64", "int32", "uint8", "bool")
+DEVICES = ("cpu", "cuda")
 OPTIMIZERS = {"adamw": "torch.optim.AdamW", "adam": "torch.optim.Adam", "sgd": "torch.optim.SGD"}
 KEYS = (
     "model", "batch", "input", "inputs", "loss", "mode", "optimizer", "optimizer_arguments",
-    "dtype", "autocast", "checkpoint", "memory", "step", "execute", "repeats",
-    "threads", "depth", "plans", "trace",
+    "dtype", "autocast", "checkpoint", "device", "attention", "memory", "step", "execute",
+    "repeats", "threads", "depth", "plans", "trace",
 )  # fmt: skip
 _PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _STEP = re.compile(r"(?:.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
@@ -79,6 +81,8 @@ class ModuleConfig:
     plans: bool = True
     trace: bool = False
     step: str | None = None
+    device: str = "cpu"
+    attention: str | None = None
 
     @property
     def memory_bytes(self) -> int | None:
@@ -100,6 +104,13 @@ def module_config(given: Mapping[str, Any]) -> ModuleConfig:
             "model.path=torch.nn.Linear"
         )
     mode = choice("mode", given.get("mode", "train"), MODES)
+    device = choice("device", given.get("device", "cpu"), DEVICES)
+    execute = boolean("execute", given.get("execute", False))
+    if device == "cuda" and execute:
+        raise ConfigError(
+            "execute=true with device=cuda; expected one of them: a card's memory is predicted, "
+            "and what is executed runs on the CPU"
+        )
     return ModuleConfig(
         path=_path("model.path", model["path"]),
         config_path=None if model.get("config") is None else _path("model.config", model["config"]),
@@ -116,13 +127,15 @@ def module_config(given: Mapping[str, Any]) -> ModuleConfig:
         else choice("autocast", given["autocast"], ("bfloat16", "float16")),
         checkpoint=_patterns(given.get("checkpoint")),
         memory=None if given.get("memory") is None else _memory(given["memory"]),
-        execute=boolean("execute", given.get("execute", False)),
+        execute=execute,
         repeats=positive("repeats", given.get("repeats", 3)),
         threads=positive("threads", given.get("threads", 1), MOST_THREADS),
         depth=None if given.get("depth") is None else positive("depth", given["depth"]),
         plans=boolean("plans", given.get("plans", True)),
         trace=boolean("trace", given.get("trace", False)),
         step=_step(given.get("step"), mode),
+        device=device,
+        attention=_attention(given.get("attention"), device),
     )
 
 
@@ -136,6 +149,15 @@ def _memory(value: Any) -> Memory:
         )
     number = value.strip().rstrip("KMGTkiB").rstrip()
     return Memory(nbytes, f"{number} {value.strip().removeprefix(number).strip()}")
+
+
+def _attention(value: Any, device: str) -> str | None:
+    """Return the kernel that is forced on a card; None for the one that it would take."""
+    if value is None:
+        return None
+    if device != "cuda":
+        raise ConfigError(f"attention={value} with device={device}; expected device=cuda")
+    return choice("attention", value, KERNELS)
 
 
 def _step(value: Any, mode: str) -> str | None:

@@ -10,6 +10,7 @@ is a chain of cells.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import pandas as pd
@@ -20,6 +21,7 @@ from autodiff.pytorch import from_pytorch
 from experiments.errors import one_line
 from experiments.modules.config import ModuleConfig
 from experiments.modules.prediction import FakeModule
+from profiler.pytorch.cuda import as_on_cuda
 from profiler.savings import planner_savings
 
 
@@ -50,8 +52,8 @@ def plans_of(fake: FakeModule, config: ModuleConfig) -> Plans | None:
         return loss, torch.autograd.grad(loss, trained, allow_unused=True)
 
     try:
-        return Plans(
-            planner_savings(from_pytorch(loss_and_gradients, *batch.tensors, model=fake.module))
-        )
+        with as_on_cuda(config.attention) if config.device == "cuda" else nullcontext():
+            program = from_pytorch(loss_and_gradients, *batch.tensors, model=fake.module)
+        return Plans(planner_savings(program))
     except TapemeasureError as error:
         return Plans(None, one_line(error))

@@ -87,7 +87,7 @@ class Step:
 
     def __init__(self, module: torch.nn.Module, config: ModuleConfig) -> None:
         self.module = module
-        self._config = config
+        self.config = config
         self._optimizer = _optimizer(module, config)
         self._own = None if config.step is None else own_step(config.step)
         self._labels: tuple[tuple[int, ...], int] | None = None
@@ -95,18 +95,18 @@ class Step:
 
     def batch(self, size: int) -> Batch:
         """Return an example batch of random numbers."""
-        specs = self._config.inputs
+        specs = self.config.inputs
         first = tuple(
-            _example(spec, size, self._config.dtype) for spec in specs if spec.name is None
+            _example(spec, size, self.config.dtype) for spec in specs if spec.name is None
         )
         named = {
-            spec.name: _example(spec, size, self._config.dtype)
+            spec.name: _example(spec, size, self.config.dtype)
             for spec in specs
             if spec.name is not None
         }
         batch = Batch(first, named, None)
-        rule = self._config.loss
-        if not rule.startswith("cross_entropy") or self._config.mode == "forward" or self._own:
+        rule = self.config.loss
+        if not rule.startswith("cross_entropy") or self.config.mode == "forward" or self._own:
             return batch
         if self._labels is None:
             with torch.no_grad(), self._autocast():
@@ -124,11 +124,11 @@ class Step:
         return Batch(first, named, torch.randint(classes, (size, *shape)))
 
     def __call__(self, batch: Batch) -> Any:
-        if self._config.mode == "forward":
+        if self.config.mode == "forward":
             with torch.no_grad(), self._autocast():
                 return self._forward(batch)
         if self._own is not None:
-            self.took = f"of {self._config.step}"
+            self.took = f"of {self.config.step}"
             return self._own(self.module, batch.plain, self._optimizer)
         loss = self.loss(batch)
         if not loss.requires_grad:
@@ -146,13 +146,13 @@ class Step:
         return self.module(*batch.first, **batch.named)
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        dtype = self._config.autocast
+        dtype = self.config.autocast
         return nullcontext() if dtype is None else torch.autocast("cpu", getattr(torch, dtype))
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """Return the loss of a batch, by the rule of the config."""
         with self._autocast():
-            loss, self.took = loss_of(self._forward(batch), self._config.loss, batch.labels)
+            loss, self.took = loss_of(self._forward(batch), self.config.loss, batch.labels)
         return loss
 
 
@@ -163,7 +163,11 @@ def profiled_steps(step: Step, size: int) -> Steps:
     def run(*_: torch.Tensor) -> Any:
         return step(batch)
 
-    first, later = (profile_step(run, *batch.tensors, model=step.module) for _ in range(2))
+    device, attention = step.config.device, step.config.attention
+    first, later = (
+        profile_step(run, *batch.tensors, model=step.module, device=device, attention=attention)
+        for _ in range(2)
+    )
     return Steps(first, later, step.took)
 
 
@@ -191,8 +195,12 @@ def _optimizer(module: torch.nn.Module, config: ModuleConfig) -> Any:
             f"{config.path} has no parameter that requires a gradient; expected one, or "
             "optimizer=none, or mode=forward"
         )
+    given = dict(config.optimizer_arguments)
+    if config.device == "cuda" and inspect.isclass(maker) and not {"foreach", "fused"} & set(given):
+        # What PyTorch chooses where all parameters are on a card.
+        given |= {"foreach": True} if "foreach" in inspect.signature(maker).parameters else {}
     try:
-        return maker(trained, **config.optimizer_arguments)
+        return maker(trained, **given)
     except (TypeError, ValueError) as error:
         takes = (
             ", ".join(list(inspect.signature(maker).parameters)[1:])

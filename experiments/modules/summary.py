@@ -24,6 +24,7 @@ GIVEN_WORDS = {
     "optimizer_state": "optimizer state",
     "input": "inputs",
     "parameter_gradient": "gradients from before",
+    "workspace": "workspaces of cuBLAS",
 }
 PEAK_WORDS = {
     "activation": "activations",

@@ -16,14 +16,13 @@ from torch.nn import functional
 from experiments import profile_module
 from experiments.errors import ConfigError, ModuleError
 from experiments.modules import profiling
-from experiments.modules.config import ModuleConfig
 from experiments.modules.losses import loss_of
 from experiments.modules.prediction import Search
 from experiments.modules.sentences import kernels_of, step_words, verdict
 from experiments.modules.step import Step, profiled_steps
 from profiler import profile_step
 from tests.support import command_line
-from tests.support.module_configs import config_of
+from tests.support.module_configs import attention, config_of
 
 HERE = __name__
 MLP = ("model=mlp", "model.arguments.layers=2", "model.arguments.width=8", "plans=false")
@@ -150,29 +149,6 @@ def test_the_loss_is_inside_autocast_and_backward_outside() -> None:
 
 
 # The verdict.
-
-
-class Attention(nn.Module):
-    """One head of scaled_dot_product_attention."""
-
-    def __init__(self, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.layer, self.dropout = nn.Linear(8, 24), dropout
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        q, k, v = (part[:, None] for part in self.layer(x).chunk(3, -1))
-        return functional.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout)
-
-
-def attention(dropout: float, *more: str) -> ModuleConfig:
-    """Return the config of the attention head."""
-    return config_of(
-        f"model.path={HERE}.Attention",
-        f"model.arguments={{dropout: {dropout}}}",
-        "input.shape=[5,8]",
-        "plans=false",
-        *more,
-    )
 
 
 @pytest.mark.parametrize(("dropout", "kernel"), [(0.0, "flash"), (0.1, "math")])

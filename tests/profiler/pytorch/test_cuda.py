@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from autodiff.errors import GraphError
 from profiler import Profile, profile_step
 from profiler.pytorch.attention import Attention, kernel_of
 from profiler.pytorch.cuda import CUBLAS_WORKSPACE_BYTES, as_on_cuda
+from tests.support.paths import ROOT
 
 B, H, S, D = 2, 4, 64, 32
 
@@ -187,3 +190,13 @@ def test_what_cannot_be_predicted_is_refused() -> None:
         profile_step(torch.relu, x, attention="flash")
     with FakeTensorMode(), pytest.raises(GraphError, match="expected one of flash"):
         profile_step(torch.relu, torch.randn(3), device="cuda", attention="fast")
+
+
+@pytest.mark.cuda
+def test_predictions_are_near_what_a_card_allocates() -> None:
+    """Within the script's tolerance of `torch.cuda.max_memory_allocated`, step by step."""
+    script = ROOT / "scripts" / "compare_with_card.py"
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
