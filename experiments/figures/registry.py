@@ -20,9 +20,9 @@ from experiments.figures.peaks import draw_peaks
 from experiments.figures.regimes import draw_regimes
 from experiments.figures.residuals import draw_residuals
 from experiments.figures.schedules import draw_schedules
-from experiments.figures.style import Drawing, png_of, styled, svg_of
+from experiments.figures.style import Drawing, pdf_of, png_of, styled, svg_of
 from experiments.figures.timelines import draw_timelines
-from experiments.results.files import write_bytes, write_text
+from experiments.results.files import write_bytes
 from experiments.results.tables import Results, read_results
 
 log = logging.getLogger("tapemeasure")
@@ -43,6 +43,11 @@ FIGURES: dict[str, Callable[[Results], Drawing | None]] = {
     "engines": draw_engines,
     "seconds": draw_seconds,
     "process_memory": draw_process,
+}
+WRITERS: dict[str, Callable[[Drawing], bytes]] = {
+    "svg": lambda drawing: svg_of(drawing).encode(),
+    "png": png_of,
+    "pdf": pdf_of,
 }
 FOLDER = "figures"
 
@@ -72,21 +77,31 @@ def drawings(results: Results) -> dict[str, Drawing]:
 
 
 def draw_figures(results: Results) -> dict[str, Path]:
-    """Draw every figure into the directory's folder as SVG and PNG; return the SVGs' paths."""
+    """Draw every figure into the directory's folder; return the SVGs' paths.
+
+    The formats are those of the sweep's config, SVG and PNG by default; files of other formats are
+    taken away, since they would show an earlier state.
+    """
     folder = results.directory / FOLDER
-    made = drawings(results)
-    paths = {}
+    made, formats = drawings(results), _formats(results)
     for name in FIGURES:
-        svg, png = folder / f"{name}.svg", folder / f"{name}.png"
-        if name not in made:
-            svg.unlink(missing_ok=True)
-            png.unlink(missing_ok=True)
-            continue
-        with styled(name):
-            write_text(svg, svg_of(made[name]))
-            write_bytes(png, png_of(made[name]))
-        paths[name] = svg
-    return paths
+        for suffix, written in WRITERS.items():
+            path = folder / f"{name}.{suffix}"
+            if name in made and suffix in formats:
+                with styled(name):
+                    write_bytes(path, written(made[name]))
+            else:
+                path.unlink(missing_ok=True)
+    return {name: folder / f"{name}.svg" for name in FIGURES if name in made}
+
+
+def _formats(results: Results) -> set[str]:
+    """Return the formats that a config asks for, which a file may hold in any state."""
+    config = results.manifest.get("config", {})
+    figures = config.get("figures") if isinstance(config, dict) else None
+    asked = figures.get("format") if isinstance(figures, dict) else None
+    chosen = [asked] if isinstance(asked, str) else asked if isinstance(asked, list) else ["png"]
+    return {name for name in WRITERS if name == "svg" or name in chosen}
 
 
 def draw_overview(results: Results, path: Path) -> None:

@@ -61,8 +61,10 @@ KEYS = (
     "timeout_s",
     "dry_run",
     "objective",
+    "figures",
     "experiment",
 )
+FIGURE_FORMATS = ("svg", "png", "pdf")
 RESERVED_PARTS = ("exact", "scale", "timeline")
 
 
@@ -107,6 +109,7 @@ class SweepConfig:
     dry_run: bool
     objective: str
     memory: tuple[int, ...] = ()
+    figure_formats: tuple[str, ...] = FIGURE_FORMATS[:2]
 
 
 def sweep_config(given: Mapping[str, Any]) -> SweepConfig:
@@ -131,8 +134,17 @@ def sweep_config(given: Mapping[str, Any]) -> SweepConfig:
         else seconds("timeout_s", given["timeout_s"]),
         dry_run=boolean("dry_run", given.get("dry_run", False)),
         objective=choice("objective", given.get("objective", "peak_bytes"), OBJECTIVES),
+        figure_formats=_figure_formats(given.get("figures")),
         memory=() if given.get("memory") is None else each("memory", given["memory"], size),
     )
+
+
+def _figure_formats(given: Any) -> tuple[str, ...]:
+    """Return the formats of figures; the report shows SVG, which is always drawn."""
+    figures = {} if given is None else mapping("figures", given)
+    known_keys("figures.", figures, ("format",))
+    asked = choices("figures.format", figures.get("format", "png"), FIGURE_FORMATS)
+    return tuple(dict.fromkeys(("svg", *asked)))
 
 
 def _studies(given: Mapping[str, Any], measure_process: bool, execute: bool) -> Iterator[Study]:

@@ -359,7 +359,8 @@ def test_nothing_measured_draws_nothing(results: Results) -> None:
 def test_files_are_the_same_every_time(
     results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SVG and PNG are the same bytes when drawn again, and no state of matplotlib is changed."""
+    """Every format is the same bytes when drawn again, and no state of matplotlib is changed."""
+    results = with_formats(results, ["svg", "png", "pdf"])
     monkeypatch.setattr(
         registry, "FIGURES", {name: FIGURES[name] for name in ("seconds", "timelines")}
     )
@@ -369,7 +370,35 @@ def test_files_are_the_same_every_time(
     assert dict(matplotlib.rcParams) == before
     for name, path in paths.items():
         assert path.read_bytes() == again[name].read_bytes()
-        assert path.with_suffix(".png").read_bytes() == again[name].with_suffix(".png").read_bytes()
+        for suffix in (".png", ".pdf"):
+            one, other = (paths_of.with_suffix(suffix) for paths_of in (path, again[name]))
+            assert one.read_bytes() == other.read_bytes()
+        assert path.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+
+
+def with_formats(results: Results, formats: object) -> Results:
+    """The results of a sweep whose config asks for these formats."""
+    return replace(results, manifest={"config": {"figures": {"format": formats}}})
+
+
+@pytest.mark.parametrize(
+    ("formats", "expected"),
+    [(["pdf"], {"svg", "pdf"}), ("png", {"svg", "png"}), ([3, None], {"svg"}), (7, {"svg", "png"})],
+)
+def test_formats_are_those_of_the_config(
+    results: Results,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    formats: object,
+    expected: set[str],
+) -> None:
+    """SVG is always there, for the report; a file of a format that is not asked for goes."""
+    monkeypatch.setattr(registry, "FIGURES", {"timelines": FIGURES["timelines"]})
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    (folder / "timelines.pdf").write_bytes(b"earlier")
+    draw_figures(with_formats(replace(results, directory=tmp_path), formats))
+    assert {path.suffix[1:] for path in folder.iterdir()} == expected
 
 
 def test_figures_can_stand_in_one_page(drawn: dict[str, Drawing]) -> None:
