@@ -24,12 +24,14 @@ from torch._dynamo.backends.common import aot_autograd
 from torch.fx.graph import _BoxedCodeGen
 from torch.utils._python_dispatch import _disable_current_modes
 
+from autodiff.checkpointing.costs import CostOf
 from autodiff.program import Program
 from autodiff.schedule import Schedule
 from profiler.applying.dropout import DROPOUT
-from profiler.applying.joint import Input, Joint, joint_program
+from profiler.applying.joint import Input, Joint
 from profiler.applying.planning import plan_for
 from profiler.applying.plans import Plans
+from profiler.applying.reading import joint_program
 from profiler.applying.requests import Request, Size
 from profiler.applying.splitting import split
 
@@ -119,6 +121,7 @@ def backend(
     plan: str | Path | None = None,
     on_infeasible: str = "raise",
     outside_bytes: Size | None = None,
+    cost: str | CostOf = "ops",
     cache: bool | str | Path = True,
     quiet: bool = False,
 ) -> PlannedBackend:
@@ -135,6 +138,7 @@ def backend(
         outside_bytes=outside_bytes,
         cache=cache,
         quiet=quiet,
+        cost=cost,
     )
     plans = Plans()
 

@@ -21,6 +21,7 @@ from typing import TypeVar
 
 import torch
 
+from autodiff.checkpointing.costs import CostOf
 from autodiff.errors import GraphError
 from autodiff.program import Program
 from autodiff.schedule import Schedule
@@ -41,6 +42,7 @@ def checkpointed(
     plan: str | Path | None = None,
     on_infeasible: str = "raise",
     outside_bytes: Size | None = None,
+    cost: str | CostOf = "ops",
     cache: bool | str | Path = True,
     mechanism: str = "compile",
     quiet: bool = False,
@@ -51,9 +53,10 @@ def checkpointed(
     parameters, buffers, inputs and, if `optimizer` is given, its state too. `planner` or `plan`, a
     file that `model.plan.to_csv` wrote, take the place of a bound. `on_infeasible="least"` takes
     the least that there is where nothing fits, instead of raising. `outside_bytes` are what the
-    loss outside of the model takes; by default twice the gradients of the outputs. `model.plan`
-    shows what was planned. `mechanism="checkpoint"` compiles nothing: blocks of the model run
-    again by torch.utils.checkpoint, which takes more operations and only a bound.
+    loss outside of the model takes; by default twice the gradients of the outputs. `cost` is "ops",
+    or a function from a program to the cost of each instruction. `model.plan` shows what was
+    planned. `mechanism="checkpoint"` compiles nothing: blocks of the model run again by
+    torch.utils.checkpoint, which takes more operations and only a bound.
     Raises PlannerError where the request is none, and at the first call where nothing fits;
     GraphError, with the line, at the first call of a model that is not one graph.
     """
@@ -71,6 +74,7 @@ def checkpointed(
         outside_bytes=outside_bytes,
         cache=cache,
         quiet=quiet,
+        cost=cost,
         mechanism=mechanism,
     )
     earlier = model.__dict__.get("forward")

@@ -40,6 +40,18 @@ def is_training_norm(node: fx.Node) -> bool:
     return node.target is NORM and node.args[5] is True
 
 
+def device_of(node: fx.Node) -> torch.device:
+    """Return the device of a node's results."""
+    return first_value(node).device
+
+
+def first_value(node: fx.Node) -> torch.Tensor:
+    """Return the tensor that stands for a node's first result."""
+    value = node.meta["val"]
+    first: torch.Tensor = value[0] if isinstance(value, tuple | list) else value
+    return first
+
+
 def is_tangent(node: fx.Node) -> bool:
     """Return whether an input is the gradient of an output."""
     return node.op == "placeholder" and node.name.startswith("tangents")

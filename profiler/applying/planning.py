@@ -18,11 +18,12 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves
 
+from autodiff.checkpointing.budget import Budget
+from autodiff.checkpointing.costs import cost_of_each
 from autodiff.checkpointing.csv_schedule import read_schedule, write_schedule
-from autodiff.errors import BudgetError, ScheduleError
+from autodiff.errors import BudgetError, PlannerError, ScheduleError
 from autodiff.program import Program
 from autodiff.schedule import Schedule
-from profiler.applying.choosing import fastest
 from profiler.applying.joint import Joint
 from profiler.applying.nested import NestedPlan, NestedPlanner
 from profiler.applying.nodes import module_of
@@ -42,7 +43,7 @@ def plan_for(joint: Joint, request: Request, model_tensors: Iterable[Any] = ()) 
     resident = _resident(joint, request, model_tensors)
     limit = request.max_bytes
     if request.memory is not None:
-        limit = request.memory - resident
+        limit = _left(request.memory, resident)
     schedule = _schedule(joint.program, request, limit)
     modules = tuple(module_of(work.node) for work in joint.works)
     plan = Plan(joint.program, schedule, modules, joint.border, limit, resident)
@@ -67,12 +68,23 @@ def nested_plan(
     if request.memory is not None:
         state = 0 if request.optimizer is None else state_bytes(request.optimizer)
         own = [*model.parameters(), *model.buffers()]
-        limit = request.memory - state - storage_bytes([*own, *tree_leaves((args, kwargs))])
+        resident = state + storage_bytes([*own, *tree_leaves((args, kwargs))])
+        limit = _left(request.memory, resident)
     assert limit is not None
     planner = NestedPlanner(model, args, kwargs, request.outside_bytes)
     plan = planner.plan(limit, least=request.on_infeasible == "least")
     _say(request, f"planned in {perf_counter() - start:.1f} s: peak {human_bytes(plan.peak_bytes)}")
     return plan
+
+
+def _left(memory: int, resident: int) -> int:
+    """Return what a memory leaves for a step; raise PlannerError where that is nothing."""
+    if memory <= resident:
+        raise PlannerError(
+            f"memory = {memory}; parameters, buffers, inputs and the optimizer's state take "
+            f"{resident} bytes; expected more than that; give more memory, or a smaller batch"
+        )
+    return memory - resident
 
 
 def _resident(joint: Joint, request: Request, model_tensors: Iterable[Any]) -> int:
@@ -105,16 +117,24 @@ def _schedule(program: Program, request: Request, limit: int | None) -> Schedule
 
 def _fastest(program: Program, request: Request, limit: int) -> Schedule:
     try:
-        return fastest(program, limit)
+        return Budget(max_bytes=limit, cost=request.cost)(program)
     except BudgetError as nothing:
-        if request.on_infeasible == "raise":
-            raise
-        return nothing.schedule  # type: ignore[no-any-return]  # it is one
+        least: Schedule = nothing.schedule
+        if request.on_infeasible == "least":
+            return least
+        raise BudgetError(
+            f"{limit} bytes for activations and gradients are below what any plan of this model "
+            f"takes; the least is {nothing.peak_bytes} bytes: give "
+            f"{nothing.peak_bytes - limit} bytes more, a smaller batch, or on_infeasible='least'",
+            least,
+            nothing.peak_bytes,
+        ) from None
 
 
 def _file(request: Request, program: Program, limit: int) -> Path:
     assert request.cache is not None
-    digest = hashlib.sha256(repr((torch.__version__, limit, request.on_infeasible)).encode())
+    cost = cost_of_each(request.cost, program).tobytes()
+    digest = hashlib.sha256(repr((torch.__version__, limit, request.on_infeasible, cost)).encode())
     for value in program.values:
         digest.update(repr((value.spec, value.buffer, value.role)).encode())
     for op, reads, writes, phase in program.instructions:

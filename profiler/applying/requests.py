@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from autodiff.checkpointing.costs import CostOf, check_cost
 from autodiff.checkpointing.units import bytes_of
 from autodiff.errors import PlannerError
 from autodiff.program import Program
@@ -37,6 +38,7 @@ class Request:
     cache: Path | None = None
     quiet: bool = False
     mechanism: str = "compile"
+    cost: str | CostOf = "ops"
 
     def __deepcopy__(self, memo: Any) -> Request:
         """Copy nothing: an optimizer that is weighed is not to be copied with a model."""
@@ -44,6 +46,7 @@ class Request:
 
     def __post_init__(self) -> None:
         """Raise PlannerError unless exactly one way to a plan is given."""
+        check_cost(self.cost)
         ways = (self.max_bytes, self.memory, self.planner, self.plan)
         if sum(way is not None for way in ways) != 1:
             raise PlannerError(
@@ -83,6 +86,7 @@ class Request:
         cache: bool | str | Path = True,
         quiet: bool = False,
         mechanism: str = "compile",
+        cost: str | CostOf = "ops",
     ) -> Request:
         """Return the request of a user's arguments, in which sizes may be texts."""
         return cls(
@@ -96,6 +100,7 @@ class Request:
             cache_directory() if cache is True else Path(cache) if cache else None,
             quiet,
             mechanism,
+            cost,
         )
 
 

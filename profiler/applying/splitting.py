@@ -14,8 +14,17 @@ import torch
 from torch import fx
 
 from autodiff.errors import ScheduleError
+from autodiff.instructions import FORWARD
+from profiler.applying.drawing import keeper, redrawer
 from profiler.applying.joint import Joint
-from profiler.applying.nodes import SAME, STATISTICS, is_tangent, is_training_norm
+from profiler.applying.nodes import (
+    SAME,
+    STATISTICS,
+    device_of,
+    first_value,
+    is_tangent,
+    is_training_norm,
+)
 
 _NORM_AGAIN = torch.ops.aten._native_batch_norm_legit.no_stats
 
@@ -118,16 +127,40 @@ class _Half:
 
     def run(self, order: Sequence[int]) -> None:
         """Add steps in their order."""
+        instructions = self._joint.program.instructions
         for i in order:
-            work, writes = self._joint.works[i], self._joint.program.instructions[i].writes
+            work, writes = self._joint.works[i], instructions[i].writes
             if work.node is None:
                 continue
             if work.part == "statistics":
                 self._bind(work.node, self._ran[work.node], writes)
                 continue
-            new = self._call(work.node, again=self._again or work.node in self._ran)
+            if work.part == "state":
+                self.current[writes[0]] = self._state(work.node, writes[0])
+                continue
+            is_forward = instructions[i].phase == FORWARD
+            again = work.node in self._ran or (self._again and is_forward)
+            if again and work.part == "random":
+                new = self._drawn_again(work.node, instructions[i].reads[-1])
+            else:
+                new = self._call(work.node, again)
             self._ran.setdefault(work.node, new)
             self._bind(work.node, new, writes)
+
+    def _state(self, node: fx.Node, state: int) -> fx.Node:
+        """Add a copy of the state that the generator of a random op has before it draws."""
+        new = self.graph.call_function(keeper(device_of(node)))
+        shape = self._joint.program.values[state].spec.shape
+        with first_value(node).fake_mode:  # type: ignore[attr-defined]  # a fake tensor has one
+            new.meta = {"val": torch.empty(shape, dtype=torch.uint8)}
+        return new
+
+    def _drawn_again(self, node: fx.Node, state: int) -> fx.Node:
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._look)
+        draw = redrawer(node.target, device_of(node))
+        new = self.graph.call_function(draw, (self.current[state], *args), kwargs)
+        new.meta = dict(node.meta)
+        return new
 
     def _call(self, node: fx.Node, again: bool) -> fx.Node:
         args, kwargs, target = node.args, node.kwargs, node.target
