@@ -134,16 +134,16 @@ def test_the_frontier_says_what_falls_and_what_does_not(drawn: dict[str, Drawing
 
 
 def test_seconds_are_shown_where_they_mean_something(
-    results: Results, drawn: dict[str, Drawing]
+    planned: Results, drawn: dict[str, Drawing]
 ) -> None:
     """Steps below 20 ms get no panel of seconds, and the figure says why; longer ones get one."""
     words = " ".join(" ".join(text for text, _ in texts(drawn["frontier"].figure)).split())
     assert len(drawn["frontier"].figure.axes) == 2
     assert "no panel of seconds: the longest step takes" in words
-    rows = results.results
+    rows = planned.results
     longer = {name: 10**6 * rows[name] for name in rows if name.startswith("wall_ns_")}
     with styled():
-        timed = FIGURES["frontier"](replace(results, results=rows.assign(**longer)))
+        timed = FIGURES["frontier"](replace(planned, results=rows.assign(**longer)))
     assert timed is not None
     assert len(timed.figure.axes) == 3
     assert "no panel of seconds" not in " ".join(text for text, _ in texts(timed.figure))
