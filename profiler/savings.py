@@ -14,7 +14,7 @@ Bound: it says nothing of seconds, and ops that the table of costs lacks count n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,7 @@ import pandas as pd
 from autodiff.check import check_schedule
 from autodiff.checkpointing.cells import Cells, find_cells
 from autodiff.checkpointing.parse import planner_of
-from autodiff.checkpointing.recompute_all import RecomputeAll
-from autodiff.checkpointing.revolve import Revolve
 from autodiff.checkpointing.store_all import StoreAll
-from autodiff.checkpointing.uniform import Uniform
 from autodiff.errors import GraphError, PlannerError
 from autodiff.instructions import ACTIVATION, FORWARD, PARAMETER_GRADIENT
 from autodiff.liveness import Lifetimes
@@ -35,6 +32,7 @@ from autodiff.recording import recording_from_specs
 from autodiff.schedule import Schedule
 from profiler.counter import count_operations
 from profiler.ledger import ledger_of
+from profiler.planned import best_schedules, default_planners
 from profiler.units import human_bytes
 
 Planner = Callable[[Program], Schedule]
@@ -51,9 +49,6 @@ COLUMNS = (
     "why",
 )
 
-MOST_OF_A_KIND = 16
-"""The most numbers of snapshots, or of segments, that are tried; evenly spaced by logarithm."""
-
 WEIGHTS = "gradients of parameters, which no plan drops"
 ACTIVATIONS = "activations that the backward part will read"
 AT_WORK = "gradients and what is at work"
@@ -67,8 +62,9 @@ def planner_savings(
 ) -> pd.DataFrame:
     """Return one row per planner: its peak, its operations, and what its peak consists of.
 
-    `planners` are by default `RecomputeAll`, `Uniform` with every number of segments and `Revolve`
-    with every number of snapshots. The first row is `StoreAll`; the others follow by their peak,
+    `planners` are by default `RecomputeAll`, `Uniform` with every number of segments, `Revolve`
+    with every number of snapshots, and `Optimal` (`Selective` where there is no chain) from 90% of
+    the plain peak down to the least. The first row is `StoreAll`; the others follow by their peak,
     the lowest first. `saved_share` is of the plain peak, `more_share` of the plain operations;
     `is_best` says that no other plan takes as little for as few operations, and less than keeping
     everything. A planner that refuses the program has a row too: its numbers are missing and `why`
@@ -82,12 +78,14 @@ def planner_savings(
         )
     cells = _cells(program)
     plain = _row(program, StoreAll(), cells)
-    others = _default_planners(0 if cells is None else len(cells)) if planners is None else planners
+    others = default_planners(0 if cells is None else len(cells)) if planners is None else planners
     rows = [
         _row(program, planner, cells)
         for planner in map(planner_of, others)
         if not isinstance(planner, StoreAll)
     ]
+    if planners is None:
+        rows += [_row_of(program, best, cells) for best in best_schedules(program, cells)]
     frame = pd.DataFrame([plain, *sorted(rows, key=_by_peak)])
     frame = frame.astype({"peak_bytes": "Int64", "ops": "Int64"})
     frame["saved_bytes"] = plain["peak_bytes"] - frame["peak_bytes"]
@@ -133,28 +131,15 @@ def _cells(program: Program) -> Cells | None:
         return None
 
 
-def _default_planners(n: int) -> Iterator[Planner]:
-    """Return planners of every family, with the numbers of segments and snapshots for n cells."""
-    yield RecomputeAll()
-    if n < 2:
-        yield from (Uniform(), Revolve(snapshots=1))
-        return
-    yield from map(Uniform, _spread(2, n))
-    yield from map(Revolve, _spread(1, n - 1))
-
-
-def _spread(first: int, last: int) -> list[int]:
-    """Return whole numbers from first to last: all, or `MOST_OF_A_KIND`, dense at the start."""
-    if last - first < MOST_OF_A_KIND:
-        return list(range(first, last + 1))
-    return sorted({round(number) for number in np.geomspace(first, last, MOST_OF_A_KIND)})
-
-
 def _row(program: Program, planner: Planner, cells: Cells | None) -> dict[str, Any]:
     try:
         schedule = planner(program)
     except PlannerError as error:
         return {"planner": str(planner), "peak_bytes": None, "ops": None, "why": str(error)}
+    return _row_of(program, schedule, cells)
+
+
+def _row_of(program: Program, schedule: Schedule, cells: Cells | None) -> dict[str, Any]:
     lives = check_schedule(program, schedule)
     recording = recording_from_specs(program, schedule, lives)
     ledger = ledger_of(recording)

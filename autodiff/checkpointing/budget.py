@@ -70,11 +70,13 @@ class Budget:
         Raises BudgetError, with the least, if no known plan is within the bytes.
         """
         needs_sizes(self, program)
-        known = _Known(program, str(self), cost_of_each(self.cost, program))
+        known = KnownPlans(program, cost_of_each(self.cost, program))
         if self.max_ops_ratio is not None:
-            return known.within_cost(self.max_ops_ratio)
-        assert isinstance(self.max_bytes, int)
-        return known.within_bytes(self.max_bytes)
+            found = known.within_cost(self.max_ops_ratio)
+        else:
+            assert isinstance(self.max_bytes, int)
+            found = known.within_bytes(self.max_bytes)
+        return replace(found, planner=str(self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,16 +88,24 @@ class _Weighed:
     cost: float
 
 
-class _Known:
-    """The plans of all planners for one program."""
+class KnownPlans:
+    """The plans of all planners for one program; limits share what is made of it.
 
-    def __init__(self, program: Program, name: str, cost: np.ndarray) -> None:
-        self._program, self._name, self._cost = program, name, cost
+    `cost` is that of each instruction.
+    """
+
+    def __init__(self, program: Program, cost: np.ndarray) -> None:
+        """Weigh plain backpropagation; planners are asked when it does not fit."""
+        self._program, self._cost = program, cost
         self._amounts = amounts(program)
-        self._chain = ChainPlans(program, name, cost)
+        self._chain = ChainPlans(program, Budget.name, cost)
+        self.plain_peak = self._chain.plain_peak
 
     def within_bytes(self, limit: int) -> Schedule:
-        """Return the cheapest plan with a peak of at most `limit`."""
+        """Return the cheapest plan with a peak of at most `limit`.
+
+        Raises BudgetError, with the least, if there is none.
+        """
         if self._chain.plain_peak <= limit:
             return self._chain.within_bytes(limit)
         plans = [
@@ -105,7 +115,8 @@ class _Known:
         optimum = plans[0].schedule if plans and plans[0].schedule.among else None
         if optimum is None or not optimum.proved:
             plans += self._asked(lambda: Revolve(max_bytes=limit)(self._program))
-            plans += self._uniform()
+            plans += self._uniform
+        plans.append(self._plain)
         fitting = [plan for plan in plans if plan.peak <= limit]
         if not fitting:
             raise self._too_little(limit, min(plans, key=lambda plan: (plan.peak, plan.cost)))
@@ -115,17 +126,16 @@ class _Known:
     def within_cost(self, ratio: float) -> Schedule:
         """Return the plan with the lowest peak of those that cost at most `ratio` times plain."""
         limit = ratio * self._chain.plain_cost * (1 + 1e-12)
-        plain = self._chain.within_bytes(self._chain.plain_peak)
         plans = [
-            self._weigh(plain),
+            self._plain,
             *self._asked(lambda: self._chain.within_cost(limit)),
             *self._selective(lambda plan: (plan.operations > limit, plan.peak, plan.operations)),
-            *self._uniform(),
+            *self._uniform,
         ]
         best = min(
             (plan for plan in plans if plan.cost <= limit), key=lambda plan: (plan.peak, plan.cost)
         )
-        return replace(best.schedule, planner=self._name, cost=best.cost, bound=None, proved=False)
+        return replace(best.schedule, planner=Budget.name, cost=best.cost, bound=None, proved=False)
 
     def _asked(self, plan: Callable[[], Schedule]) -> Iterator[_Weighed]:
         """Return the plan of a planner, or the one of its least peak; nothing if it refuses."""
@@ -150,11 +160,16 @@ class _Known:
     def _selective_plans(self) -> list[SelectivePlan]:
         return selective_plans(self._program, in_whole_numbers(self._cost))
 
-    def _uniform(self) -> Iterator[_Weighed]:
+    @cached_property
+    def _plain(self) -> _Weighed:
+        return self._weigh(self._chain.within_bytes(self.plain_peak))
+
+    @cached_property
+    def _uniform(self) -> list[_Weighed]:
         try:
             n = len(find_cells(self._program))
         except PlannerError:
-            return
+            return []
         for k in sorted(
             set(np.geomspace(min(2, n), n, MOST_SEGMENTS).round().astype(int).tolist())
         ):
@@ -167,7 +182,7 @@ class _Known:
     def _finished(self, best: _Weighed, optimum: Schedule | None) -> Schedule:
         """Return the best plan with the strictest bound that is known to hold for it."""
         found = replace(
-            best.schedule, planner=self._name, cost=best.cost, bound=self._chain.plain_cost,
+            best.schedule, planner=Budget.name, cost=best.cost, bound=self._chain.plain_cost,
             proved=False, among="",
         )  # fmt: skip
         if optimum is not None and optimum.bound is not None and optimum.bound <= best.cost:

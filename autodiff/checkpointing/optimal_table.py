@@ -32,7 +32,7 @@ from autodiff.checkpointing.optimal_slots import Slots
 INFEASIBLE = 1e30
 """The cost where there is no plan; finite, so that compiled code may rely on finite numbers."""
 
-LARGE = 2 * 10**7
+LARGE = 10**9
 """Candidates times slots from which compiling pays."""
 
 _DOUBLE_BYTES = 2**28

@@ -17,6 +17,7 @@ from autodiff import (
     StoreAll,
     Uniform,
     networks,
+    parse_planner,
 )
 from autodiff.pytorch import from_pytorch
 from profiler import planner_savings, profile_schedule, program_of, savings_text
@@ -38,6 +39,9 @@ def test_the_numbers_are_those_of_profile() -> None:
         for planner in [RecomputeAll(), *map(Uniform, range(2, 7)), *map(Revolve, range(1, 6))]
     }
     assert found["planner"].iloc[0] == "store_all"
+    budgets = [name for name in found["planner"] if name.startswith("optimal(max_bytes=")]
+    assert len(budgets) >= 5
+    made |= {name: parse_planner(name) for name in budgets}  # type: ignore[dict-item]
     assert set(found["planner"][1:]) == set(made)
     plain = profile_schedule(program, StoreAll()(program), execute=False)
     for row in found.iloc[1:].itertuples():
@@ -121,12 +125,18 @@ def test_planners_of_ones_own_are_asked_too() -> None:
 
 
 def test_what_is_no_chain_says_why() -> None:
-    """A program that is no chain has the plain row, and the reason in the others and the text."""
+    """A program that is no chain has selective plans, and the reason in the rows of the others."""
     network = networks.chain(3, 3, 8, micro_batches=2, values=False)
     found = planner_savings(program_of(network.loss, network.weights))
-    assert found["peak_bytes"].notna().tolist() == [True, False, False, False]
-    assert savings_text(found).startswith("Nothing can be planned: ")
-    assert "comes after" in savings_text(found)
+    refused = found[found["peak_bytes"].isna()]
+    assert len(refused) == 3
+    assert refused["why"].str.contains("comes after").all()
+    planned = found[found["peak_bytes"].notna()]
+    assert planned["planner"].iloc[0] == "store_all"
+    assert planned["planner"].iloc[1:].str.startswith("selective(max_bytes=").all()
+    nothing = savings_text(found[found["peak_bytes"].isna() | (found["planner"] == "store_all")])
+    assert nothing.startswith("Nothing can be planned: ")
+    assert "comes after" in nothing
 
 
 def test_symbols_are_refused() -> None:
@@ -142,7 +152,7 @@ def test_symbols_are_refused() -> None:
 def test_a_long_chain_is_looked_at_in_samples() -> None:
     """For a long chain some numbers of snapshots and segments are tried, extremes included."""
     found = planner_savings(chain(100, 2, 4))
-    assert len(found) <= 2 + 2 * 16
+    assert len(found) <= 2 + 2 * 16 + 9
     assert {
         "revolve(snapshots=1)",
         "revolve(snapshots=99)",
