@@ -170,10 +170,8 @@ class KnownPlans:
             n = len(find_cells(self._program))
         except PlannerError:
             return []
-        for k in sorted(
-            set(np.geomspace(min(2, n), n, MOST_SEGMENTS).round().astype(int).tolist())
-        ):
-            yield self._weigh(Uniform(k)(self._program))
+        numbers = np.geomspace(min(2, n), n, MOST_SEGMENTS).round().astype(int)
+        return [self._weigh(Uniform(k)(self._program)) for k in sorted(set(numbers.tolist()))]
 
     def _weigh(self, schedule: Schedule) -> _Weighed:
         cost = float(self._cost[schedule.order].sum())
