@@ -18,14 +18,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from autodiff.checkpointing.binomial import whole_number
+from autodiff.checkpointing.costs import in_whole_numbers, operations_of
+from autodiff.checkpointing.limits import needs_sizes
+from autodiff.checkpointing.optimal import Optimal
 from autodiff.checkpointing.retention import RUNS, Retention, Solution, solver_library
 from autodiff.checkpointing.revolve import Revolve
-from autodiff.checkpointing.selective import Selective, operations
-from autodiff.checkpointing.sizes import has_sizes, peak
+from autodiff.checkpointing.selective import Selective
+from autodiff.checkpointing.sizes import peak
 from autodiff.checkpointing.store_all import StoreAll, accumulated_in_place
 from autodiff.checkpointing.uniform import Uniform
-from autodiff.checkpointing.units import bytes_of, bytes_text
+from autodiff.checkpointing.units import byte_count, bytes_text
 from autodiff.errors import PlannerError
 from autodiff.instructions import BACKWARD
 from autodiff.program import Program
@@ -50,15 +52,7 @@ class Proven:
 
     def __post_init__(self) -> None:
         """Raise PlannerError unless both are in their range."""
-        if isinstance(self.max_bytes, str):
-            nbytes = bytes_of(self.max_bytes)
-            if nbytes is None:
-                raise PlannerError(
-                    f"max_bytes = {self.max_bytes!r}; expected a size such as '1.5GiB' or a number "
-                    "of bytes; give one"
-                )
-            object.__setattr__(self, "max_bytes", nbytes)
-        whole_number("max_bytes", self.max_bytes, 1)
+        object.__setattr__(self, "max_bytes", byte_count("max_bytes", self.max_bytes))
         if (
             isinstance(self.seconds, bool)
             or not isinstance(self.seconds, int | float)
@@ -82,11 +76,7 @@ class Proven:
         `cpsat` is not installed.
         """
         solver_library()
-        if not has_sizes(program):
-            raise PlannerError(
-                f"{self} on a program whose shapes are no integers; expected sizes to compare; "
-                "give a program of fixed shapes"
-            )
+        needs_sizes(self, program)
         if len(program.instructions) > MOST_TASKS:
             raise PlannerError(
                 f"{self} on a program of {len(program.instructions)} instructions; expected at "
@@ -99,7 +89,7 @@ def proven_schedule(
     program: Program, budget: int, planner: str, seconds: float, workers: int = 0
 ) -> Schedule:
     """Return the best plan that a search on so many threads finds (0: one a core)."""
-    cost = operations(program)
+    cost = in_whole_numbers(operations_of(program))
     plain = int(cost.sum())
     known = _best_of_others(program, budget, cost)
     most = None if known is None else int(cost[known.order].sum()) - plain
@@ -142,6 +132,7 @@ def _best_of_others(program: Program, budget: int, cost: np.ndarray) -> Schedule
     planners: list[Callable[[Program], Schedule]] = [
         StoreAll(),
         Selective(max_bytes=budget),
+        Optimal(max_bytes=budget),
         Revolve(max_bytes=budget),
         Uniform(),
     ]

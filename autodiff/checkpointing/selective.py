@@ -15,18 +15,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import ClassVar
 
 import numpy as np
 
-from autodiff.checkpointing.binomial import whole_number
+from autodiff.checkpointing.costs import (
+    CostOf,
+    check_cost,
+    cost_name,
+    cost_of_each,
+    in_whole_numbers,
+    operations_of,
+)
+from autodiff.checkpointing.limits import check_limits, limits_text, needs_sizes
 from autodiff.checkpointing.mincut import Keep, Stretch, kept_sets
 from autodiff.checkpointing.on_demand import OnDemand
-from autodiff.checkpointing.sizes import amounts, has_sizes, peak
+from autodiff.checkpointing.sizes import amounts, peak
 from autodiff.checkpointing.store_all import as_created
-from autodiff.checkpointing.units import bytes_of, bytes_text
-from autodiff.errors import PlannerError
+from autodiff.checkpointing.units import bytes_text
+from autodiff.errors import BudgetError
 from autodiff.instructions import BACKWARD, FORWARD
 from autodiff.program import Program
 from autodiff.schedule import Schedule
@@ -37,58 +44,33 @@ MOST_SETS = 100
 
 @dataclass(frozen=True)
 class Selective:
-    """The fastest plan that keeps one set of values, for a budget of live bytes or operations.
+    """The cheapest plan that keeps one set of values, for a budget of live bytes or operations.
 
-    `max_bytes` is a number of bytes or a size such as "8GiB"; `max_ops_ratio` a multiple of the
-    operations of plain backpropagation, within which the peak is to be the lowest.
+    `max_bytes` may be text such as `8GiB`. `cost` is `"ops"`, or a function from a program to the
+    cost of each instruction, which then takes the place of operations everywhere.
     """
 
     max_bytes: int | str | None = None
     max_ops_ratio: float | None = None
+    cost: str | CostOf = "ops"
     name: ClassVar[str] = "selective"
 
     def __post_init__(self) -> None:
-        """Raise PlannerError unless exactly one limit is given and it is in its range."""
-        if (self.max_bytes is None) == (self.max_ops_ratio is None):
-            raise PlannerError(
-                f"{self!r}; expected exactly one of max_bytes and max_ops_ratio; give one"
-            )
-        if isinstance(self.max_bytes, str):
-            nbytes = bytes_of(self.max_bytes)
-            if nbytes is None:
-                raise PlannerError(
-                    f"max_bytes = {self.max_bytes!r}; expected a size such as '1.5GiB' or a number "
-                    "of bytes; give one"
-                )
-            object.__setattr__(self, "max_bytes", nbytes)
-        if self.max_bytes is not None:
-            whole_number("max_bytes", self.max_bytes, 1)
-        ratio = self.max_ops_ratio
-        if ratio is not None and (
-            isinstance(ratio, bool)
-            or not isinstance(ratio, int | float)
-            or not isfinite(ratio)
-            or ratio < 1
-        ):
-            raise PlannerError(
-                f"max_ops_ratio = {ratio!r}; expected a number of at least 1, which plain "
-                "backpropagation takes; give one such as 1.3"
-            )
+        """Raise PlannerError unless exactly one limit is given and all is in its range."""
+        check_limits(self)
+        check_cost(self.cost)
 
     def __str__(self) -> str:
         """Return the canonical string."""
-        if self.max_bytes is not None:
-            return f"selective(max_bytes={bytes_text(int(self.max_bytes))})"
-        return f"selective(max_ops_ratio={self.max_ops_ratio!r})"
+        return limits_text(self, cost_name(self.cost))
 
     def __call__(self, program: Program) -> Schedule:
-        """Return the best plan within the limit; raise PlannerError if there is none."""
-        if not has_sizes(program):
-            raise PlannerError(
-                f"{self} on a program whose shapes are no integers; expected sizes to compare; "
-                "give a program of fixed shapes"
-            )
-        plans = selective_plans(program)
+        """Return the best plan within the limit.
+
+        Raises BudgetError, with the least, if no plan is within the bytes.
+        """
+        needs_sizes(self, program)
+        plans = selective_plans(program, in_whole_numbers(cost_of_each(self.cost, program)))
         if self.max_ops_ratio is not None:
             limit = self.max_ops_ratio * plans[0].operations
             within = [plan for plan in plans if plan.operations <= limit]
@@ -99,10 +81,13 @@ class Selective:
             return min(fitting, key=lambda plan: (plan.operations, plan.peak)).schedule(str(self))
         least = min(plans, key=lambda plan: (plan.peak, plan.operations))
         times = least.operations / max(plans[0].operations, 1)
-        raise PlannerError(
+        better = f"{self.name}(max_bytes={bytes_text(least.peak)})"
+        raise BudgetError(
             f"max_bytes = {bytes_text(self.max_bytes)} is below what any plan that keeps one set "
             f"of values takes; the least is {least.peak} bytes, by a plan that takes {times:.3g} "
-            f"times the operations: give selective(max_bytes={bytes_text(least.peak)}) or more"
+            f"times the operations: give {better} or more",
+            least.schedule(better),
+            least.peak,
         )
 
 
@@ -128,7 +113,7 @@ def selective_plans(program: Program, cost: np.ndarray | None = None) -> list[Se
 
     `cost` has what each instruction costs, in whole numbers: by default its scalar operations.
     """
-    cost = operations(program) if cost is None else cost
+    cost = in_whole_numbers(operations_of(program)) if cost is None else cost
     weighed = amounts(program)
     plans = OnDemand(program)
     plain = as_created(program)
@@ -141,13 +126,6 @@ def selective_plans(program: Program, cost: np.ndarray | None = None) -> list[Se
             SelectivePlan(plans, keep.values, peak(program, schedule, weighed), int(run @ cost))
         )
     return found
-
-
-def operations(program: Program) -> np.ndarray:
-    """Return the scalar operations of each instruction."""
-    works = [int(work.op.cost(*work.specs).total) for work in program.flat.works]
-    of_each: np.ndarray = np.array(works, dtype=np.int64)[program.flat.work_of]
-    return of_each
 
 
 def _forward_part(plans: OnDemand, amount: np.ndarray, cost: np.ndarray) -> Stretch:

@@ -17,12 +17,13 @@ import torch
 
 from autodiff.check import check_schedule
 from autodiff.checkpointing.cells import find_cells
+from autodiff.checkpointing.costs import in_whole_numbers, operations_of
 from autodiff.checkpointing.optimal import Optimal
 from autodiff.checkpointing.parse import Planner
 from autodiff.checkpointing.proven import Proven
 from autodiff.checkpointing.recompute_all import RecomputeAll
 from autodiff.checkpointing.revolve import Revolve
-from autodiff.checkpointing.selective import Selective, operations
+from autodiff.checkpointing.selective import Selective
 from autodiff.checkpointing.sizes import peak
 from autodiff.checkpointing.store_all import StoreAll
 from autodiff.checkpointing.uniform import Uniform
@@ -78,7 +79,7 @@ class _Scale:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self._cost = operations(program)
+        self._cost = in_whole_numbers(operations_of(program))
 
     def plan(self, planner: Planner) -> _Weighed:
         """Return what a planner's schedule takes; raise PlannerError where it has none."""

@@ -28,9 +28,9 @@ from autodiff import (
     networks,
     parse_builtin_planner,
 )
+from autodiff.checkpointing.costs import in_whole_numbers, operations_of
 from autodiff.checkpointing.proven import proven_schedule
 from autodiff.checkpointing.retention import Retention
-from autodiff.checkpointing.selective import operations
 from autodiff.checkpointing.sizes import peak
 from autodiff.checkpointing.tasks import TaskGraph
 from experiments.benchmarks import architectures
@@ -113,7 +113,7 @@ def skipping() -> Program:
 def test_no_order_costs_less(make: Callable[[], Program]) -> None:
     """The proved cost is that of a search through all orders, for budgets of each kind."""
     program = make()
-    cost = operations(program)
+    cost = in_whole_numbers(operations_of(program))
     most = peak(program, StoreAll()(program))
     found = set()
     for budget in (most, int(0.9 * most), int(0.75 * most), int(0.6 * most)):
@@ -134,7 +134,7 @@ def test_no_order_costs_less(make: Callable[[], Program]) -> None:
 def test_the_search_through_all_orders_tells_budgets_apart() -> None:
     """It finds nothing where nothing may run again, and something where it may."""
     program = chain(3, 2, 30)
-    cost = operations(program)
+    cost = in_whole_numbers(operations_of(program))
     tight = int(0.9 * peak(program, StoreAll()(program)))
     assert least_cost(program, tight, cost, times=1) is None
     assert least_cost(program, tight, cost, times=2) is not None
@@ -152,7 +152,7 @@ def test_a_proved_plan_is_executed_within_its_budget(training: object) -> None:
     torch.manual_seed(0)
     program = training().program()  # type: ignore[operator]
     plain = StoreAll()(program)
-    cost = operations(program)
+    cost = in_whole_numbers(operations_of(program))
     budget = int(0.85 * peak(program, plain))
     schedule = proven_schedule(program, budget, "proven", SECONDS, workers=1)
     check_schedule(program, schedule)
@@ -199,7 +199,7 @@ def test_a_start_is_taken_whole() -> None:
     program = chain(5, 3, 30)
     budget = int(0.9 * peak(program, StoreAll()(program)))
     start = Selective(max_bytes=budget)(program)
-    cost = operations(program)
+    cost = in_whole_numbers(operations_of(program))
     again = int(cost[start.order].sum() - cost.sum())
     model = Retention(program, budget, cost, again)
     model.begin_with(start.order.tolist())

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 
 from autodiff import (
+    BudgetError,
     PlannerError,
     Program,
     Schedule,
@@ -21,8 +22,9 @@ from autodiff import (
     networks,
     parse_builtin_planner,
 )
+from autodiff.checkpointing.costs import in_whole_numbers, operations_of
 from autodiff.checkpointing.on_demand import OnDemand
-from autodiff.checkpointing.selective import operations, selective_plans
+from autodiff.checkpointing.selective import selective_plans
 from autodiff.checkpointing.sizes import peak
 from autodiff.executable import Executable
 from experiments.benchmarks import architectures
@@ -75,7 +77,7 @@ def test_every_plan_gives_the_gradients_bit_for_bit(name: str) -> None:
 def test_any_graph_is_planned(graph: RandomGraph) -> None:
     """Branches, views, several losses, slices in sequence: plans are legal, exact and weighed."""
     program = graph.program()
-    cost = operations(program)
+    cost = in_whole_numbers(operations_of(program))
     expected = run(program, StoreAll()(program))
     plans = selective_plans(program)
     assert plans[0].operations == cost.sum()
@@ -99,7 +101,7 @@ def test_what_a_set_costs_is_what_its_plan_runs_again() -> None:
 def test_peaks_and_operations_are_monotone_in_the_budget() -> None:
     """More bytes never take more operations; less bytes never give a higher peak."""
     program = made("unet").program()
-    cost = operations(program)
+    cost = in_whole_numbers(operations_of(program))
     plans = selective_plans(program)
     low, high = min(plan.peak for plan in plans), plans[0].peak
     schedules = [
@@ -116,15 +118,18 @@ def test_a_budget_below_the_least_says_what_the_least_is() -> None:
     """The error names a budget that is met."""
     program = made("densenet").program()
     least = min(plan.peak for plan in selective_plans(program))
-    with pytest.raises(PlannerError, match=f"the least is {least} bytes, by a plan that takes 1"):
+    with pytest.raises(
+        BudgetError, match=f"the least is {least} bytes, by a plan that takes 1"
+    ) as e:
         Selective(max_bytes=least - 1)(program)
+    assert peak(program, e.value.schedule) == e.value.peak_bytes == least
     assert peak(program, Selective(max_bytes=least)(program)) == least
 
 
 def test_a_budget_of_operations_lowers_the_peak() -> None:
     """Within a ratio of the operations the peak is the lowest; at 1 nothing that costs is rerun."""
     program = made("unet").program()
-    cost = operations(program)
+    cost = in_whole_numbers(operations_of(program))
     plain = StoreAll()(program)
     peaks = []
     for ratio in (1, 1.01, 1.05, 2.0):
@@ -206,3 +211,15 @@ def test_the_plan_is_the_same_each_time() -> None:
     """A planner is a pure function of its program."""
     one, other = (OnDemand(made("densenet").program()).order([]) for _ in range(2))
     assert one == other
+
+
+def test_another_cost_takes_the_place_of_operations() -> None:
+    """Where every step costs one, fewer steps run again; seconds need measured times."""
+    program = made("unet").program()
+    budget = int(0.85 * peak(program, StoreAll()(program)))
+    by_steps = Selective(max_bytes=budget, cost=lambda p: np.ones(len(p.instructions)))(program)
+    by_operations = Selective(max_bytes=budget)(program)
+    assert peak(program, by_steps) <= budget
+    assert 0 < by_steps.claims.recompute < by_operations.claims.recompute
+    with pytest.raises(PlannerError, match="needs measured times"):
+        Selective(max_bytes=budget, cost="seconds")
