@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 
 from autodiff.errors import TapemeasureError
+from autodiff.program import Program
 from autodiff.pytorch import from_pytorch
 from experiments.errors import one_line
 from experiments.modules.config import ModuleConfig
@@ -27,10 +28,11 @@ from profiler.savings import planner_savings
 
 @dataclass(frozen=True, eq=False)
 class Plans:
-    """The table of `planner_savings`, or None and why there is none."""
+    """The table of `planner_savings` and the program, or None and why there is none."""
 
     savings: pd.DataFrame | None
     reason: str = ""
+    program: Program | None = None
 
 
 def plans_of(fake: FakeModule, config: ModuleConfig) -> Plans | None:
@@ -54,6 +56,6 @@ def plans_of(fake: FakeModule, config: ModuleConfig) -> Plans | None:
     try:
         with as_on_cuda(config.attention) if config.device == "cuda" else nullcontext():
             program = from_pytorch(loss_and_gradients, *batch.tensors, model=fake.module)
-        return Plans(planner_savings(program))
+        return Plans(planner_savings(program), program=program)
     except TapemeasureError as error:
         return Plans(None, one_line(error))

@@ -37,6 +37,7 @@ from experiments.modules.summary import (
     shown_modules,
     sum_rows,
 )
+from experiments.modules.training import training_words
 from experiments.reporting.page import page_figures, render
 from experiments.results.files import write_bytes, write_csv, write_json, write_text
 from experiments.results.manifest import manifest_of
@@ -87,6 +88,8 @@ def say(result: Result, console: Console | None = None) -> None:
     if plans_words(result.plans):
         out.print(plans_words(result.plans), highlight=False, markup=False, soft_wrap=True)
     out.print(verdict(result), style="bold", highlight=False, markup=False, soft_wrap=True)
+    if todo := training_words(result):
+        out.print(todo, highlight=False, markup=False, soft_wrap=True)
 
 
 def _console() -> Console:

@@ -1,0 +1,54 @@
+"""`tapemeasure profile` ends with the line that trains the batch within the memory."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from experiments.modules.profiling import measured
+from experiments.modules.training import training_words
+from profiler.applying.model import checkpointed
+from tests.support.module_configs import config_of
+from tests.support.planned import tracked_peak
+
+MLP = ("model=mlp", "model.arguments.layers=6", "model.arguments.width=32", "batch=256")
+
+
+def words(memory: str, *more: str) -> tuple[Any, str]:
+    result = measured(config_of(*MLP, f"memory={memory}", *more))
+    return result, training_words(result)
+
+
+def test_a_batch_that_fits_needs_no_plan() -> None:
+    assert words("1GiB")[1] == ""
+    assert words("100KiB", "plans=false")[1] == ""
+
+
+def test_the_line_trains_the_batch_within_the_memory() -> None:
+    """Run as it is written, on the module that was profiled."""
+    result, text = words("400KiB")
+    assert result.needed_bytes > 400 * 1024
+    assert text.startswith("To train it within 400 KiB: a batch of 256 takes ")
+    line = text.splitlines()[-1].strip()
+    assert line == 'model = tapemeasure.checkpointed(model, memory="400 KiB", optimizer=optimizer)'
+    layers: list[nn.Module] = []
+    for _ in range(6):
+        layers += [nn.Linear(32, 32), nn.GELU()]
+    model = nn.Sequential(*layers, nn.Linear(32, 10))
+    optimizer = torch.optim.AdamW(model.parameters())
+    x, y = torch.randn(256, 32), torch.arange(256) % 10
+
+    def step(model: nn.Module) -> torch.Tensor:
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        return loss.detach()
+
+    checkpointed(model, memory="400 KiB", optimizer=optimizer, quiet=True, cache=False)
+    step(model)
+    assert tracked_peak(model, step, x, y) + model.plan.resident_bytes <= 400 * 1024
+    torch._dynamo.reset()
+
+
+def test_a_memory_below_every_plan_is_said() -> None:
+    text = words("180KiB")[1]
+    assert text.startswith("No plan trains a batch of 256 within 180 KiB: the least takes ")
