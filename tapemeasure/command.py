@@ -24,6 +24,7 @@ SUBCOMMANDS = {
     "report": ("experiments.report", "make a sweep's report again, or compare two sweeps"),
     "plots": ("experiments.plots", "draw the README's figure from a sweep"),
     "profile": ("experiments.profile_module", "what a training step of a PyTorch module takes"),
+    "complexity": ("experiments.complexity_module", "how a PyTorch module grows, as formulas"),
     "benchmark": ("experiments.benchmark", "how long things take, compared with PyTorch"),
 }
 

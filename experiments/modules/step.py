@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +93,12 @@ class Step:
         self._own = None if config.step is None else own_step(config.step)
         self._labels: tuple[tuple[int, ...], int] | None = None
         self.took = ""
+
+    def on(self, config: ModuleConfig) -> Step:
+        """Return the step of another config of batch and inputs, with this module and optimiser."""
+        other = copy(self)
+        other._config, other._labels = config, None
+        return other
 
     def batch(self, size: int) -> Batch:
         """Return an example batch of random numbers."""

@@ -1,0 +1,15 @@
+"""The complexity of any PyTorch model, found from measured steps at small shapes.
+
+config     the variables: what each one changes, its letter, its values
+measuring  one shape to one row: sums, and the live bytes at every moment of its steps
+moments    the same moment in models of different depth
+lattice    polynomials through a grid of rows, in exact arithmetic
+formulas   polynomials and maxima of polynomials as people and programs read them
+fitting    a sum to a polynomial, a peak to a maximum; or why neither is decided
+study      which rows are measured, and what is found from them
+report     the table, the files, the figure
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
