@@ -16,10 +16,13 @@ from experiments.cli.exit import WRONG_INPUT, outcome
 from experiments.complexity.config import StudyConfig, study_config
 from experiments.complexity.formulas import Complexity
 from experiments.complexity.journal import JOURNAL, ShapeJournal
-from experiments.complexity.measuring import Bench
+from experiments.complexity.measuring import Bench, Row
 from experiments.complexity.report import say, write_report
-from experiments.complexity.study import complexity_of
+from experiments.complexity.study import complexity_of, needed_bytes
 from experiments.errors import one_line
+
+LARGEST_REAL_BYTES = 2**28
+"""Where the smallest shape takes more, all are predicted on fake tensors, which is then faster."""
 
 
 def run_task(cfg: DictConfig) -> None:
@@ -45,7 +48,15 @@ def run_task(cfg: DictConfig) -> None:
 def studied(study: StudyConfig, directory: Path) -> tuple[Complexity, ShapeJournal]:
     """Return the formulas of a study, and its journal in `directory`, which it resumes."""
     real, fake = Bench(study, fake=False), Bench(study, fake=True)
-    journal = ShapeJournal(directory / JOURNAL, study, real.row)
+    benches: list[Bench] = []
+
+    def measure(shape: tuple[int, ...]) -> Row:
+        if not benches:  # the first shape is predicted, to see whether such shapes can be run
+            row = fake.row(shape)
+            benches.append(real if needed_bytes(row) <= LARGEST_REAL_BYTES else fake)
+        return benches[0].row(shape)
+
+    journal = ShapeJournal(directory / JOURNAL, study, measure)
     if journal.rows:
         logging.getLogger("tapemeasure").info("resumed with %d rows", len(journal.rows))
     predict = fake.row if study.check else None

@@ -201,6 +201,11 @@ def _found(fitting: Fitting, rows: Sequence[Row]) -> dict[str, Found]:
     return found
 
 
+def needed_bytes(row: Row) -> int:
+    """Return what a row's largest run needs above the inputs and parameters, and those."""
+    return row.sums.get("given_bytes", 0) + max(run.peak for run in row.runs.values())
+
+
 def values_of(row: Row) -> dict[str, int]:
     """Return the value of every quantity in a row."""
     values = row.sums | {name: row.runs[run].peak for run, name in PEAKS.items() if run in row.runs}

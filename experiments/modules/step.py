@@ -97,7 +97,7 @@ class Step:
     def on(self, config: ModuleConfig) -> Step:
         """Return the step of another config of batch and inputs, with this module and optimiser."""
         other = copy(self)
-        other._config, other._labels = config, None
+        other.config, other._labels = config, None
         return other
 
     def batch(self, size: int) -> Batch:

@@ -1,0 +1,200 @@
+"""`tapemeasure complexity`: models measured at small shapes, formulas checked at full size."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from experiments.complexity.config import StudyConfig, study_config
+from experiments.complexity.formulas import Complexity, read_complexity
+from experiments.complexity.journal import JOURNAL, ShapeJournal
+from experiments.complexity.measuring import Bench, Row
+from experiments.complexity.report import remarks, table_of, write_report
+from experiments.complexity.running import studied
+from experiments.complexity.study import complexity_of
+from experiments.errors import ConfigError, ResultsError
+from tests.support.paths import ROOT
+
+
+def study_of(vary: str, *arguments: str) -> StudyConfig:
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        plain: Any = OmegaConf.to_container(
+            compose("complexity", [f"vary={vary}", *arguments]), resolve=False
+        )
+    return study_config(plain)
+
+
+MLP = ("{layers: L, width: d, batch: b}", "model=mlp", "model.arguments.classes=3")
+
+
+@pytest.fixture(scope="module")
+def mlp(tmp_path_factory: pytest.TempPathFactory) -> tuple[Complexity, Path]:
+    """The formulas of an MLP with its full size, and the directory of its rows."""
+    directory = tmp_path_factory.mktemp("mlp")
+    found, journal = studied(study_of(*MLP), directory)
+    write_report(found, journal.rows, directory)
+    return found, directory
+
+
+def test_an_mlp(mlp: tuple[Complexity, Path]) -> None:
+    """All is decided, with three times as many rows held out; known formulas are met."""
+    found = mlp[0]
+    assert found.full == (8, 1024, 8)
+    assert found.lowest == (1, 3, 1)  # narrower than its 3 classes, another moment is the peak
+    for name, one in found.found.items():
+        assert one.formula is not None, (name, one.reason)
+        assert one.held_out >= 3 * one.fitted
+        assert one.formula(*found.full) == one.full
+    written = {name: str(one.formula) for name, one in found.found.items()}
+    assert written["parameter_bytes"] == "4*L*d**2 + 4*L*d + 12*d + 12"
+    # Forward, and backward for weights and inputs: the first layer's input needs no gradient.
+    assert written["matmul_flops"] == "6*L*b*d**2 - 2*b*d**2 + 18*b*d"
+    assert written["kept_bytes"] == "8*L*b*d + 12*b + 8"
+    assert found.found["operations"].formula is not None
+    assert found.found["operations"].formula.order == "O(L·d²·b)"
+
+
+def test_a_size_far_beyond_the_rows(mlp: tuple[Complexity, Path]) -> None:
+    """Another size, more than 100 times as large, is predicted to the last byte."""
+    found = mlp[0]
+    shape = (20, 2000, 5000)
+    row = Bench(study_of(*MLP), fake=True).row(shape)
+    at = dict(zip(found.letters, shape, strict=True))
+    assert found.formula("operations", **at) == row.sums["operations"]
+    assert found.formula("peak_bytes", **at) == row.runs["training"].peak
+    assert found.formula("inference_peak_bytes", **at) == row.runs["inference"].peak
+
+
+def test_the_files(mlp: tuple[Complexity, Path]) -> None:
+    """The JSON gives the formulas back; the table has a row for each; the figure is drawn."""
+    found, directory = mlp
+    assert read_complexity(directory / "complexity.json") == found
+    assert list(table_of(found)["quantity"]) == list(found.found)
+    assert (directory / "complexity.svg").exists()
+    assert any("to the last operation and byte" in line for line in remarks(found))
+    (directory / "other.json").write_text("{}")
+    with pytest.raises(ResultsError, match="no file of formulas"):
+        read_complexity(directory / "other.json")
+
+
+def test_the_largest_batch(mlp: tuple[Complexity, Path]) -> None:
+    """The answer fits and the next one does not; at most nothing fits."""
+    found, memory = mlp[0], 2**30
+    largest = found.largest("b", memory)
+    assert found.formula("needed_bytes", b=largest) <= memory
+    assert found.formula("needed_bytes", b=largest + 1) > memory
+    assert found.largest("b", 1000) == 0
+    with pytest.raises(ConfigError, match="letter 'x' given; expected one of L, d, b"):
+        found.formula("needed_bytes", x=1)
+    with pytest.raises(ConfigError, match="quantity 'seconds' given"):
+        found.formula("seconds")
+
+
+def test_a_study_resumes(mlp: tuple[Complexity, Path], tmp_path: Path) -> None:
+    """Rows are read back, a torn last line is measured again, those of another study are left."""
+    found, directory = mlp
+    content = (directory / JOURNAL).read_bytes()
+    (tmp_path / JOURNAL).write_bytes(content[:-20])
+    study, measured = study_of(*MLP), []
+
+    def measure(shape: tuple[int, ...]) -> Row:
+        measured.append(shape)
+        return Bench(study, fake=False).row(shape)
+
+    journal = ShapeJournal(tmp_path / JOURNAL, study, measure)
+    again = complexity_of(study, journal.row, None)
+    assert len(measured) == 1
+    assert {name: one.formula for name, one in again.found.items()} == {
+        name: one.formula for name, one in found.found.items()
+    }
+    other = study_of(*MLP, "optimizer=sgd")
+    assert ShapeJournal(directory / JOURNAL, other, measure).rows == []
+
+
+def test_disturbances_are_noticed(mlp: tuple[Complexity, Path]) -> None:
+    """A row that is off by one byte, or a full size that is, leaves what it touches undecided."""
+    study = study_of(*MLP)
+    journal = ShapeJournal(mlp[1] / JOURNAL, study, Bench(study, fake=False).row)
+    full = Bench(study, fake=True).row(study.full)
+
+    def off_by_one(row: Row) -> Row:
+        runs = {
+            name: replace(run, live=tuple(one + (one == run.peak) for one in run.live))
+            for name, run in row.runs.items()
+        }
+        return replace(row, runs=runs, sums={name: n + 1 for name, n in row.sums.items()})
+
+    def disturbed(shape: tuple[int, ...]) -> Row:
+        row = journal.row(shape)
+        return off_by_one(row) if shape == (4, 5, 3) else row
+
+    found = complexity_of(study, disturbed, None).found
+    assert [name for name, one in found.items() if one.formula is not None] == []
+    found = complexity_of(study, journal.row, lambda _: off_by_one(full)).found
+    assert [name for name, one in found.items() if one.formula is not None] == []
+    assert all("is predicted, the formula gives" in one.reason for one in found.values())
+
+
+GPT2 = (
+    "{n_layer: L, n_embd: d, sequence: s}", "model=gpt2", "model.arguments.vocab_size=61",
+    "model.arguments.n_head=4", "model.arguments.n_embd=64", "model.arguments.n_positions=64",
+    "model.arguments.n_layer=6", "batch=2", 'checkpoint=["transformer.h.*"]',
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_gpt2(tmp_path: Path) -> None:
+    """Everything is decided, peaks and checkpointing too; known formulas are met."""
+    found = studied(study_of(*GPT2), tmp_path)[0]
+    assert found.units == (1, 4, 1)  # a width is a multiple of the heads
+    assert [name for name, one in found.found.items() if one.formula is None] == []
+    written = {name: str(one.formula) for name, one in found.found.items()}
+    # 12·L·d² + 13·L·d + (vocabulary + positions + 2)·d parameters (Radford et al. 2019).
+    assert written["parameter_bytes"] == f"48*L*d**2 + 52*L*d + {4 * (61 + 64 + 2)}*d"
+    # 6 flops for each parameter of the layers and each of 2·s tokens (Kaplan et al. 2020), the
+    # scores and the weighted sum of attention (12·L·d·s²·b), and the head.
+    assert written["matmul_flops"] == "144*L*d**2*s + 24*L*d*s**2 + 732*d*s"
+
+
+def test_wrong_keys() -> None:
+    """Each is an error in one line that says what is expected."""
+    wrong = {
+        "{n_embed: d}": "varies n_embed, which is None; expected batch, sequence",
+        "{width: d, batch: d}": "vary has the letters d, d; expected each one once",
+        "{width: E}": "vary.width='E'; expected a letter",
+        "{width: {letter: d, values: [2]}}": "expected at least three",
+        "{width: {letter: d, step: 2}}": "step",
+        "{sequence: s}": "varies sequence, which is None",
+    }
+    for vary, message in wrong.items():
+        with pytest.raises(ConfigError, match=message):
+            study_of(vary, "model=mlp")
+    with pytest.raises(ConfigError, match="vary is not given"):
+        study_of("null", "model=mlp")
+
+
+def test_variables_of_every_kind() -> None:
+    """Arguments, items of lists, dimensions of inputs, the sequence: what refers to one follows."""
+    study = study_of("{hidden_sizes.0: w, pixel_values.1: h, batch: b}", "model=resnet", "batch=4")
+    assert study.full == (256, 224, 4)
+    at = study.at((64, 32, 2))
+    assert at.arguments["hidden_sizes"] == [64, 512, 1024, 2048]
+    assert at.inputs[0].shape == (3, 32, 224)
+    assert at.batch == 2
+    gpt2 = study_of("{sequence: s, n_positions: p}", "model=gpt2")
+    assert [spec.shape for spec in gpt2.at((7, 9)).inputs] == [(7,), (7,)]
+    positions = study_of("{n_positions: s}", "model=gpt2")
+    assert [spec.shape for spec in positions.at((9,)).inputs] == [(9,), (9,)]
+    assert json.dumps(study.plain)  # at() leaves the study as it was
+    assert (
+        study.full
+        == study_of(
+            "{hidden_sizes.0: w, pixel_values.1: h, batch: b}", "model=resnet", "batch=4"
+        ).full
+    )
