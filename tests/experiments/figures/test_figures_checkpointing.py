@@ -78,7 +78,10 @@ def test_the_figure_is_drawn_and_legible(drawn: dict[str, Drawing], name: str) -
             {"network": {"name": "chain", "activation": "gelu", "loss": "squared_error"}},
             marks=pytest.mark.slow,
         ),
-        {"network": {"name": "chain", "activation": "identity", "loss": "cross_entropy"}},
+        {
+            "network": {"name": "chain", "activation": "identity", "loss": "cross_entropy"},
+            "grid": {"n": 6, "d": 3, "b": 5},
+        },
         {"grid": {"n": [1, 2], "d": 2, "b": 3}, "planners": ["recompute_all"]},
         {
             "grid": {"n": 5, "d": 40, "b": 1},
