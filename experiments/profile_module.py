@@ -25,6 +25,7 @@ from experiments.cli.interrupts import ending_quietly, listen
 @hydra.main(config_path=str(CONFIGS), config_name="profile_module", version_base="1.3")
 def task(cfg: DictConfig) -> None:
     """Profile one module."""
+    print("loading PyTorch and the module ...", flush=True)
     with ending_quietly():  # loads PyTorch, which an interrupt would leave half made
         run_task = modules.run_task
     run_task(cfg)

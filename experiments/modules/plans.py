@@ -45,7 +45,7 @@ def plans_of(fake: FakeModule, config: ModuleConfig) -> Plans | None:
     if config.checkpoint:
         return Plans(None, "the step is checkpointed already")
     if config.step is not None:
-        return Plans(None, f"the step is {config.step}")
+        return Plans(None, f"the step is {config.step}, whose loss and gradients are not returned")
     step, batch = fake.step_and_batch(config.batch)
     trained = [parameter for parameter in fake.module.parameters() if parameter.requires_grad]
 

@@ -16,6 +16,7 @@ from torch.nn import functional
 from experiments import profile_module
 from experiments.errors import ConfigError, ModuleError
 from experiments.modules import profiling
+from experiments.modules.build import make_module
 from experiments.modules.losses import loss_of
 from experiments.modules.prediction import Search
 from experiments.modules.sentences import kernels_of, step_words, verdict
@@ -23,6 +24,7 @@ from experiments.modules.step import Step, profiled_steps
 from profiler import profile_step
 from tests.support import command_line
 from tests.support.module_configs import attention, config_of
+from tests.support.paths import ROOT
 
 HERE = __name__
 MLP = ("model=mlp", "model.arguments.layers=2", "model.arguments.width=8", "plans=false")
@@ -234,6 +236,30 @@ def test_a_step_of_the_users_own_is_measured(
     assert result.profile.peak_bytes == expected.peak_bytes
     assert result.profile.ops_by_phase == expected.ops_by_phase
     assert f"train.py:{name}, given the module and the batch" in step_words(result)
+
+
+def test_the_step_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of docs/modules.md, with accumulation, clipping, a scaler and averages, takes on
+    real tensors what is predicted on fake ones; the averages exist from the second step on.
+    """
+    page = (ROOT / "docs" / "modules.md").read_text(encoding="utf-8")
+    (source,) = (
+        block.split("```")[0]
+        for block in page.split("```python\n")[1:]
+        if "def train_step(" in block.split("```")[0]
+    )
+    (tmp_path / "train.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    fused = "optimizer_arguments={fused: true}"
+    config = config_of(*MLP, "step=train.py:train_step", fused, "batch=4")
+    predicted = profiling.measured(config).steps
+    measured = profiled_steps(Step(make_module(config), config), config.batch)
+    for one, other in ((predicted.first, measured.first), (predicted.later, measured.later)):
+        assert one.given_bytes == other.given_bytes
+        assert one.peak_bytes == other.peak_bytes
+        assert one.ops_by_phase == other.ops_by_phase
+    later, first = predicted.later.given_bytes, predicted.first.given_bytes
+    assert later["input"] - first["input"] >= later["parameter"]
 
 
 @pytest.mark.parametrize(

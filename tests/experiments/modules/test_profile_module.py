@@ -27,7 +27,12 @@ from experiments.errors import ConfigError, FakeTensorError, ModuleError
 from experiments.modules import profiling
 from experiments.modules.build import imported, make_module
 from experiments.modules.config import KEYS, ModuleConfig
-from experiments.modules.prediction import LARGEST_BATCH, FakeModule, largest_batch
+from experiments.modules.prediction import (
+    LARGEST_BATCH,
+    MOST_MEASUREMENTS,
+    FakeModule,
+    largest_batch,
+)
 from experiments.modules.sentences import remarks
 from experiments.modules.step import Step, Steps, needed_bytes, profiled_steps
 from profiler import profile
@@ -284,7 +289,28 @@ def test_the_largest_batch_is_the_largest(
     assert search.largest == max(0, min(fitting))
     assert all(search.needed[size] == needed(size) for size in search.needed)
     assert {max(1, search.largest), min(search.largest + 1, LARGEST_BATCH)} <= search.needed.keys()
-    assert len(search.needed) <= 50
+    assert len(search.needed) <= MOST_MEASUREMENTS
+
+
+@given(
+    largest=st.integers(0, LARGEST_BATCH),
+    start=st.integers(1, LARGEST_BATCH),
+    below=st.integers(0, 100),
+    above=st.integers(101, 10**15),
+    slope=st.integers(0, 1),
+)
+@settings(max_examples=500)
+def test_a_search_ends_where_no_line_leads(
+    largest: int, start: int, below: int, above: int, slope: int
+) -> None:
+    """Bytes that leap at one batch mislead every line; the search still ends in time."""
+
+    def needed(size: int) -> int:
+        return slope * size + (below if size <= largest else above * LARGEST_BATCH)
+
+    search = largest_batch(needed, below + slope * LARGEST_BATCH, start)
+    assert search.largest == largest
+    assert len(search.needed) <= MOST_MEASUREMENTS
 
 
 def test_a_line_takes_few_measurements() -> None:
