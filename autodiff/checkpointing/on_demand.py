@@ -2,11 +2,11 @@
 
 The forward part runs as created. Before each step of the backward part that reads a value which is
 neither kept nor at hand again, the missing instructions run once more, in order of creation, from
-what is at hand; what they give is at hand until its last read. This takes any graph: branches that
-bypass each other, several losses, slices of a batch in sequence.
+what is at hand. What they give is at hand until its last read, or only as long as the backward part
+reads it again within a number of its steps: then less is held, and more may run a third time. This
+takes any graph: branches that bypass each other, several losses, slices of a batch in sequence.
 
-Bound: each instruction runs at most twice, so the least peak is that of a set held at once; plans
-that run stretches several times (`revolve`) go lower on chains.
+Bound: an order by rule, and no search: see `retention` for the best orders of small graphs.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ class OnDemand:
             if step.phase == FORWARD
             for write in step.writes
         }
+        self._members: dict[int, list[int]] = {}
+        for value in self._writer:
+            self._members.setdefault(self._roots[value], []).append(value)
         self.free = frozenset(program.given) | {self._roots[target] for target in program.targets}
         self._fixed = {
             self._roots[write]
@@ -43,21 +46,46 @@ class OnDemand:
             if not program.instructions[i].op.repeatable
         }
 
-    def order(self, kept: Iterable[int]) -> list[int]:
-        """Return the order of instructions that keeps these values."""
+    def order(self, kept: Iterable[int], within: int | None = None) -> list[int]:
+        """Return the order of instructions that keeps these values.
+
+        What runs again is dropped unless the backward part reads it within so many instructions.
+        """
         held = {*kept, *self.free, *self._fixed}
         at_hand = bytearray(
             root in held or value not in self._writer for value, root in enumerate(self._roots)
         )
+        reads_of = self._backward_reads() if within is not None else {}
         order: list[int] = []
         for i, (_, reads, _, phase) in enumerate(self.program.instructions):
+            made: list[int] = []
             if phase == BACKWARD:
                 for again in self._missing(reads, at_hand):
                     order.append(again)
-                    for write in self.program.instructions[again].writes:
-                        at_hand[write] = 1
+                    made += self.program.instructions[again].writes
+            for write in made:
+                at_hand[write] = 1
             order.append(i)
+            if within is None or phase != BACKWARD:
+                continue
+            for root in {self._roots[value] for value in (*made, *reads)} - held:
+                later = reads_of.get(root, [])
+                while later and later[-1] <= i:
+                    later.pop()
+                if not later or later[-1] > i + within:
+                    for member in self._members.get(root, ()):
+                        at_hand[member] = 0
         return order
+
+    def _backward_reads(self) -> dict[int, list[int]]:
+        """Return the instructions of the backward part that read each buffer, the last first."""
+        found: dict[int, list[int]] = {}
+        for i in range(len(self.program.instructions) - 1, -1, -1):
+            _, reads, _, phase = self.program.instructions[i]
+            if phase == BACKWARD:
+                for read in reads:
+                    found.setdefault(self._roots[read], []).append(i)
+        return found
 
     def _missing(self, reads: Sequence[int], at_hand: bytearray) -> list[int]:
         """Return the instructions that compute what is not at hand, in order of creation."""
@@ -70,10 +98,10 @@ class OnDemand:
                 wanted += [r for r in self.program.instructions[i].reads if not at_hand[r]]
         return sorted(needed)
 
-    def schedule(self, kept: Iterable[int], planner: str) -> Schedule:
-        """Return the schedule that keeps these values, with its claims."""
+    def schedule(self, kept: Iterable[int], planner: str, within: int | None = None) -> Schedule:
+        """Return the schedule of an order that keeps these values, with its claims."""
         kept = frozenset(kept)
-        order = np.array(self.order(kept), dtype=np.int64)
+        order = np.array(self.order(kept, within), dtype=np.int64)
         claims = self._claims(order.tolist(), kept)
         return Schedule(order, claims, planner, accumulated_in_place(self.program, order))
 

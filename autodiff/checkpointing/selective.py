@@ -6,9 +6,9 @@ keeping, each the best for some price of a byte or on the line between two that 
 makes the schedule of each, which liveness weighs; the fastest that fits is taken. So a peak is
 never above its budget, and never rises as the budget falls.
 
-Bound: a set is held from the forward part to the backward part, and each instruction runs at most
-twice. Below the least peak of these plans a chain has others (`Revolve`). The sets are those that
-are the best for the sum of bytes, which at the peak is nearly what counts, but not quite.
+Bound: a set is held from the forward part to the backward part, and what runs again is dropped by a
+rule; on chains `Optimal` searches. The sets are those that are the best for the sum of bytes, which
+at the peak is nearly what counts, but not quite.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ from autodiff.schedule import Schedule
 
 MOST_SETS = 100
 """The most sets that are carried out and weighed: all corners, and evenly many between them."""
+
+WITHIN = (4, 8, 16, 32)
+"""For how many instructions of the backward part what runs again is held, for each corner."""
 
 
 @dataclass(frozen=True)
@@ -93,19 +96,23 @@ class Selective:
 
 @dataclass(frozen=True, eq=False)
 class SelectivePlan:
-    """A set of values to keep (None: all that backward reads), its peak and its operations."""
+    """A set of values to keep (None: all that backward reads), its peak and its operations.
+
+    `within`: what runs again is dropped unless it is read within so many instructions (None: held).
+    """
 
     plans: OnDemand
     kept: frozenset[int] | None
     peak: int
     operations: int
+    within: int | None = None
 
     def schedule(self, planner: str) -> Schedule:
         """Return the plan carried out, under a name."""
         program = self.plans.program
         if self.kept is None:
             return as_created(program, planner)
-        return self.plans.schedule(self.kept, planner)
+        return self.plans.schedule(self.kept, planner, self.within)
 
 
 def selective_plans(program: Program, cost: np.ndarray | None = None) -> list[SelectivePlan]:
@@ -120,11 +127,11 @@ def selective_plans(program: Program, cost: np.ndarray | None = None) -> list[Se
     total = int(cost.sum())
     found = [SelectivePlan(plans, None, peak(program, plain, weighed), total)]
     for keep in _some(kept_sets(_forward_part(plans, weighed[0], cost))):
-        schedule = plans.schedule(keep.values, Selective.name)
-        run = np.bincount(schedule.order, minlength=len(cost))
-        found.append(
-            SelectivePlan(plans, keep.values, peak(program, schedule, weighed), int(run @ cost))
-        )
+        for within in (None, *WITHIN) if keep.is_corner else (None,):
+            schedule = plans.schedule(keep.values, Selective.name, within)
+            took = int(np.bincount(schedule.order, minlength=len(cost)) @ cost)
+            most = peak(program, schedule, weighed)
+            found.append(SelectivePlan(plans, keep.values, most, took, within))
     return found
 
 
