@@ -31,7 +31,7 @@ snapshots take more memory and fewer operations.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -40,8 +40,10 @@ import numpy as np
 
 from autodiff.checkpointing.binomial import Action, advances, binomial_actions, whole_number
 from autodiff.checkpointing.cells import Cells, find_cells
+from autodiff.checkpointing.costs import operations_of
 from autodiff.checkpointing.limits import check_ratio
 from autodiff.checkpointing.runs import Runs
+from autodiff.checkpointing.searching import least_number
 from autodiff.checkpointing.sizes import Sizes, amounts, has_sizes, peak, sizes_of
 from autodiff.checkpointing.splits import EXHAUSTIVE, RULES, LowestPeak
 from autodiff.checkpointing.store import Plan, schedule_from_plan
@@ -109,6 +111,7 @@ class _Candidate:
     schedule: Schedule
     snapshots: int
     weighed: tuple[np.ndarray, np.ndarray]
+    costs: Callable[[], np.ndarray]
 
     @property
     def forward_steps(self) -> int:
@@ -118,8 +121,8 @@ class _Candidate:
     @cached_property
     def operations(self) -> int:
         """Return the scalar operations of all steps."""
-        times = np.bincount(self.schedule.order, minlength=len(self.program.instructions)).tolist()
-        return sum(n * _operations(self.program, i) for i, n in enumerate(times) if n)
+        times = np.bincount(self.schedule.order, minlength=len(self.program.instructions))
+        return int(times @ self.costs())
 
     @cached_property
     def peak(self) -> int:
@@ -138,6 +141,7 @@ class _Plans:
             len(cells) - cells.lowest
         )  # the cells that are reversed; those before the lowest are run once
         self._lowest_peaks: dict[bool, LowestPeak] = {}
+        self._known: dict[tuple[int, bool, int], _Candidate] = {}
 
     def with_snapshots(self, s: int) -> _Candidate:
         """Return the plan with the fewest forward steps, then the lowest peak."""
@@ -197,14 +201,7 @@ class _Plans:
         if self._n <= EXHAUSTIVE:
             candidates = [candidate for s in range(1, self._n + 1) for candidate in self._all(s)]
         else:
-            least = (
-                bisect_left(
-                    range(1, self._n + 1),
-                    True,
-                    key=lambda s: any(one.operations <= limit for one in self._all(s)),
-                )
-                + 1
-            )
+            least = self._first_within(limit)
             candidates = [
                 candidate
                 for near in range(least, min(least + 1, self._n) + 1)
@@ -212,6 +209,22 @@ class _Plans:
             ]
         fitting = [candidate for candidate in candidates if candidate.operations <= limit]
         return min(fitting, key=lambda candidate: (candidate.peak, candidate.operations))
+
+    def _first_within(self, limit: float) -> int:
+        """Return the least s with a plan within a limit of operations.
+
+        Plans are carried out only near the s that their numbers of advances point to.
+        """
+        run = self._runs.whole
+        forward = sum(int(self._costs[i]) for k in range(len(self._cells)) for i, _ in run(k))
+        extra = (limit - self._plain.operations) * len(self._cells) / max(forward, 1)
+
+        guess = bisect_left(
+            range(1, self._n), True, key=lambda s: advances(self._n, s) - self._n < extra
+        )
+        return least_number(
+            lambda s: any(one.operations <= limit for one in self._all(s)), guess + 1, self._n
+        )
 
     @cached_property
     def _plain(self) -> _Candidate:
@@ -242,8 +255,11 @@ class _Plans:
             orders = [self._lowest_peaks[double].order(s)]
         else:
             orders = [binomial_actions(steps, s, rule) for rule in RULES]
-        for order in orders:
-            yield self._carried_out(self._on_cells(order, steps), s)
+        for place, order in enumerate(orders):
+            key = s, double, place
+            if key not in self._known:
+                self._known[key] = self._carried_out(self._on_cells(order, steps), s)
+            yield self._known[key]
 
     def _on_cells(self, order: Iterable[tuple[Action, int, int]], steps: int) -> Plan:
         """Return an order of steps as a plan of cells.
@@ -265,7 +281,12 @@ class _Plans:
             schedule_from_plan(self._cells, plan, self._name, self._runs),
             s,
             self._weighed,
+            lambda: self._costs,
         )
+
+    @cached_property
+    def _costs(self) -> np.ndarray:
+        return operations_of(self._cells.program)
 
     @cached_property
     def _weighed(self) -> tuple[np.ndarray, np.ndarray]:
@@ -274,8 +295,3 @@ class _Plans:
     @cached_property
     def _sizes(self) -> Sizes:
         return sizes_of(self._cells)
-
-
-def _operations(program: Program, i: int) -> int:
-    op, reads, _, _ = program.instructions[i]
-    return int(op.cost(*(program.values[read].spec for read in reads)).total)
