@@ -18,6 +18,7 @@ from autodiff.instructions import PHASES, ROLES
 from experiments.analysis.selection import completed
 from experiments.names import AXES, CASE, HOME_ENGINE, ITEMSIZES, STORE_ALL
 from experiments.text import counted
+from profiler.units import human_bytes
 
 REFERENCES = ("no_grad", "full", "w1_only")
 
@@ -114,6 +115,10 @@ def planner_words(planner: str) -> str:
         return f"{found.name}, s = {found.snapshots}"
     if found.segments is not None:
         return f"{found.name}, {counted(found.segments, 'segment')}"
+    if found.max_bytes is not None:
+        return f"{found.name} within {human_bytes(found.max_bytes)}"
+    if found.max_ops_ratio is not None:
+        return f"{found.name} within {found.max_ops_ratio:g}× the operations"
     names = {
         "recompute_all": "recompute all",
         STORE_ALL: "store all",

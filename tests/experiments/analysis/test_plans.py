@@ -180,3 +180,16 @@ def test_a_lesson_without_rows_is_left_out(planned: Results) -> None:
         for mode in ("no_grad", "full", "only", "checkpointed")
     ] == [0, 1, 1, 1]
     assert lessons_of(rows.assign(status="failed")) == []
+
+
+@pytest.mark.parametrize(
+    ("planner", "words"),
+    [
+        ("optimal(max_bytes=8GiB)", "optimal within 8 GiB"),
+        ("budget(max_bytes=1.5KiB)", "budget within 1.5 KiB"),
+        ("selective(max_ops_ratio=1.25)", "selective within 1.25× the operations"),
+    ],
+)
+def test_a_limit_is_written_as_a_size_or_a_ratio(planner: str, words: str) -> None:
+    """Planners with a limit say it as people write it."""
+    assert planner_words(planner) == words

@@ -32,6 +32,8 @@ EVERYTHING: dict[str, Any] = {
         "revolve(snapshots=2)",
         "revolve(max_ops_ratio=1.2)",
         "revolve(max_bytes=400B)",
+        "budget(max_bytes=400B)",
+        "optimal(max_ops_ratio=1.2)",
     ],
     "micro_batches": [1, 2],
     "execute": False,
