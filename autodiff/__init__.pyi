@@ -39,6 +39,7 @@ from .checkpointing.revolve import Revolve as Revolve
 from .checkpointing.selective import Selective as Selective
 from .checkpointing.store import Tape as Tape, schedule_from_plan as schedule_from_plan
 from .checkpointing.store_all import StoreAll as StoreAll
+from .checkpointing.two_levels import HRevolve as HRevolve
 from .checkpointing.uniform import Uniform as Uniform
 from .cost import Cost as Cost
 from .errors import (
@@ -51,6 +52,7 @@ from .errors import (
     ValuesError as ValuesError,
 )
 from .executable import Executable as Executable, execute as execute
+from .levels import movable as movable
 from .ops import (
     Add as Add,
     AddBias as AddBias,

@@ -6,6 +6,7 @@ import numpy as np
 
 from autodiff.errors import ScheduleError
 from autodiff.instructions import ACTIVATION, PHASES, ROLES
+from autodiff.levels import moved_bytes
 from autodiff.liveness import Lifetimes, lifetimes
 from autodiff.program import Program
 from autodiff.schedule import Schedule
@@ -27,6 +28,12 @@ def check_schedule(program: Program, schedule: Schedule) -> Lifetimes:
                 f"{schedule.planner} claims {claimed} {phase} steps; its schedule has {found}; "
                 "fix the planner"
             )
+    moved = moved_bytes(program, schedule.order)
+    if moved != claims.moved_bytes:
+        raise ScheduleError(
+            f"{schedule.planner} claims to move {claims.moved_bytes} bytes between levels of "
+            f"storage; its schedule moves {moved}; fix the planner"
+        )
     if claims.held is not None:
         held = held_activations(program, lives)
         most = int(held.max(initial=0))

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from autodiff.instructions import PHASES, ROLES, Instruction, Value
+from autodiff.instructions import PHASES, RECOMPUTE, ROLES, Instruction, Value
 from autodiff.kinds import kind_of
 
 
@@ -117,6 +117,12 @@ class Flat:
         states = self.reads.flat[self.reads.starts[1:][self.replays] - 1]
         keeps[self.writes.owners()[np.isin(self.writes.flat, states)]] = True
         return keeps
+
+    @cached_property
+    def optional(self) -> np.ndarray:
+        """Which instructions plain backpropagation leaves out: kept states and moves."""
+        optional: np.ndarray = self.keeps_state | (self.phases == PHASES.index(RECOMPUTE))
+        return optional
 
     def reads_of(self, order: np.ndarray) -> Ragged:
         """Return what each step of an order reads: a state only where it draws again."""

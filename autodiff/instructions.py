@@ -43,7 +43,7 @@ class Value(NamedTuple):
 
 
 class Instruction(NamedTuple):
-    """One op on values, of phase forward or backward.
+    """One op on values, of phase forward or backward (moves between levels: recompute).
 
     `op` has `cost`, `kernel` or `compute`, `repeatable` and `workspace`. Where it has a `replay`,
     the last read is the state of a random generator, which only further runs read.

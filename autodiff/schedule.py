@@ -17,7 +17,7 @@ import numpy as np
 
 
 class Kind(Enum):
-    """What a step does. Storing and loading between levels of memory would be further kinds."""
+    """What a step does. Moves between levels of storage are instructions too (`levels`)."""
 
     COMPUTE = "compute"
 
@@ -39,14 +39,15 @@ class Step:
 class Claims:
     """What a planner says of its schedule.
 
-    These are the steps by phase, and the most activation buffers that are held at once (None: not
-    claimed).
+    These are the steps by phase, the most activation buffers that are held at once (None: not
+    claimed), and the bytes that are moved between levels of storage.
     """
 
     forward: int
     recompute: int
     backward: int
     held: int | None = None
+    moved_bytes: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,4 +26,5 @@ from .revolve import Revolve as Revolve
 from .selective import Selective as Selective
 from .store import Tape as Tape, schedule_from_plan as schedule_from_plan
 from .store_all import StoreAll as StoreAll
+from .two_levels import HRevolve as HRevolve
 from .uniform import Uniform as Uniform

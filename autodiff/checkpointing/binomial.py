@@ -42,6 +42,8 @@ class Action(IntEnum):
     SNAPSHOT = 1  # hold the working state, start (= stop)
     REVERSE = 2  # run step start (= stop − 1), reverse it at once, and drop the state start if held
     TAPE = 3  # run step start (= stop − 1), keep what its REVERSE needs; the working state: stop
+    STORE = 4  # copy the working state, start (= stop), to a level of storage below memory
+    LOAD = 5  # make a stored state, start (= stop), the working state again; its copy stays
 
 
 Order = Iterator[tuple[Action, int, int]]

@@ -32,7 +32,7 @@ break the chain.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from autodiff.checkpointing.beginnings import chain_starts
@@ -40,6 +40,7 @@ from autodiff.checkpointing.chains import check_chain, check_order
 from autodiff.checkpointing.cuts import Cuts
 from autodiff.errors import PlannerError
 from autodiff.instructions import BACKWARD
+from autodiff.levels import without_moves
 from autodiff.program import Program
 
 
@@ -92,6 +93,7 @@ def find_cells(program: Program) -> Cells:
     Raises PlannerError where its forward part is no chain of cells, with the first nodes that break
     it.
     """
+    whole, program = program, without_moves(program)
     check_order(program)
     refusal: PlannerError | None = None
     best: Cells | None = None
@@ -111,7 +113,7 @@ def find_cells(program: Program) -> Cells:
     if best is None or (len(best) == 1 and refusal is not None):
         assert refusal is not None
         raise refusal
-    return best
+    return replace(best, program=whole)
 
 
 def _cells_from(cuts: Cuts) -> Cells:

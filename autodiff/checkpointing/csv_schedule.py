@@ -34,7 +34,8 @@ def write_schedule(path: str | Path, program: Program, schedule: Schedule) -> Pa
     with path.open("w", newline="", encoding="utf-8") as file:
         file.write(
             f"# planner: {schedule.planner}\n# claims: "
-            f"{claimed}{'' if claims.held is None else f' held={claims.held}'}\n"
+            f"{claimed}{'' if claims.held is None else f' held={claims.held}'}"
+            f"{f' moved_bytes={claims.moved_bytes}' if claims.moved_bytes else ''}\n"
         )
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(_HEADER)

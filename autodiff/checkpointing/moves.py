@@ -25,8 +25,9 @@ from typing import NamedTuple
 import numpy as np
 
 from autodiff.checkpointing.cells import Cells
+from autodiff.checkpointing.living import without_dead_steps
 from autodiff.checkpointing.runs import Runs
-from autodiff.checkpointing.store import Store, Tape, without_dead_steps
+from autodiff.checkpointing.store import Store, Tape
 from autodiff.checkpointing.windows import Stays, Windows
 from autodiff.instructions import FORWARD
 

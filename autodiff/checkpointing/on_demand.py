@@ -17,6 +17,7 @@ import numpy as np
 
 from autodiff.checkpointing.store_all import accumulated_in_place
 from autodiff.instructions import BACKWARD, FORWARD
+from autodiff.levels import without_moves
 from autodiff.program import Program
 from autodiff.schedule import Claims, Schedule
 
@@ -57,7 +58,7 @@ class OnDemand:
         )
         reads_of = self._backward_reads() if within is not None else {}
         order: list[int] = []
-        for i, (_, reads, _, phase) in enumerate(self.program.instructions):
+        for i, (_, reads, _, phase) in enumerate(without_moves(self.program).instructions):
             made: list[int] = []
             if phase == BACKWARD:
                 for again in self._missing(reads, at_hand):

@@ -11,6 +11,9 @@ reversed.
 - REVERSE: run what is missing of the cells start … stop − 1, keep what the backward part will read
   of them, and then run their stages, the last cell's first.
 
+- STORE: copy the state of cell `start` to the level of storage below, where the program has moves
+  (`autodiff.levels`); LOAD: bring it back. A state that is given stays where it is.
+
 TAPE and REVERSE of a single cell may carry a fourth item, a `Tape`: what to keep of it instead.
 What the backward part reads and the tape lacks is then computed again when the cell is reversed.
 
@@ -27,20 +30,21 @@ computed or leaves a gradient out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from autodiff.checkpointing.binomial import Action
 from autodiff.checkpointing.cells import Cells
+from autodiff.checkpointing.living import claims_of, without_dead_steps
 from autodiff.checkpointing.runs import Run, Runs
 from autodiff.errors import PlannerError
-from autodiff.instructions import BACKWARD, FORWARD
-from autodiff.program import Program
-from autodiff.schedule import Claims, Schedule
+from autodiff.levels import moves_of
+from autodiff.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ def schedule_from_plan(
             store.advance(start, stop)
         elif action == Action.SNAPSHOT:
             store.snapshot(start)
+        elif action in (Action.STORE, Action.LOAD):
+            store.move(start, back=action == Action.LOAD)
         elif action == Action.TAPE:
             for k in range(start, stop):
                 store.tape(k, *tape)
@@ -83,7 +89,7 @@ def schedule_from_plan(
             store.reverse(start, stop, *tape)
     order = without_dead_steps(cells.program, store.order, cells.program.targets)
     return Schedule(
-        np.array(order, dtype=np.int64), _claims(cells.program, order, store.most_held), planner
+        np.array(order, dtype=np.int64), claims_of(cells.program, order, store.most_held), planner
     )
 
 
@@ -158,6 +164,25 @@ class Store:
         if state is not None and cell not in self._snapshots:
             self._snapshots.add(cell)
             self._reasons[self._buffer[state]] += 1
+
+    @cached_property
+    def _moves(self) -> Mapping[int, tuple[int, int]]:
+        return moves_of(self._cells.program)
+
+    def move(self, cell: int, *, back: bool) -> None:
+        """Copy the state of a cell to the level below, or back where it is not there."""
+        state = self._cells.starts[cell]
+        if state is None or (back and self._available[state]):
+            return
+        if state not in self._moves:
+            raise PlannerError(
+                f"{self._cells.program.label(state)} is to be moved; expected a value of a movable "
+                "program with memory of its own; plan movable(program), or without levels"
+            )
+        self.order.append(self._moves[state][back])
+        self._held += back
+        self._available[state] = 1
+        self.most_held = max(self.most_held, self._held)
 
     def tape(self, k: int, tape: Tape | None = None, *, onward: bool = True) -> None:
         """Run a cell and keep its tape, by default all that its stage reads.
@@ -263,36 +288,3 @@ class Store:
             for buffer in dying:
                 if not self._reasons[buffer]:
                     self._let_go(buffer)
-
-
-def without_dead_steps(program: Program, order: Sequence[int], goals: Iterable[int]) -> list[int]:
-    """Return the order without the steps whose results are not read before they are recomputed.
-
-    `goals` are the values that are wanted at its end.
-    """
-    wanted = bytearray(len(program.values))
-    for goal in goals:
-        wanted[goal] = 1
-    living: list[int] = []
-    for i in reversed(order):
-        _, reads, writes, _ = program.instructions[i]
-        if any(wanted[write] for write in writes):
-            living.append(i)
-            for write in writes:
-                wanted[write] = 0
-            for read in reads:
-                wanted[read] = 1
-    living.reverse()
-    return living
-
-
-def _claims(program: Program, order: Sequence[int], most_held: int) -> Claims:
-    phases = [step.phase for step in program.instructions]
-    backward = sum(phases[i] == BACKWARD for i in order)
-    forward = sum(phases[i] == FORWARD for i in set(order))
-    return Claims(
-        forward=forward,
-        recompute=len(order) - forward - backward,
-        backward=backward,
-        held=most_held,
-    )

@@ -31,9 +31,9 @@ class StoreAll:
 def as_created(program: Program, planner: str = "store_all") -> Schedule:
     """Return every instruction once, in order of creation; gradients are accumulated in place.
 
-    What only a replay would read, the states of random generators, is not kept.
+    No states of random generators are kept for replays, and nothing moves to another level.
     """
-    order = np.flatnonzero(~program.flat.keeps_state)
+    order = np.flatnonzero(~program.flat.optional)
     phases = program.flat.phases[order]
     forward, backward = (
         int(np.count_nonzero(phases == PHASES.index(phase))) for phase in (FORWARD, BACKWARD)
