@@ -14,4 +14,4 @@ from .programs import program_of as program_of
 from .pytorch.steps import profile_step as profile_step
 from .savings import planner_savings as planner_savings, savings_text as savings_text
 from .seconds import measured_seconds as measured_seconds
-from .summary import Summary as Summary, summary as summary
+from .summarizing import Summary as Summary, summary as summary

@@ -61,9 +61,7 @@ def checkpointed(
     GraphError, with the line, at the first call of a model that is not one graph.
     """
     if not isinstance(model, torch.nn.Module):
-        raise GraphError(
-            f"model is a {type(model).__name__}; expected a torch.nn.Module; give the model"
-        )
+        raise GraphError(f"model is a {type(model).__name__}; expected a torch.nn.Module; give one")
     request = Request.of(
         max_bytes=max_bytes,
         memory=memory,

@@ -14,7 +14,7 @@ from autodiff.networks import chain
 from profiler.comparing import compare
 from profiler.graphs import profile
 from profiler.pytorch.steps import profile_step
-from profiler.summary import summary
+from profiler.summarizing import summary
 
 
 class Tied(nn.Module):
