@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from autodiff.errors import TapemeasureError, one_line as with_type
 
 
@@ -31,6 +33,17 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, TapemeasureError):
         return " ".join(str(error).split())
     return with_type(error)
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LOCKED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+
+
+def disk_advice(error: OSError) -> str:
+    """Return what to do about an error while a file was written, empty if it is another kind."""
+    if error.errno in _FULL:
+        return "free disk space"
+    return "make the directory writable" if error.errno in _LOCKED else ""
 
 
 def is_the_launchers(error: BaseException) -> bool:

@@ -20,6 +20,7 @@ from experiments import modules
 from experiments.cli.command import print_help, run_command
 from experiments.cli.helping import CONFIGS
 from experiments.cli.interrupts import ending_quietly, listen
+from experiments.cli.supervision import supervised
 
 
 @hydra.main(config_path=str(CONFIGS), config_name="profile_module", version_base="1.3")
@@ -39,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    supervised(main)

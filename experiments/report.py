@@ -8,14 +8,15 @@ from pathlib import Path
 
 from autodiff.errors import TapemeasureError
 from experiments import reporting
-from experiments.cli.exit import FINE, INTERRUPTED, SOME_FAILED, WRONG_INPUT, program_of, say_fault
-from experiments.cli.interrupts import ending_quietly
+from experiments.cli.exit import FINE, SOME_FAILED, WRONG_INPUT, program_of, say_fault
+from experiments.cli.interrupts import ending_quietly, exit_code_of, listen
 from experiments.errors import one_line
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     given = _parser().parse_args(arguments)
+    listen()
     with ending_quietly():  # loads pandas and PyTorch, which an interrupt would leave half made
         compare, publish = reporting.compare_directories, reporting.publish_again
     try:
@@ -29,9 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (TapemeasureError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return WRONG_INPUT
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("interrupted; the rows are saved; rerun to make the report", file=sys.stderr)
-        return INTERRUPTED
+        return exit_code_of(error)
     except Exception as error:
         say_fault(error, given.directory)
         return SOME_FAILED

@@ -22,7 +22,7 @@ from experiments import sweeping
 from experiments.cli.command import print_help, run_command
 from experiments.cli.exit import outcome, report_command
 from experiments.cli.helping import CONFIGS
-from experiments.cli.interrupts import ending_quietly, listen
+from experiments.cli.interrupts import ending_quietly, exit_code_of, listen
 
 LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm", "ray")
 
@@ -65,7 +65,8 @@ def _close_sweep() -> None:
         try:
             outcome.exit_codes.append(sweeping.publish_sweep(directory))
             print("the sweep did not finish; reported the rows that are there", file=sys.stderr)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
+            outcome.exit_codes.append(exit_code_of(error))
             command = report_command(directory)
             print(f"interrupted again; the rows are saved: {command}", file=sys.stderr)
     if outcome.lock is not None:

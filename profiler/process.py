@@ -1,9 +1,9 @@
 """Functions run in a child process of their own, which may end in any way.
 
 A child is forked from a small server that has loaded PyTorch and little else (spawned elsewhere
-than on Linux). It starts in the working directory of its parent, with the server's environment
-variables and PyTorch's default seed. The main script is not run again in it, unless something that
-is handed over is defined there (then it needs the usual `if __name__ == "__main__"`).
+than on Linux). It starts in the working directory of its parent, with its environment variables, an
+empty standard input and PyTorch's default seed. The main script is not run again in it, unless
+something that is handed over is defined there (then it needs `if __name__ == "__main__"`).
 """
 
 from __future__ import annotations
@@ -54,15 +54,17 @@ class ChildOutcome:
 
 
 def preload_in_children(*modules: str) -> None:
-    """Name modules that the children find loaded, in addition to torch and this one.
+    """Name modules that the children find loaded, in addition to those that were named before.
 
     It only takes effect before the first child.
     """
+    _preloaded.update(dict.fromkeys(modules))
     if METHOD == "forkserver":
-        _context.set_forkserver_preload(list(dict.fromkeys(["torch", __name__, *modules])))
+        _context.set_forkserver_preload(list(_preloaded))
 
 
-preload_in_children()
+_preloaded: dict[str, None] = {}
+preload_in_children("torch", __name__)
 
 
 def run_in_child(
@@ -70,12 +72,14 @@ def run_in_child(
     *args: Any,
     timeout_s: float | None = None,
     threads: int = 1,
+    memory_bytes: int | None = None,
     **kwargs: Any,
 ) -> ChildOutcome:
     """Call an importable function in a fresh child process; return its value, or why there is none.
 
     The clock of `timeout_s` (seconds, None is no limit) starts when the child does; `threads` is
-    PyTorch's number of threads there. When this returns or is interrupted, the child and all that
+    PyTorch's number of threads there. A child that allocates more than `memory_bytes` (None is no
+    limit) gets a MemoryError, on Linux. When this returns or is interrupted, the child and all that
     it started are gone. Raises TapemeasureError only for a request that makes no sense: a number
     that is not positive, or a function or argument that cannot be pickled.
     """
@@ -98,7 +102,9 @@ def run_in_child(
     reader, writer = _context.Pipe(duplex=False)
     with reader:
         process = _context.Process(
-            target=_child_main, args=(writer, payload, threads), daemon=False
+            target=_child_main,
+            args=(writer, payload, dict(os.environ), threads, memory_bytes),
+            daemon=False,
         )
         try:
             with writer, _starting, _main_hidden(payload):
@@ -132,10 +138,10 @@ def _hear(reader: Connection, process: BaseProcess, timeout_s: float | None) -> 
                     "failed", f"the child's value cannot be read back: {one_line(error)}"
                 )
     process.join(_EXIT_PATIENCE_S)
-    return ChildOutcome("failed", _death(process.exitcode))
+    return ChildOutcome("failed", death(process.exitcode))
 
 
-def _death(exitcode: int | None) -> str:
+def death(exitcode: int | None) -> str:
     """Say how a child ended that gave no value, in one line."""
     if exitcode is None:
         return "closed its pipe before it gave a value"
@@ -187,14 +193,22 @@ def _main_hidden(payload: bytes) -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _child_main(writer: Connection, payload: bytes, threads: int) -> None:
-    """Run the function in the child, then send one message (status, reason, value)."""
+def _child_main(
+    writer: Connection,
+    payload: bytes,
+    environment: dict[str, str],
+    threads: int,
+    memory_bytes: int | None,
+) -> None:
+    """Run the function in the child, send one message (status, reason, value), and end."""
     if sys.platform != "win32":
         os.setsid()  # its own group can be killed as a whole, and Ctrl-C reaches only the parent
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    this = os.getpid()
     try:
         import torch
 
+        _enter(environment, memory_bytes)
         torch.set_num_threads(threads)
         gc.freeze()  # or each collection walks through PyTorch's modules, which stay (85 ms)
         function, args, kwargs = pickle.loads(payload)
@@ -203,8 +217,38 @@ def _child_main(writer: Connection, payload: bytes, threads: int) -> None:
         BaseException
     ) as error:  # whatever it is, it ends this child, and the parent learns of it
         message = pickle.dumps(("failed", one_line(error), None))
-    with suppress(OSError):  # the parent is gone, or the function closed the pipe
-        writer.send_bytes(message)
+    if os.getpid() == this:  # a process that the function forked has nothing to say
+        with suppress(OSError):  # the parent is gone, or the function closed the pipe
+            writer.send_bytes(message)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(0)  # threads that the function started may never end
+
+
+def _enter(environment: dict[str, str], memory_bytes: int | None) -> None:
+    """Take over the parent's environment variables, close the standard input, limit the memory."""
+    os.environ.clear()
+    os.environ.update(environment)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    if memory_bytes is not None:
+        limit_memory(memory_bytes)
+
+
+def limit_memory(nbytes: int) -> None:
+    """Let this process allocate no more than so many bytes above what it holds, on Linux.
+
+    What asks for more gets a MemoryError, where otherwise the system would end a process.
+    """
+    if sys.platform == "linux":
+        import resource
+
+        most = psutil.Process().memory_info().data + nbytes
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        if hard == resource.RLIM_INFINITY or most < hard:
+            resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
 
 
 def _die_with_parent() -> None:

@@ -17,6 +17,7 @@ import experiments
 import profiler
 import tapemeasure
 from experiments.cli.interrupts import end_quietly
+from experiments.cli.supervision import supervised
 
 OURS = (autodiff, profiler, experiments)
 SUBCOMMANDS = {
@@ -27,6 +28,8 @@ SUBCOMMANDS = {
     "complexity": ("experiments.complexity_module", "how a PyTorch module grows, as formulas"),
     "benchmark": ("experiments.benchmark", "how long things take, compared with PyTorch"),
 }
+SUPERVISED = ("profile",)
+"""Commands that run a user's modules in their own process."""
 
 
 def main() -> None:
@@ -35,7 +38,8 @@ def main() -> None:
     name = _parser().parse_args(sys.argv[1:2]).command
     put_working_directory_last()
     sys.argv[:2] = [f"tapemeasure {name}"]
-    sys.exit(importlib.import_module(SUBCOMMANDS[name][0]).main())
+    run = importlib.import_module(SUBCOMMANDS[name][0]).main
+    sys.exit(supervised(run) if name in SUPERVISED else run())
 
 
 def put_working_directory_last() -> None:

@@ -17,9 +17,10 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.cli.exit import FINE, INTERRUPTED, SOME_FAILED, WRONG_INPUT, outcome, program_of
+from experiments.cli.exit import FINE, SOME_FAILED, WRONG_INPUT, outcome, program_of
 from experiments.cli.helping import CONFIGS, help_text
-from experiments.errors import ConfigError, one_line
+from experiments.cli.interrupts import exit_code_of
+from experiments.errors import ConfigError, disk_advice, one_line
 from experiments.keys import choice, known_keys
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -50,8 +51,8 @@ def run_command(
     os.environ[_FULL_ERROR] = "1"  # Hydra then raises what it would print as a traceback
     try:
         task()
-    except KeyboardInterrupt:
-        outcome.exit_codes.append(INTERRUPTED)
+    except KeyboardInterrupt as error:
+        outcome.exit_codes.append(exit_code_of(error))
         print(interrupted, file=sys.stderr)
     except Exception as error:
         if full_error:
@@ -97,10 +98,14 @@ def _report(error: Exception) -> int:
     if missing is not None:
         print(missing, file=sys.stderr)
         return WRONG_INPUT
-    print(
-        f"error: {one_line(_cause(error))}; set {_FULL_ERROR}=1 in the environment for a traceback",
-        file=sys.stderr,
+    cause = _cause(error)
+    advice = disk_advice(cause) if isinstance(cause, OSError) else ""
+    what_to_do = (
+        f"{advice}, then run the same command again"
+        if advice
+        else f"set {_FULL_ERROR}=1 in the environment for a traceback"
     )
+    print(f"error: {one_line(cause)}; {what_to_do}", file=sys.stderr)
     return SOME_FAILED
 
 

@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.cli.interrupts import INTERRUPTED as INTERRUPTED
 from experiments.errors import one_line
 from experiments.results.files import write_text
 

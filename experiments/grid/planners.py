@@ -1,7 +1,7 @@
 """Planners of a config by name, and what the theory says of a step under one.
 
-Only `canonical_planner` imports what an import path names, since a user typed it. All other
-functions take a planner's name from a file too, and so import nothing.
+Only `canonical_planner` imports what an import path names, since a user typed it, and that in a
+child process. All other functions take a planner's name from a file too, and so import nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +12,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from autodiff.checkpointing.parse import PlannerDescription, describe_planner, parse_planner
+from autodiff.checkpointing.parse import (
+    PlannerDescription,
+    describe_planner,
+    parse_builtin_planner,
+    parse_planner,
+)
 from autodiff.checkpointing.uniform import nearest_root
 from autodiff.errors import PlannerError, TapemeasureError
-from experiments.errors import ConfigError, one_line
+from experiments.errors import ConfigError
 from experiments.names import STORE_ALL
 from experiments.theory.case import TheoryError
 from experiments.theory.checkpointing import PLANNERS as WITH_A_FORMULA, Checkpointed, checkpointed
+from profiler.available import available_bytes
+from profiler.process import run_in_child
 
 
 def canonical_planner(key: str, value: Any) -> str:
@@ -32,14 +39,42 @@ def canonical_planner(key: str, value: Any) -> str:
             "'revolve(snapshots=3)' in quotes"
         )
     try:
-        return str(parse_planner(value))
+        return _canonical(value)
     except TapemeasureError as error:
         raise ConfigError(f"{key}={value!r}: {error}") from error
-    except (Exception, SystemExit) as error:  # a planner may be the user's own, and its module too
-        raise ConfigError(
-            f"{key}={value!r}: making it failed ({one_line(error)}); "
-            "expected a planner that can be made"
-        ) from error
+
+
+@lru_cache(maxsize=256)
+def _canonical(planner: str) -> str:
+    """Return the canonical string of a planner; one of the user's is made in a child process.
+
+    Its module may do anything when it is imported. Raises PlannerError.
+    """
+    if describe_planner(planner).is_builtin:
+        return str(parse_builtin_planner(planner))
+    outcome = run_in_child(_made, planner, memory_bytes=available_bytes() // 2)
+    if outcome.status != "ok":
+        raise PlannerError(
+            f"making it failed ({outcome.reason}); expected a planner that can be made"
+        )
+    made, refused = outcome.value
+    if refused:
+        raise PlannerError(refused)
+    return str(made)
+
+
+def _made(planner: str) -> tuple[str, str]:
+    """Return the canonical string of a planner, or why there is none: what a child sends."""
+    try:
+        return str(parse_planner(planner)), ""
+    except PlannerError as error:
+        return "", str(error)
+
+
+def is_builtin(planner: str) -> bool:
+    """Return whether a planner is one of ours, so that planning runs no code of the user's."""
+    found = described(planner)
+    return found is not None and found.is_builtin
 
 
 def code_of(planner: str) -> str:

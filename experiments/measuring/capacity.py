@@ -27,8 +27,10 @@ from experiments.grid.config import Study, SweepConfig
 from experiments.grid.points import points_of
 from experiments.keys import GREATEST_DIMENSION
 from experiments.measuring.columns import Columns
+from experiments.measuring.isolated import ChildError, in_child, needs_child
 from experiments.measuring.point import network_of, plan_of
 from experiments.measuring.search import largest
+from experiments.names import STORE_ALL
 from experiments.results.capacity import ANY_PLAN, CAPACITY_COLUMNS, NUMBERS
 from experiments.results.point import Point
 from profiler.folding import Prediction, fold
@@ -92,7 +94,7 @@ def _rows_of(config: SweepConfig, study: Study) -> Iterator[Columns]:
                     ),
                     default=1,
                 )
-                row = _row(point, memory, guess)
+                row = _row_or_reason(point, memory, guess, config.timeout_s)
             found[point, memory] = int(row["b"] or 0)
             yield row
 
@@ -118,17 +120,30 @@ def _search(point: Point, memory: int, guess: int) -> tuple[Needs, int]:
     return cache(lambda b: _need(b, fold(*plan_of(point, network_of(point, b=b))), {})), near
 
 
+def _row_or_reason(point: Point, memory: int, guess: int, timeout_s: float | None) -> Columns:
+    """Return the row of a point, made in a child process where nothing of it may run here."""
+    example = replace(point, planner=STORE_ALL) if point.planner == ANY_PLAN else point
+    if not needs_child(example):
+        return _row(point, memory, guess)
+    try:
+        row: Columns = in_child(_row, example, point, memory, guess, timeout_s=timeout_s)
+    except ChildError as error:
+        return {**_none_fits(point, memory), "reason": one_line(error)}
+    return row
+
+
+def _none_fits(point: Point, memory: int) -> Columns:
+    columns = {name: getattr(point, name) for name in CAPACITY_COLUMNS if hasattr(point, name)}
+    return {**columns, "memory_bytes": memory, "b": 0, "reason": ""}
+
+
 def _row(point: Point, memory: int, guess: int) -> Columns:
-    row = {name: getattr(point, name) for name in CAPACITY_COLUMNS if hasattr(point, name)} | {
-        "memory_bytes": memory,
-        "b": 0,
-        "reason": "",
-    }
+    row = _none_fits(point, memory)
     try:
         needs, near = _search(point, memory, guess)
         most = largest(_within(needs, memory), GREATEST_DIMENSION, near)
         need = needs(most or 1)
-    except (Exception, SystemExit) as error:  # a planner may be the user's own
+    except Exception as error:  # a planner may be the user's own
         return {**row, "reason": one_line(error)}
     return (
         {**row, **vars(need)}

@@ -24,6 +24,7 @@ from experiments.errors import is_the_launchers, one_line
 from experiments.grid.planners import parameters_of
 from experiments.measuring import pytorch_chain
 from experiments.measuring.columns import Columns, computed_columns, profile_columns
+from experiments.measuring.isolated import ChildError, in_child, needs_child
 from experiments.names import AUDITS_RUN, FAILED, ITEMSIZES, OK, SKIPPED
 from experiments.results.point import Point
 from experiments.results.rows import Row, row_of
@@ -33,7 +34,6 @@ from profiler.available import available_bytes
 from profiler.graphs import profile_schedule
 from profiler.ledger import ledger_of
 from profiler.measurement import Profile
-from profiler.process import run_in_child
 from profiler.programs import program_of
 from profiler.resident import measure_process_memory, process_memory_reason
 from profiler.units import human_bytes
@@ -68,22 +68,19 @@ def plan_of(point: Point, network: networks.Network) -> tuple[Program, Schedule]
 def measure(point: Point, timeout_s: float | None = None) -> Row:
     """Return the row of a point, whatever becomes of it.
 
-    Larger shapes, and every point under a time limit, run in a child process of their own.
+    Larger shapes, users' planners, and every point under a time limit run in a child process of
+    their own.
     """
     try:
         if has_own_process(point, timeout_s):
-            outcome = run_in_child(_measured, point, timeout_s=timeout_s, threads=point.threads)
-            if outcome.status != OK:
-                return row_of(point, status=outcome.status, reason=outcome.reason)
-            measured = outcome.value
+            measured = in_child(_measured, point, point, timeout_s=timeout_s)
         else:
             torch.set_num_threads(point.threads)
             measured = _measured(point)
         if measured["status"] == OK and point.execute and point.measure_process:
             measured.update(_process_memory(point, measured["peak_bytes"], timeout_s))
         return row_of(point, **measured)
-    # A planner may be the user's own, and PyTorch raises what it likes: it fails this point only.
-    except (Exception, SystemExit) as error:
+    except Exception as error:  # PyTorch raises what it likes: it fails this point only
         return failed_row(point, error)
 
 
@@ -91,16 +88,19 @@ def failed_row(point: Point, error: BaseException) -> Row:
     """Return the row of a point that raised; raise what a launcher raised to end the whole job."""
     if is_the_launchers(error):
         raise error
-    return row_of(point, status=FAILED, reason=one_line(error))
+    status = error.status if isinstance(error, ChildError) else FAILED
+    return row_of(point, status=status, reason=one_line(error))
 
 
 def has_own_process(point: Point, timeout_s: float | None) -> bool:
     """Return whether a point is measured in a process of its own.
 
-    So is a larger shape, one that may hold LARGE_BYTES, and every point under a time limit.
+    So is a larger shape, one that may hold LARGE_BYTES, every point under a time limit, and what
+    `needs_child`.
     """
     return (
-        point.part == "scale"
+        needs_child(point)
+        or point.part == "scale"
         or timeout_s is not None
         or (point.execute and _most_bytes(point) >= LARGE_BYTES)
     )

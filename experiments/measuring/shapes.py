@@ -17,8 +17,9 @@ from typing import Any
 from autodiff.checkpointing.parse import parse_planner
 from autodiff.collector import paused_collector
 from experiments.measuring.columns import computed_columns
+from experiments.measuring.isolated import ChildError, in_child, needs_child
 from experiments.measuring.point import failed_row, network_of, plan_of
-from experiments.names import OK
+from experiments.names import OK, SKIPPED
 from experiments.results.point import Point
 from experiments.results.rows import PEAK_ROLES, Row, row_of
 from profiler.folding import Prediction, fold
@@ -114,10 +115,14 @@ def _columns(
 def _rows_of_a_kind(points: Sequence[Point]) -> dict[Point, Row]:
     """Return the rows of points of one kind, one by one if they fail together."""
     try:
-        found = predictions(points)
-    except (Exception, SystemExit) as error:  # a planner may be the user's own
-        if len(points) == 1:
-            return {points[0]: failed_row(points[0], error)}
+        found = (
+            in_child(predictions, points[0], list(points))
+            if needs_child(points[0])
+            else predictions(points)
+        )
+    except Exception as error:  # a planner may be the user's own
+        if len(points) == 1 or (isinstance(error, ChildError) and error.status == SKIPPED):
+            return {point: failed_row(point, error) for point in points}
         return {point: row for one in points for point, row in _rows_of_a_kind([one]).items()}
     return {point: _row(point, columns) for point, columns in found.items()}
 
@@ -136,5 +141,5 @@ def _row(point: Point, columns: dict[str, int]) -> Row:
             **measured,
             **computed_columns(point),
         )
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         return failed_row(point, error)

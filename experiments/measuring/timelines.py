@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 
@@ -18,13 +17,13 @@ from autodiff.errors import TapemeasureError
 from experiments.errors import is_the_launchers, one_line
 from experiments.grid.config import Study, SweepConfig
 from experiments.grid.points import points_of_study
+from experiments.measuring.isolated import ChildError, in_child
 from experiments.measuring.point import has_own_process, network_of, plan_of
 from experiments.measuring.shapes import needed_bytes
 from experiments.names import TIMELINE
 from experiments.results.point import Point
 from profiler.available import available_bytes
 from profiler.graphs import profile_schedule
-from profiler.process import run_in_child
 
 log = logging.getLogger("tapemeasure")
 
@@ -39,12 +38,12 @@ def timelines_of(config: SweepConfig) -> pd.DataFrame:
     for point in [] if config.timeline is None else _points(config, config.timeline):
         try:
             frames.append(_timeline_of(point, config.timeout_s))
-        except TapemeasureError:
-            continue  # results.csv has a row with the reason
-        except (Exception, SystemExit) as error:  # a planner may be the user's own
+        except Exception as error:  # a planner may be the user's own
             if is_the_launchers(error):
                 raise
-            log.warning("the timeline lacks %s: %s", point, one_line(error))
+            # Where a point is refused, results.csv has a row with the reason.
+            if isinstance(error, ChildError) or not isinstance(error, TapemeasureError):
+                log.warning("the timeline lacks %s: %s", point, one_line(error))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(TIMELINE))
 
 
@@ -59,22 +58,9 @@ def _timeline_of(point: Point, timeout_s: float | None) -> pd.DataFrame:
     """Return the timeline of a point, measured in a child process where the point would be."""
     if not has_own_process(point, timeout_s):
         return _timeline(point)
-    outcome = run_in_child(_tried, point, timeout_s=timeout_s, threads=point.threads)
-    if outcome.status != "ok":
-        raise RuntimeError(outcome.reason)
-    frame, refused = outcome.value
-    if refused:
-        raise TapemeasureError(refused)
+    frame = in_child(_timeline, point, point, timeout_s=timeout_s)
     assert isinstance(frame, pd.DataFrame)
     return frame
-
-
-def _tried(point: Point) -> tuple[Any, str]:
-    """Return the timeline of a point, or why it is refused: what a child sends back."""
-    try:
-        return _timeline(point), ""
-    except TapemeasureError as error:
-        return None, one_line(error)
 
 
 def _timeline(point: Point) -> pd.DataFrame:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from autodiff.errors import TapemeasureError
-from experiments.cli.exit import WRONG_INPUT, outcome
+from experiments.cli.exit import FINE, WRONG_INPUT, outcome
+from experiments.cli.interrupts import Interrupted
 from experiments.errors import FakeTensorError, ModuleError, one_line
 from experiments.modules.config import ModuleConfig, module_config
 from experiments.modules.execution import execute
@@ -36,10 +41,9 @@ def run_task(cfg: DictConfig) -> None:
 
 
 def _profile(plain: dict[str, Any], directory: Path) -> None:
-
     config = module_config(plain)
-
-    result = measured(config)
+    with _own_code(config.path):
+        result = measured(config)
     say(result)
     print(f"report: {write_report(result, directory, plain)}")
     if result.search is not None and result.search.largest == 0:
@@ -49,6 +53,29 @@ def _profile(plain: dict[str, Any], directory: Path) -> None:
             "expected more memory, or a smaller model, optimizer=sgd or none, dtype=bfloat16, "
             "checkpoint=[…]"
         )
+
+
+@contextmanager
+def _own_code(path: str) -> Iterator[None]:
+    """Run a user's code, and leave to the command its working directory, its process, its Ctrl-C.
+
+    Raises ModuleError where the code raises KeyboardInterrupt by itself.
+    """
+    here, this = Path.cwd(), os.getpid()
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if isinstance(error, Interrupted) or signal.getsignal(signal.SIGINT) is _PYTHONS:
+            raise
+        raise ModuleError(f"{path} raised KeyboardInterrupt; expected a step that ends") from error
+    finally:
+        if os.getpid() != this:
+            os._exit(FINE)  # a process that the module forked must not report a second time
+        os.chdir(here)
+
+
+_PYTHONS = signal.default_int_handler
+"""Python's own handler, under which Ctrl-C cannot be told from code that raises its exception."""
 
 
 def measured(config: ModuleConfig) -> Result:

@@ -11,6 +11,7 @@ from experiments.errors import ResultsError
 from experiments.figures.registry import draw_figures
 from experiments.reporting.sweep import write_report
 from experiments.results.capacity import CAPACITY, read_capacity
+from experiments.results.digests import DIGESTS, digests_of, warn_of_edits
 from experiments.results.files import clear_partials, write_csv, write_json
 from experiments.results.journal import JOURNAL, rows_below
 from experiments.results.rows import Row, frame_of
@@ -19,6 +20,7 @@ from experiments.results.tables import (
     MANIFEST,
     RESULTS,
     SCALE,
+    TABLES,
     TIMELINES,
     Results,
     manifest_in,
@@ -39,10 +41,10 @@ def publish(directory: Path, rows: list[Row] | None = None, concurrent: bool = F
     if frame.empty:
         raise ResultsError(
             f"{directory} holds no rows; expected a directory that a sweep wrote, with {JOURNAL} "
-            "in "
-            "it or below it; run a sweep, or give its directory"
+            "in it or below it; run a sweep, or give its directory"
         )
     clear_partials(directory)
+    warn_of_edits(directory, directory / MANIFEST, TABLES)
     is_scale = frame["part"] == "scale"
     exact = frame[~is_scale].reset_index(drop=True)
     scale = frame[is_scale].reset_index(drop=True)
@@ -65,7 +67,7 @@ def publish(directory: Path, rows: list[Row] | None = None, concurrent: bool = F
     write_csv(directory / TIMELINES, timelines)
     if len(capacity):
         write_csv(directory / CAPACITY, capacity)
-    write_json(directory / MANIFEST, manifest)
+    write_json(directory / MANIFEST, {**manifest, DIGESTS: digests_of(directory, TABLES)})
     draw_figures(results)
     write_report(results)
     return results

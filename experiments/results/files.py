@@ -27,11 +27,15 @@ if TYPE_CHECKING:
     import pandas as pd  # half a second, which --help need not spend
 
 # Apostrophes in front are ours, or look like ours: another one goes on and comes off again.
-_FORMULA = re.compile(r"'*[=+\-@\t]")
+# The wide forms of = + - @ are run as well by spreadsheets of some languages.
+_FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all.
+
+    Raises OSError, which names the file, if the disk is full or the directory not writable.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{_here()}.{os.getpid()}.partial")
     try:
@@ -42,8 +46,16 @@ def write_bytes(path: Path, content: bytes) -> None:
             with suppress(OSError):
                 os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        raise naming(path, error) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # a directory that cannot be written has no such file
+            partial.unlink(missing_ok=True)
+
+
+def naming(path: Path, error: OSError) -> OSError:
+    """Return an error of the system with the file that was to be written, not an auxiliary one."""
+    return error if error.errno is None else OSError(error.errno, error.strerror, str(path))
 
 
 def clear_partials(directory: Path) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 
 from experiments.errors import ResultsError
-from experiments.results.files import check_regular, lock, read_bytes
+from experiments.results.files import check_regular, lock, naming, read_bytes
 from experiments.results.rows import Row, row_of_fields
 from experiments.text import counted
 
@@ -144,8 +144,10 @@ class Journal:
         try:
             while line:  # a disk that fills takes a part first, and says why at the next attempt
                 line = line[os.write(self._file, line) :]
-        except BaseException:
+        except BaseException as error:
             os.ftruncate(self._file, start)
+            if isinstance(error, OSError):
+                raise naming(self.path, error) from error
             raise
 
     def _sync(self) -> None:

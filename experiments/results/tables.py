@@ -14,7 +14,8 @@ import pandas as pd
 from experiments.errors import ResultsError, one_line
 from experiments.fitting.table import COMPLEXITY_COLUMNS
 from experiments.names import AXES, MODES, TIMELINE
-from experiments.results.capacity import CAPACITY_COLUMNS, read_capacity
+from experiments.results.capacity import CAPACITY, CAPACITY_COLUMNS, read_capacity
+from experiments.results.digests import warn_of_edits
 from experiments.results.files import read_bytes, read_csv, unreadable, whole_numbers
 from experiments.results.journal import rows_below
 from experiments.results.manifest import sound
@@ -29,6 +30,8 @@ RESULTS, SCALE, COMPLEXITY, TIMELINES, MANIFEST = (
     "timelines.csv",
     "manifest.json",
 )
+TABLES = (RESULTS, SCALE, COMPLEXITY, TIMELINES, CAPACITY)
+"""The files whose digests the manifest holds."""
 log = logging.getLogger("tapemeasure")
 
 EVENT = ("step", "event", "node", "phase", "live_bytes")
@@ -72,6 +75,7 @@ def read_results(directory: Path) -> Results:
         raise ResultsError(
             f"{directory} holds no {RESULTS}; expected a directory that a sweep wrote"
         )
+    warn_of_edits(directory, directory / MANIFEST, TABLES)
     rows, scale = read_rows(directory / RESULTS), read_rows(directory / SCALE)
     complexity = pd.DataFrame(columns=list(COMPLEXITY_COLUMNS))
     timelines, capacity = merged_timelines([directory]), read_capacity([directory])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import shutil
 import sys
@@ -17,10 +16,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from autodiff.devices import usable_device
 from autodiff.errors import TapemeasureError
 from experiments.cli.exit import (
     FINE,
-    INTERRUPTED,
     SOME_FAILED,
     WRONG_INPUT,
     outcome,
@@ -28,7 +27,8 @@ from experiments.cli.exit import (
     resume_command,
     say_fault,
 )
-from experiments.errors import is_the_launchers, one_line
+from experiments.cli.interrupts import exit_code_of
+from experiments.errors import disk_advice, is_the_launchers, one_line
 from experiments.grid.config import SweepConfig, sweep_config
 from experiments.grid.points import points_of
 from experiments.measuring.capacity import capacity_of
@@ -46,7 +46,7 @@ from experiments.results.point import Point
 from experiments.results.rows import Row, latest
 from experiments.results.tables import MANIFEST, TIMELINES
 from experiments.sweeping.console import progress_of, say_closing, say_plan, say_start
-from experiments.sweeping.launchers import let_children_start, runs_side_by_side
+from experiments.sweeping.launchers import end_with_parent, let_children_start, runs_side_by_side
 
 log = logging.getLogger("tapemeasure")
 
@@ -56,6 +56,7 @@ def run_task(cfg: DictConfig) -> float:
 
     Its exit code goes into `outcome`.
     """
+    end_with_parent()
     let_children_start()
     torch_log = logging.getLogger("torch")
     torch_log.setLevel(logging.WARNING)  # it logs the state of its caches when interrupted
@@ -94,6 +95,8 @@ def run_job(
             say_plan(points)
             _leave_no_trace(directory)
             return FINE, 0.0
+        if config.execute:
+            usable_device(config.device)
         return _run(config, given, points, directory, sweep_directory, concurrent)
     except TapemeasureError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
@@ -127,8 +130,9 @@ def publish_sweep(directory: Path) -> int:
             return FINE  # a dry run, or jobs whose config was refused, which they have said
         return _publish(directory, rows, expected, is_multirun=True)
     except (TapemeasureError, OSError) as error:
+        first = _first(error) if isinstance(error, OSError) else ""
         print(
-            f"error: {one_line(error)}; completed rows are saved; to make the report: "
+            f"error: {one_line(error)}; completed rows are saved; {first}to make the report: "
             f"{report_command(directory)}",
             file=sys.stderr,
         )
@@ -148,7 +152,7 @@ def _run(
 ) -> tuple[int, float]:
     """Measure what is missing and publish it; return the exit code and the objective."""
     keys = {point.key for point in points}
-    code = FINE
+    code, is_interrupted = FINE, False
     # The journal comes first, since it refuses a directory that another sweep is writing.
     with Journal(directory) as journal:
         clear_partials(directory)
@@ -166,17 +170,17 @@ def _run(
                 journal.append(row)
                 rows.append(row)
             _write_tables(config, directory)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             if sweep_directory is not None:
                 raise
-            code = INTERRUPTED
+            code, is_interrupted = exit_code_of(error), True
             # It may have come after a row was written and before it was counted: read them again.
             rows = [row for row in rows_below(directory) if row.key in keys]
         if any(row.status in LOST for row in latest(rows)):
             code = max(code, SOME_FAILED)
         if sweep_directory is None and rows:
-            code = max(code, _published(directory, keys if code != INTERRUPTED else set()))
-    if code == INTERRUPTED:
+            code = max(code, _published(directory, set() if is_interrupted else keys))
+    if is_interrupted:
         log.warning(
             "interrupted; saved %d of %d points; resume with: %s",
             len(latest(rows)),
@@ -197,9 +201,9 @@ def _published(directory: Path, expected: set[str]) -> int:
     """Publish the rows of a single job; return its exit code, also if that is interrupted."""
     try:
         return _publish(directory, rows_below(directory), expected)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         log.warning("the report was not made; to make it: %s", report_command(directory))
-        return INTERRUPTED
+        return exit_code_of(error)
 
 
 def _publish(
@@ -222,14 +226,17 @@ def _publish(
 
 def _how_to_resume(error: OSError, directory: Path, sweep_directory: Path | None) -> str:
     """Return the end of a line about a disk: what is safe, and how to go on."""
-    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    first = "free disk space" if is_full else "make the directory writable"
     how = (
         f"rerun the same command: {resume_command(directory)}"
         if sweep_directory is None
         else "rerun the same command with the same hydra.sweep.dir"
     )
-    return f"completed rows are saved; {first}, then {how}"
+    return f"completed rows are saved; {_first(error)}{how}"
+
+
+def _first(error: OSError) -> str:
+    advice = disk_advice(error)
+    return f"{advice}, then " if advice else ""
 
 
 def _objective(rows: Iterable[Row], column: str) -> float:

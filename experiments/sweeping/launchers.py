@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
+LOOK_EVERY_S = 0.2
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
@@ -27,6 +31,27 @@ def runs_side_by_side(launcher: Mapping[str, Any]) -> bool:
         )
         return not alone
     return True
+
+
+def jobs_run_here(launcher: Mapping[str, Any]) -> bool:
+    """Return whether jobs run on the machine that launches them."""
+    target = str(launcher.get("_target_", ""))
+    return target == BASIC or target.endswith(("JoblibLauncher", "LocalLauncher"))
+
+
+def end_with_parent() -> None:
+    """Let a worker of joblib end when the process that launched it is gone.
+
+    Otherwise it would finish its job and start another, whose rows nobody waits for.
+    """
+    if type(multiprocessing.current_process()).__module__.startswith("joblib."):
+        threading.Thread(target=_wait_for_orphanhood, args=(os.getppid(),), daemon=True).start()
+
+
+def _wait_for_orphanhood(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(LOOK_EVERY_S)
+    os._exit(1)
 
 
 def let_children_start() -> None:

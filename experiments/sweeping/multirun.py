@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from autodiff.devices import usable_device
 from autodiff.errors import TapemeasureError
 from experiments.cli.exit import FINE, SOME_FAILED, WRONG_INPUT, outcome, resume_command
 from experiments.errors import one_line
@@ -28,6 +29,7 @@ from experiments.results.expected import forget_expected, write_expected
 from experiments.results.files import lock
 from experiments.results.journal import rows_below, taken
 from experiments.sweeping.console import say_plan
+from experiments.sweeping.launchers import jobs_run_here
 
 log = logging.getLogger("tapemeasure")
 
@@ -62,6 +64,9 @@ def _noted(config: Any, directory: Path) -> Path:
     if any(config.dry_run for config in configs):
         say_plan(list(points.values()))
         _leave("", FINE)
+    if jobs_run_here(config.hydra.launcher):
+        for device in {one.device for one in configs if one.execute}:
+            usable_device(device)
     _take(directory)
     forget_expected(directory)
     if jobs is None:

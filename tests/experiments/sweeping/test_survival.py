@@ -14,8 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -39,25 +37,7 @@ from experiments.sweeping import job
 from experiments.sweeping.launchers import runs_side_by_side
 from tests.support.command_line import run_main
 from tests.support.paths import ROOT
-
-PATIENCE_S = 120.0
-
-TINY: dict[str, Any] = {
-    "network": {"name": "chain", "activation": "tanh", "loss": "sum"},
-    "grid": {"n": [2], "d": [3], "b": [2]},
-    "modes": ["full", "checkpointed"],
-    "measure_process": False,
-}
-# A small sweep on the command line, with a planner of tests/support/deadly.py; the report's figures
-# are of no interest here.
-SMALL = (
-    "experiment=quick",
-    "grid.n=[2]",
-    "grid.d=[3]",
-    "grid.b=[2,3]",
-    "modes=[full,checkpointed]",
-    "timeline=null",
-)
+from tests.support.running import SMALL, TINY, ended, lines_of, start, until
 
 
 def kills(directory: Path, number: int, seed: int) -> dict[str, int]:
@@ -74,45 +54,6 @@ def kills(directory: Path, number: int, seed: int) -> dict[str, int]:
     assert done.returncode == 0, done.stderr
     counts: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
     return counts
-
-
-def start(
-    directory: Path, *arguments: str, before: Callable[[], None] | None = None, **environment: str
-) -> subprocess.Popen[str]:
-    """`python -m experiments.sweep`, running in a directory, what it says in pipes."""
-    command = [sys.executable, "-m", "experiments.sweep", *arguments]
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.Popen(
-        command,
-        cwd=directory,
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=before,
-    )
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a sweep that ends by itself; there is never a traceback."""
-    out, err = process.communicate(timeout=300)
-    assert "Traceback" not in out + err, out + err
-    return process.returncode, out, err
-
-
-def until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Wait for something that a running sweep does."""
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.01)
-
-
-def lines_of(directory: Path) -> int:
-    """How many whole lines a directory's journal has."""
-    path = directory / JOURNAL
-    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 # Killed
