@@ -46,6 +46,7 @@ def supervised(main: Callable[[], Any]) -> Any:
         if os.read(reader, 1):
             sys.exit(exit_code)
     ending = death(exit_code).removesuffix(" before it gave a value")
+    ending = ending.replace("killed", "was killed", 1) if exit_code < 0 else ending
     print(
         f"error: the command's process {ending}; expected it to end by returning; the module or "
         "its step ended it, or PyTorch crashed; nothing more was reported",

@@ -13,8 +13,9 @@ from typing import Any
 from autodiff.errors import TapemeasureError
 from experiments.errors import one_line
 from experiments.grid.planners import is_builtin
-from experiments.names import FAILED, OK, SKIPPED
+from experiments.names import FAILED, OK, TIMEOUT
 from experiments.results.point import Point
+from experiments.results.rows import Row
 from experiments.text import counted
 from profiler.available import available_bytes
 from profiler.process import preload_in_children, run_in_child
@@ -22,6 +23,7 @@ from profiler.process import preload_in_children, run_in_child
 DEEP_LAYERS = 20_000
 """A graph of more layers may take minutes to build, so without a limit of the user's it has one."""
 DEEP_LIMIT_S = 60.0
+_TOO_DEEP = f"takes more than {DEEP_LIMIT_S:.0f} seconds"
 
 # Loading takes seconds; PyTorch itself loads its compiler late, at the first dispatch mode.
 preload_in_children(
@@ -61,11 +63,11 @@ def in_child(
         threads=point.threads,
         memory_bytes=None if is_builtin(point.planner) else spare_bytes(),
     )
-    if outcome.status == "timeout" and timeout_s is None:
+    if outcome.status == TIMEOUT and timeout_s is None:
         raise ChildError(
-            SKIPPED,
-            f"a graph of {counted(point.n, 'layer')} takes more than {DEEP_LIMIT_S:.0f} seconds; "
-            "timeout_s allows more",
+            TIMEOUT,
+            f"a graph of {counted(point.n, 'layer')} {_TOO_DEEP}; expected fewer layers, or a "
+            "timeout_s that allows more",
         )
     if outcome.status != OK:
         raise ChildError(outcome.status, outcome.reason)
@@ -75,6 +77,11 @@ def in_child(
     if status == FAILED:
         raise ChildError(FAILED, reason)
     raise TapemeasureError(reason)
+
+
+def is_too_deep(row: Row) -> bool:
+    """Return whether a row was given up because its graph took too long to build and run."""
+    return row.status == TIMEOUT and _TOO_DEEP in row.reason
 
 
 def spare_bytes() -> int:

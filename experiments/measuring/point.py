@@ -121,18 +121,27 @@ def _measured(point: Point) -> Columns:
         return _measured_pytorch(point)
     network = network_of(point)
     program, schedule = plan_of(point, network)
-    lives = check_schedule(program, schedule)
-    predicted = ledger_of(recording_from_specs(program, schedule, lives)).peak_bytes
+    predicted = predicted_peak_bytes(program, schedule)
     columns: Columns = {"predicted_peak_bytes": predicted, **computed_columns(point)}
     if point.execute:
-        given = sum(program.values[value].spec.nbytes for value in program.given)
-        too_much = _too_much(predicted + given)
+        too_much = _too_much(predicted + given_bytes(program))
         if too_much:
             return {"status": SKIPPED, "reason": too_much, **columns}
         network.draw(device=point.device)
     profile = profile_schedule(program, schedule, execute=point.execute, repeats=point.repeats)
     audited = _audited(point, profile, program, schedule, predicted)
     return {**columns, **profile_columns(profile), **audited}
+
+
+def predicted_peak_bytes(program: Program, schedule: Schedule) -> int:
+    """Return the peak of live bytes of a schedule, from shapes; raise if it is illegal."""
+    lives = check_schedule(program, schedule)
+    return ledger_of(recording_from_specs(program, schedule, lives)).peak_bytes
+
+
+def given_bytes(program: Program) -> int:
+    """Return the bytes of what exists before the step: parameters and inputs."""
+    return sum(program.values[value].spec.nbytes for value in program.given)
 
 
 def _measured_pytorch(point: Point) -> Columns:

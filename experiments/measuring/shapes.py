@@ -19,7 +19,7 @@ from autodiff.collector import paused_collector
 from experiments.measuring.columns import computed_columns
 from experiments.measuring.isolated import ChildError, in_child, needs_child
 from experiments.measuring.point import failed_row, network_of, plan_of
-from experiments.names import OK, SKIPPED
+from experiments.names import OK, TIMEOUT
 from experiments.results.point import Point
 from experiments.results.rows import PEAK_ROLES, Row, row_of
 from profiler.folding import Prediction, fold
@@ -121,7 +121,7 @@ def _rows_of_a_kind(points: Sequence[Point]) -> dict[Point, Row]:
             else predictions(points)
         )
     except Exception as error:  # a planner may be the user's own
-        if len(points) == 1 or (isinstance(error, ChildError) and error.status == SKIPPED):
+        if len(points) == 1 or (isinstance(error, ChildError) and error.status == TIMEOUT):
             return {point: failed_row(point, error) for point in points}
         return {point: row for one in points for point, row in _rows_of_a_kind([one]).items()}
     return {point: _row(point, columns) for point, columns in found.items()}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pandas as pd
 
@@ -18,8 +17,13 @@ from experiments.errors import is_the_launchers, one_line
 from experiments.grid.config import Study, SweepConfig
 from experiments.grid.points import points_of_study
 from experiments.measuring.isolated import ChildError, in_child
-from experiments.measuring.point import has_own_process, network_of, plan_of
-from experiments.measuring.shapes import needed_bytes
+from experiments.measuring.point import (
+    given_bytes,
+    has_own_process,
+    network_of,
+    plan_of,
+    predicted_peak_bytes,
+)
 from experiments.names import TIMELINE
 from experiments.results.point import Point
 from profiler.available import available_bytes
@@ -64,17 +68,17 @@ def _timeline_of(point: Point, timeout_s: float | None) -> pd.DataFrame:
 
 
 def _timeline(point: Point) -> pd.DataFrame:
-    needed, _ = needed_bytes([point])
-    if point.execute and point in needed and needed[point][1] > available_bytes():
+    network = network_of(point)
+    program, schedule = plan_of(point, network)
+    needed = predicted_peak_bytes(program, schedule) + given_bytes(program)
+    execute = point.execute and needed <= available_bytes()
+    if point.execute and not execute:
         log.warning(
             "the timeline of %s is made from shapes alone: it would not fit into memory", point
         )
-        point = replace(point, execute=False)
-    network = network_of(point)
-    program, schedule = plan_of(point, network)
-    if point.execute:
+    if execute:
         network.draw(device=point.device)
-    profile = profile_schedule(program, schedule, execute=point.execute)
+    profile = profile_schedule(program, schedule, execute=execute)
     # A row has a column `activation` already, so the columns of roles say that they are bytes.
     frame = profile.timeline().rename(
         columns={role: f"live_{role}_bytes" for role in profile.ledger.roles}

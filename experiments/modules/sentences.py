@@ -6,6 +6,7 @@ from experiments.modules.step import needed_bytes
 from experiments.modules.summary import Result
 from experiments.text import counted
 from profiler.measurement import Profile
+from profiler.pytorch.elsewhere import ELSEWHERE
 from profiler.units import human_bytes, human_bytes_apart, human_count, human_ns
 
 NOT_COUNTED = (
@@ -139,12 +140,25 @@ def remarks(result: Result) -> list[str]:
     predicted = result.predicted is not None
     lines += _executed(result)
     lines += [words for op, words in UNSEEN.items() if op in ran and (predicted or op != LSTM)]
-    if result.profile.uncounted:
-        ops = ", ".join(
-            f"{op} ({counted(calls, 'call')})" for op, calls in result.profile.uncounted.items()
-        )
-        lines.append(f"operations exclude those of ops that the table lacks: {ops}")
+    lines += _not_counted(result.profile)
     return [f"{line[0].upper()}{line[1:].rstrip('.')}." for line in lines]
+
+
+def _not_counted(profile: Profile) -> list[str]:
+    """Return what is said of ops without operations, and of those that were not seen at all."""
+    lines = []
+    for elsewhere, words in (
+        (False, "operations exclude those of ops that the table lacks"),
+        (True, "neither the operations nor the bytes of these were seen"),
+    ):
+        ops = [
+            f"{op} ({counted(calls, 'call')})"
+            for op, calls in profile.uncounted.items()
+            if op.endswith(ELSEWHERE) is elsewhere
+        ]
+        if ops:
+            lines.append(f"{words}: {', '.join(ops)}")
+    return lines
 
 
 def _executed(result: Result) -> list[str]:

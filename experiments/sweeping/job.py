@@ -32,10 +32,11 @@ from experiments.errors import disk_advice, is_the_launchers, one_line
 from experiments.grid.config import SweepConfig, sweep_config
 from experiments.grid.points import points_of
 from experiments.measuring.capacity import capacity_of
+from experiments.measuring.isolated import is_too_deep
 from experiments.measuring.point import measure
 from experiments.measuring.shapes import rows_from_shapes, serves_shapes
 from experiments.measuring.timelines import timelines_of
-from experiments.names import LOST, OK, SKIPPED
+from experiments.names import LOST, OK, SKIPPED, TIMEOUT
 from experiments.reporting.publishing import publish
 from experiments.results.capacity import CAPACITY
 from experiments.results.expected import expected_below, write_expected
@@ -43,7 +44,7 @@ from experiments.results.files import clear_partials, write_csv, write_json
 from experiments.results.journal import Journal, rows_below
 from experiments.results.manifest import manifest_of
 from experiments.results.point import Point
-from experiments.results.rows import Row, latest
+from experiments.results.rows import Row, latest, row_of
 from experiments.results.tables import MANIFEST, TIMELINES
 from experiments.sweeping.console import progress_of, say_closing, say_plan, say_start
 from experiments.sweeping.launchers import end_with_parent, let_children_start, runs_side_by_side
@@ -250,13 +251,18 @@ def _measured(points: list[Point], timeout_s: float | None, show_progress: bool)
     # A planner that never ends can be stopped only in a process of its own.
     together = [point for point in points if timeout_s is None and serves_shapes(point)]
     from_shapes = rows_from_shapes(together)
+    too_deep: dict[tuple[str, ...], Row] = {}
     with progress_of(len(points), show_progress) as advance:
         for point in points:
-            row = (
-                next(from_shapes)
-                if together and serves_shapes(point)
-                else measure(point, timeout_s)
-            )
+            kind = (point.mode, point.engine, point.planner)
+            if together and serves_shapes(point):
+                row = next(from_shapes)
+            elif kind in too_deep and point.n >= too_deep[kind].n:
+                row = row_of(point, status=TIMEOUT, reason=too_deep[kind].reason)
+            else:
+                row = measure(point, timeout_s)
+            if is_too_deep(row):
+                too_deep[kind] = row
             yield row
             if row.status in LOST:
                 log.error("%s: %s: %s", point, row.status, row.reason)

@@ -10,6 +10,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from profiler.pytorch.kinds import COMPOSITE, kind_of
 
+ELSEWHERE = " in another thread"
+"""The end of the name of an op that was not seen."""
+
 
 class Elsewhere(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the calls of each op in the thread that enters it."""
@@ -29,5 +32,5 @@ class Elsewhere(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run an op and count its call."""
         if isinstance(func, torch._ops.OpOverload) and kind_of(func) > COMPOSITE:
             for counter in self._counters:
-                counter[f"{func} in another thread"] += 1
+                counter[f"{func}{ELSEWHERE}"] += 1
         return func(*args, **(kwargs or {}))

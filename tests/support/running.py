@@ -13,7 +13,7 @@ from typing import Any
 from experiments.results.journal import JOURNAL
 from tests.support.paths import ROOT
 
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 
 TINY: dict[str, Any] = {
     "network": {"name": "chain", "activation": "tanh", "loss": "sum"},

@@ -46,7 +46,7 @@ def test_a_sweep_whose_terminal_is_closed_reports_its_rows(tmp_path: Path) -> No
     run = tmp_path / "run"
     process = subprocess.Popen(
         [
-            *(sys.executable, "-c", _WITH_TERMINAL, "sweep", *SMALL),
+            *(sys.executable, "-c", _WITH_TERMINAL, *SMALL),
             *("planners=['tests.support.deadly:endless']", f"hydra.run.dir={run}"),
         ],
         cwd=tmp_path,

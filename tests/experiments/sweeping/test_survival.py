@@ -424,8 +424,8 @@ def test_a_full_disk_is_one_line_and_loses_no_row(tmp_path: Path) -> None:
     assert code == 1
     assert err.count("\n") == 1
     assert err.startswith(
-        "error: File too large; completed rows are saved; free disk space, then rerun the "
-        "same command: python -m experiments.sweep"
+        f"error: {tmp_path / 'run' / JOURNAL}: File too large; completed rows are saved; "
+        "free disk space, then rerun the same command: python -m experiments.sweep"
     )
     before = (tmp_path / "run" / JOURNAL).read_bytes()
     found = len(read_journal(tmp_path / "run" / JOURNAL))
