@@ -1,13 +1,15 @@
 """Planners of a config by name, and what the theory says of a step under one.
 
-Only `canonical_planner` imports what an import path names, since a user typed it, and that in a
-child process. All other functions take a planner's name from a file too, and so import nothing.
+Only `canonical_planner` and `code_of` import what an import path names, since a user typed it, and
+that in a child process. All other functions take a planner's name from a file too, and so import
+nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import sys
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -39,19 +41,27 @@ def canonical_planner(key: str, value: Any) -> str:
             "'revolve(snapshots=3)' in quotes"
         )
     try:
-        return _canonical(value)
+        return _found(value).text
     except TapemeasureError as error:
         raise ConfigError(f"{key}={value!r}: {error}") from error
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A planner that can be made: its canonical string, and the file of its module, if any."""
+
+    text: str
+    file: str | None = None
+
+
 @lru_cache(maxsize=256)
-def _canonical(planner: str) -> str:
-    """Return the canonical string of a planner; one of the user's is made in a child process.
+def _found(planner: str) -> _Found:
+    """Return what a planner's string names; one of the user's is made in a child process.
 
     Its module may do anything when it is imported. Raises PlannerError.
     """
     if describe_planner(planner).is_builtin:
-        return str(parse_builtin_planner(planner))
+        return _Found(str(parse_builtin_planner(planner)))
     outcome = run_in_child(_made, planner, memory_bytes=available_bytes() // 2)
     if outcome.status != "ok":
         raise PlannerError(
@@ -60,15 +70,21 @@ def _canonical(planner: str) -> str:
     made, refused = outcome.value
     if refused:
         raise PlannerError(refused)
-    return str(made)
+    assert isinstance(made, _Found)
+    return made
 
 
-def _made(planner: str) -> tuple[str, str]:
-    """Return the canonical string of a planner, or why there is none: what a child sends."""
+def _made(planner: str) -> tuple[_Found | None, str]:
+    """Return what a planner's string names, or why it names nothing: what a child sends."""
     try:
-        return str(parse_planner(planner)), ""
+        text = str(parse_planner(planner))
     except PlannerError as error:
-        return "", str(error)
+        return None, str(error)
+    return _Found(text, getattr(sys.modules.get(_module_of(text)), "__file__", None)), ""
+
+
+def _module_of(planner: str) -> str:
+    return describe_planner(planner).name.partition(":")[0]
 
 
 def is_builtin(planner: str) -> bool:
@@ -80,16 +96,16 @@ def is_builtin(planner: str) -> bool:
 def code_of(planner: str) -> str:
     """Return the hash of the file that a planner of the user's own is in: sixteen digits.
 
-    Empty for a built-in planner, and where the module has no file or was not imported. What that
-    file imports is not in it.
+    Empty for a built-in planner, and where the module has no file or can no longer be imported.
+    What that file imports is not in it. A planner that was not made yet is made.
     """
-    found = described(planner)
-    if found is None or found.is_builtin:
+    if is_builtin(planner):
         return ""
-    path = getattr(sys.modules.get(found.name.partition(":")[0]), "__file__", None)
-    if path is None:
+    try:
+        path = _found(planner).file
+        return "" if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    except (PlannerError, OSError):
         return ""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
 @lru_cache(maxsize=256)
