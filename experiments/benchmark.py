@@ -5,6 +5,7 @@ measuring      what it costs to measure a PyTorch step
 checkpointing  a checkpointed step; `checkpoint_sequential`
 prediction     numbers from shapes only
 schedules      making a binomial schedule
+applied        a plan in a training loop; checkpointed blocks, PyTorch's own choice
 plans          the operations of each planner within budgets of memory; PyTorch's own
 
 Without a name all are run. Prints tables and writes `benchmark.csv`, `benchmark.png`
@@ -22,7 +23,7 @@ from experiments import benchmarks
 from experiments.cli.exit import SOME_FAILED, WRONG_INPUT, program_of
 from experiments.errors import one_line
 
-NAMES = ("step", "measuring", "checkpointing", "prediction", "schedules", "plans")
+NAMES = ("step", "measuring", "checkpointing", "prediction", "schedules", "plans", "applied")
 OUT = "outputs/benchmark"
 
 

@@ -13,6 +13,7 @@ from functools import partial
 
 import pandas as pd
 
+from experiments.benchmarks.applied import training_loops
 from experiments.benchmarks.chain import Rows
 from experiments.benchmarks.checkpoints import checkpointing
 from experiments.benchmarks.orders import schedules
@@ -28,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[], Rows]] = {
     "prediction": prediction,
     "schedules": schedules,
     "plans": planning,
+    "applied": training_loops,
 }
 
 

@@ -34,7 +34,7 @@ def measured_choices(training: Training, budgets: tuple[float, ...]) -> list[Mea
     found = []
     for budget in budgets:
         try:
-            step = _partitioned(training, budget)
+            step = partitioned_step(training, budget)
             profile = profile_step(step, *training.batch, model=training.model)
         except Exception as error:  # whatever its compilers or the changed step raise
             log.warning(
@@ -58,7 +58,7 @@ def _are_close(found: Any, expected: Any) -> bool:
     )
 
 
-def _partitioned(training: Training, budget: float) -> Callable[..., Any]:
+def partitioned_step(training: Training, budget: float) -> Callable[..., Any]:
     """Return the step, cut by PyTorch's partitioner and compiled to run op by op."""
     from torch._functorch import config
     from torch._functorch.aot_autograd import aot_function

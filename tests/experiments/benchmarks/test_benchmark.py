@@ -16,6 +16,7 @@ import torch
 from autodiff import TapemeasureError
 from experiments import benchmark, benchmarks
 from experiments.benchmarks import (
+    applied,
     architectures,
     checkpoints,
     orders,
@@ -54,6 +55,9 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plans, "BUDGETS", (0.8,))
     monkeypatch.setattr(plans, "THEIR_BUDGETS", (0.5,))
     monkeypatch.setattr(plans, "PROOF_SECONDS", 0.2)
+    monkeypatch.setattr(applied, "network", lambda: architectures.gpt2(1, 16, 2, 32, 8, 31))
+    monkeypatch.setattr(applied, "BUDGETS", ())  # each takes a compiler
+    monkeypatch.setattr(applied, "ROUNDS", 1)
     for name, value in (("STEPS", 12), ("SNAPSHOTS", 3), ("MANY_STEPS", 30), ("MANY_SNAPSHOTS", 4)):
         monkeypatch.setattr(orders, name, value)
 
@@ -93,6 +97,16 @@ def test_the_command_writes_a_table_a_csv_and_a_figure(
         PRODUCTS,
     ):
         assert word in printed
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tiny")
+def test_a_planned_loop_stays_within_its_share_of_the_eager_peak(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(applied, "BUDGETS", (0.9,))
+    rows = {row["what"]: row for row in BENCHMARKS["applied"]()}
+    assert rows["compile, 90% of eager"]["peak_bytes"] <= 0.9 * rows["eager"]["peak_bytes"]
 
 
 @pytest.mark.usefixtures("tiny")
