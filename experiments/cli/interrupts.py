@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-INTERRUPTED = 128 + signal.SIGINT
-"""The exit code of a command that Ctrl-C ended: 128 plus the number of the signal."""
+SIGNALLED = 128
+"""The exit code of a command that a signal ended is this plus the number of the signal."""
 _HANGUP: int | None = getattr(signal, "SIGHUP", None)
 _SIGNALS = [number for number in (signal.SIGINT, signal.SIGTERM, _HANGUP) if number is not None]
 
@@ -31,7 +31,7 @@ class Interrupted(KeyboardInterrupt):
 
 def exit_code_of(error: KeyboardInterrupt) -> int:
     """Return the exit code of a command that an interrupt ended: 128 plus the signal's number."""
-    return 128 + error.number if isinstance(error, Interrupted) else INTERRUPTED
+    return SIGNALLED + (error.number if isinstance(error, Interrupted) else signal.SIGINT)
 
 
 def end_quietly() -> None:
@@ -71,7 +71,7 @@ def _is_main() -> bool:
 
 def _leave(number: int, frame: FrameType | None) -> None:
     os.write(2, b"interrupted; nothing was measured\n")
-    os._exit(128 + number)
+    os._exit(SIGNALLED + number)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

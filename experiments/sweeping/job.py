@@ -27,7 +27,7 @@ from experiments.cli.exit import (
     resume_command,
     say_fault,
 )
-from experiments.cli.interrupts import exit_code_of
+from experiments.cli.interrupts import SIGNALLED, exit_code_of
 from experiments.errors import disk_advice, is_the_launchers, one_line
 from experiments.grid.config import SweepConfig, sweep_config
 from experiments.grid.points import points_of
@@ -181,7 +181,7 @@ def _run(
             code = max(code, SOME_FAILED)
         if sweep_directory is None and rows:
             code = max(code, _published(directory, set() if is_interrupted else keys))
-    if is_interrupted:
+    if code > SIGNALLED:
         log.warning(
             "interrupted; saved %d of %d points; resume with: %s",
             len(latest(rows)),
