@@ -46,10 +46,10 @@ def device_of(node: fx.Node) -> torch.device:
 
 
 def first_value(node: fx.Node) -> torch.Tensor:
-    """Return the tensor that stands for a node's first result."""
+    """Return the tensor that stands for a node's first result; some results may be undefined."""
     value = node.meta["val"]
-    first: torch.Tensor = value[0] if isinstance(value, tuple | list) else value
-    return first
+    parts = value if isinstance(value, tuple | list) else (value,)
+    return next(part for part in parts if isinstance(part, torch.Tensor))
 
 
 def is_tangent(node: fx.Node) -> bool:

@@ -161,9 +161,10 @@ class _Reader:
 
         Return the op that can be drawn again and the value of the state, or None.
         """
+        if not op.is_random or op.generator is not None:
+            return None
         nbytes = sum(self._specs[value].nbytes for value in written.values())
-        device = device_of(node)
-        state = None if op.generator is not None else state_kept_for(op, device, nbytes)
+        state = state_kept_for(op, device_of(node), nbytes)
         if state is None:
             return None
         value = len(self._specs)
