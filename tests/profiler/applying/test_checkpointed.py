@@ -258,3 +258,12 @@ def test_a_backend_for_torch_compile_has_its_plans() -> None:
     assert backend.plan.planner == "uniform(segments=2)"
     for one, other in zip(planned.parameters(), eager.parameters(), strict=True):
         assert torch.equal(one.grad, other.grad)
+
+
+def test_an_op_may_leave_a_result_undefined() -> None:
+    """As the backward pass of a convolution does whose input has no gradient."""
+    planned, eager = twins(Regression(nn.Conv1d(2, 4, 3), nn.Tanh(), nn.Conv1d(4, 2, 3)))
+    x = torch.randn(4, 2, 16)
+    checkpointed(planned, planner=StoreAll(), quiet=True)
+    assert trained(planned, stepped(x), steps=2) == trained(eager, stepped(x), steps=2)
+    assert differing(planned, eager) == []
