@@ -28,7 +28,7 @@ SUBCOMMANDS = {
     "complexity": ("experiments.complexity_module", "how a PyTorch module grows, as formulas"),
     "benchmark": ("experiments.benchmark", "how long things take, compared with PyTorch"),
 }
-SUPERVISED = ("profile",)
+SUPERVISED = ("profile", "complexity")
 """Commands that run a user's modules in their own process."""
 
 

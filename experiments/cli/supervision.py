@@ -21,6 +21,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from experiments.cli.exit import FINE, SOME_FAILED
+from experiments.cli.interrupts import SIGNALLED
 from profiler.available import available_bytes
 from profiler.process import death, limit_memory
 
@@ -40,7 +41,10 @@ def supervised(main: Callable[[], Any]) -> Any:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         _run(main, writer, this)
     os.close(writer)
-    exit_code = os.waitstatus_to_exitcode(_status_of(child))
+    status, heard = _status_of(child)
+    exit_code = os.waitstatus_to_exitcode(status)
+    if exit_code - SIGNALLED in heard:
+        sys.exit(exit_code)  # the command ended as it does at a signal, and said so
     os.set_blocking(reader, False)  # what the child forked may hold the other end
     with suppress(BlockingIOError):
         if os.read(reader, 1):
@@ -67,6 +71,8 @@ def _run(main: Callable[[], object], writer: int, parent: int) -> NoReturn:
         code = _code_of(main())
     except SystemExit as left:
         code = _code_of(left.code)
+    except BrokenPipeError:  # nobody reads any more, as after `| head`
+        code = SOME_FAILED
     except BaseException:
         traceback.print_exc()
         code = SOME_FAILED
@@ -88,13 +94,19 @@ def _code_of(left: object) -> int:
     return SOME_FAILED
 
 
-def _status_of(child: int) -> int:
-    """Wait for a child's end and return its status; pass on what is sent to this process alone."""
+def _status_of(child: int) -> tuple[int, set[int]]:
+    """Wait for a child's end and return its status and the signals that came meanwhile.
+
+    What is sent to this process alone is passed on.
+    """
+    heard: set[int] = set()
     while True:
         found = signal.sigwaitinfo((*_PASSED_ON, signal.SIGCHLD))
         if found.si_signo == signal.SIGCHLD:
             pid, status = os.waitpid(child, os.WNOHANG)
             if pid:
-                return status
-        elif found.si_code <= 0:  # sent by a process; what a terminal sends, the child has too
+                return status, heard
+            continue
+        heard.add(found.si_signo)
+        if found.si_code <= 0:  # sent by a process; what a terminal sends, the child has too
             os.kill(child, found.si_signo)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -36,7 +37,16 @@ SMALL = (
 def start(
     directory: Path, *arguments: str, before: Callable[[], None] | None = None, **environment: str
 ) -> subprocess.Popen[str]:
-    """`python -m experiments.sweep`, running in a directory, what it says in pipes."""
+    """`python -m experiments.sweep`, running in a directory, what it says in pipes.
+
+    It hears SIGHUP also where the tests run under nohup, which their children would inherit.
+    """
+
+    def prepare() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        if before is not None:
+            before()
+
     command = [sys.executable, "-m", "experiments.sweep", *arguments]
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     return subprocess.Popen(
@@ -46,7 +56,7 @@ def start(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=before,
+        preexec_fn=prepare,
     )
 
 

@@ -66,8 +66,9 @@ def test_a_sweep_whose_terminal_is_closed_reports_its_rows(tmp_path: Path) -> No
 
 
 _WITH_TERMINAL = """
-import fcntl, sys, termios
+import fcntl, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 from experiments.cli.interrupts import end_quietly
 end_quietly()
 from experiments.sweep import main
