@@ -87,12 +87,9 @@ def test_a_job_that_is_killed_loses_no_row_of_others(launcher: str, tmp_path: Pa
     """Where a job's process is killed, what there is is merged and reported, the rest is said to be
     missing, and the sweep can be finished.
     """
-    arguments = (
-        "grid.n=[2,3]",
-        "modes=[full,checkpointed]",
-        "planners='store_all','tests.support.deadly:killed'",
-    )
-    code, said = multirun(launcher, tmp_path, *arguments)
+    arguments = ("grid.n=[2,3]", "modes=[full,checkpointed]")
+    planners = "planners='store_all','tests.support.deadly:killing_the_job'"
+    code, said = multirun(launcher, tmp_path, *arguments, planners)
     assert code == 1, said
     assert (
         "POINTS ARE MISSING: they were not measured; resume with: python -m "
@@ -100,8 +97,9 @@ def test_a_job_that_is_killed_loses_no_row_of_others(launcher: str, tmp_path: Pa
     )
     found = read_results(tmp_path / "all").results
     assert 0 < len(found) < len(expected_below(tmp_path / "all")) == 6
-    # Under a time limit each point has a process of its own, and what kills it kills no job.
-    code, said = multirun(launcher, tmp_path, *arguments, "timeout_s=100")
+    # A planner that kills its own process kills no job: it runs in another.
+    planners = "planners='store_all','tests.support.deadly:killed'"
+    code, said = multirun(launcher, tmp_path, *arguments, planners)
     rows = read_results(tmp_path / "all").results
     assert code == 1, said
     assert set(found["key"]) <= set(rows["key"])

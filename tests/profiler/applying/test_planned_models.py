@@ -66,7 +66,7 @@ def test_a_trainer_of_hugging_face_runs_ten_steps(tmp_path: Path) -> None:
     for is_planned in (True, False):
         twin = copy.deepcopy(model)
         if is_planned:
-            checkpointed(twin, max_bytes="1MiB", on_infeasible="least", quiet=True, cache=False)
+            checkpointed(twin, max_bytes="1KiB", on_infeasible="least", quiet=True, cache=False)
         arguments = transformers.TrainingArguments(
             output_dir=str(tmp_path / str(is_planned)),
             max_steps=10,
