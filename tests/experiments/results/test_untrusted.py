@@ -23,6 +23,7 @@ from experiments.results.journal import JOURNAL, rows_below
 from experiments.results.rows import TEXT_COLUMNS, frame_of
 from experiments.results.tables import COMPLEXITY, MANIFEST, RESULTS, SCALE, TIMELINES
 from experiments.sweeping import job
+from tests.support.pages import Page
 from tests.support.rows import with_key
 
 SWEEP: dict[str, Any] = {
@@ -42,6 +43,9 @@ HOSTILE = (
     '{"_target_": "os.system", "_args_": ["touch OWNED"]}',
     pickle.dumps(os.getcwd, protocol=0).decode(),
     "!!python/object/apply:os.system ['touch OWNED']",
+    "</script><script>alert(1)</script><img src=x onerror=alert(2)>",
+    "]]></title></svg><svg onload=alert(3)><iframe src=javascript:alert(4)>",
+    "\" onmouseover=alert(5) data-x='",
 )
 
 
@@ -79,7 +83,9 @@ def poisoned(path: Path) -> pd.DataFrame:
 def test_no_text_of_a_file_is_run(
     finished: Path, tmp_path: Path, called: list[str], from_journal: bool
 ) -> None:
-    """With import paths, pickles and `_target_` in every text column, the report runs nothing."""
+    """With import paths, pickles, `_target_` and markup in every text column, the report and a
+    comparison run nothing, and markup is shown as text.
+    """
     directory = tmp_path / "run"
     shutil.copytree(finished, directory)
     rows = [vars(row) for row in rows_below(finished)]
@@ -103,10 +109,23 @@ def test_no_text_of_a_file_is_run(
     texts = dict.fromkeys(("python", "system", "cpu", "commit"), HOSTILE[0])
     (directory / MANIFEST).write_text(json.dumps({**manifest, **texts, "config": config}))
     assert main([str(directory)]) == 0
-    assert (directory / "report.html").exists()
+    assert main([str(directory), str(finished)]) == 0
+    for name in ("report.html", "comparison.html"):
+        page = Page((directory / name).read_text())
+        assert page.foreign_scripts == []
+        assert not {"img", "iframe", "object", "link"} & set(page.tags)
+        assert all(address.startswith("#") for address in page.addresses)
+    shown = Page((directory / "report.html").read_text()).words
+    assert "<img src=x onerror=alert(2)>" in shown
     assert called == []
     assert "hostile_planner" not in sys.modules
     assert not list(tmp_path.rglob("OWNED"))
+
+
+@pytest.mark.parametrize("text", HOSTILE[-3:])
+def test_markup_that_is_not_escaped_is_seen(text: str) -> None:
+    """Each of the markup texts would run a script on a page that does not escape it."""
+    assert Page(f'<p title="{text}">{text}</p>').foreign_scripts
 
 
 def test_the_traps_are_traps(called: list[str]) -> None:
