@@ -75,6 +75,12 @@ def _group_norm_backward(args: Args, out: Any) -> Any:
     return out if out[0] is None else (out[0].to(args[1].dtype), *out[1:])
 
 
+def _batch_norm_backward(args: Args, out: Any) -> Any:
+    """Return the gradients that the mask asks for; PyTorch's rule gives the input's in any case."""
+    mask = args[9]
+    return tuple(one if wanted else None for one, wanted in zip(out, mask, strict=True))
+
+
 def _sparse_copy(args: Args, out: torch.Tensor) -> torch.Tensor:
     """Return a sparse result with as many elements as the argument has, or the arguments together.
 
@@ -119,6 +125,7 @@ CORRECTIONS: dict[str, Callable[[Args, Any], Any]] = {
     "aten::native_group_norm": _group_norm,
     **dict.fromkeys(("aten::native_batch_norm", "aten::_native_batch_norm_legit"), _batch_norm),
     "aten::native_group_norm_backward": _group_norm_backward,
+    "aten::native_batch_norm_backward": _batch_norm_backward,
     **dict.fromkeys(
         (
             *("aten::clone", "aten::add", "aten::sub"),

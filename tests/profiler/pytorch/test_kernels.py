@@ -47,6 +47,12 @@ def normalized(make: Callable[[], nn.Module], *shape: int) -> Step:
     return lambda: norm(x).sum().backward()
 
 
+def of_data(make: Callable[[], nn.Module], *shape: int) -> Step:
+    """Return a step of a norm whose input needs no gradient, as in a first layer."""
+    norm, x = make(), torch.randn(*shape)
+    return lambda: norm(x).sum().backward()
+
+
 def sparse_embedding() -> Step:
     """Return a step of an embedding with sparse gradients."""
     table, rows = nn.Embedding(100, 64, sparse=True), torch.randint(0, 100, (8, 64))
@@ -70,6 +76,11 @@ NORMS: dict[str, Callable[[], Step]] = {
     "batch_norm": lambda: normalized(lambda: nn.BatchNorm1d(8), 64, 8),
     "batch_norm, inference": lambda: normalized(lambda: nn.BatchNorm1d(8).eval(), 64, 8),
     "instance_norm": lambda: normalized(lambda: nn.InstanceNorm1d(8, affine=True), 8, 8, 8),
+    "layer_norm of data": lambda: of_data(lambda: nn.LayerNorm(8), 64, 8),
+    "group_norm of data": lambda: of_data(lambda: nn.GroupNorm(2, 8), 64, 8),
+    "batch_norm of data": lambda: of_data(lambda: nn.BatchNorm1d(8), 64, 8),
+    "batch_norm of data, inference": lambda: of_data(lambda: nn.BatchNorm1d(8).eval(), 64, 8),
+    "instance_norm of data": lambda: of_data(lambda: nn.InstanceNorm1d(8, affine=True), 8, 8, 8),
 }
 
 
@@ -87,14 +98,17 @@ def test_peaks_are_the_kernels(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NORMS)
-def test_norms_of_two_dtypes(name: str) -> None:
-    """A bfloat16 norm with float32 weights keeps float32 statistics, measured and predicted."""
+def test_norms(name: str) -> None:
+    """A bfloat16 norm with float32 weights keeps float32 statistics, and data get no gradient,
+    measured and predicted.
+    """
     make = NORMS[name]
     assert profile_step(make()).peak_bytes == tracked_peak(make()) == fake_peak(make)
 
 
 @pytest.mark.parametrize(
-    "name", ["mse_loss", "fold", "sparse embedding", "layer_norm", "group_norm"]
+    "name",
+    ["mse_loss", "fold", "sparse embedding", "layer_norm", "group_norm", "batch_norm of data"],
 )
 def test_without_its_correction_a_prediction_is_wrong(
     name: str, monkeypatch: pytest.MonkeyPatch
