@@ -38,6 +38,14 @@ def training_words(result: Result) -> str:
     optimizer = "" if config.optimizer is None else ", optimizer=optimizer"
     return (
         f"To train it within {config.memory}: a batch of {config.batch} takes {planned} "
-        f"instead of {plain}, for {percent(more, plain_cost)} more operations, by\n"
+        f"instead of {plain}, for {_more(more, plain_cost)}, by\n"
         f'  model = tapemeasure.checkpointed(model, memory="{config.memory.text}"{optimizer})'
     )
+
+
+def _more(more: float, plain: float) -> str:
+    """Return what a plan costs in words: a share that rounds to nothing is not called nothing."""
+    if not more:
+        return "no more operations"
+    share = percent(more, plain)
+    return f"{'less than 0.1%' if share == '0%' else share} more operations"

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from experiments.modules.profiling import measured
-from experiments.modules.training import training_words
+from experiments.modules.training import _more, training_words
 from profiler.applying.model import checkpointed
 from tests.support.module_configs import config_of
 from tests.support.planned import tracked_peak
@@ -52,3 +52,10 @@ def test_the_line_trains_the_batch_within_the_memory() -> None:
 def test_a_memory_below_every_plan_is_said() -> None:
     text = words("180KiB")[1]
     assert text.startswith("No plan trains a batch of 256 within 180 KiB: the least takes ")
+
+
+def test_a_cost_that_rounds_to_nothing_is_not_called_nothing() -> None:
+    """A few operations more are said to be few; none are none."""
+    assert _more(1, 10**6) == "less than 0.1% more operations"
+    assert _more(0, 10**6) == "no more operations"
+    assert _more(13, 100) == "13% more operations"
