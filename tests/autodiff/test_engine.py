@@ -246,6 +246,7 @@ def deep_chain(length: int) -> tuple[Leaf, ComputationNode]:
     return x, node
 
 
+@pytest.mark.slow
 def test_a_deep_chain() -> None:
     """A chain of 100,000 nodes is built, sorted, run forward and backward, and printed in less than
     20 MiB.

@@ -319,6 +319,7 @@ def test_more_segments_than_cells_are_refused() -> None:
         Uniform(7)(chain_program(6))
 
 
+@pytest.mark.slow
 def test_a_chain_of_ten_thousand_layers_is_planned() -> None:
     """Length is no limit to recursion, and the layers are those of the closed form."""
     program = chain_program(10_000, 2, 2)

@@ -31,6 +31,7 @@ def test_equal_to_pyrevolve() -> None:
         assert scheduler.ratio == conventions.advances_per_step(n, s)
 
 
+@pytest.mark.slow
 def test_equal_to_checkpoint_schedules() -> None:
     """Forward runs of checkpoint-schedules add up to t without taping and n with it."""
     for n, s in SIZES:

@@ -56,6 +56,7 @@ def test_it_is_written_in_fifteen_lines(written: str) -> None:
     assert peaks[0] < peaks[1]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("written")
 def test_a_sweep_takes_it_by_its_import_path(tmp_path: Path) -> None:
     """Its rows are measured, audited and predicted, under its canonical string, without theory."""

@@ -71,6 +71,7 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 def test_the_command_writes_a_table_a_csv_and_a_figure(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -273,6 +273,7 @@ def test_the_figure_has_a_mark_for_each_batch_and_says_the_gain(finished: Path) 
     assert drawn == {int(b) for b in results.capacity["b"] if b}
 
 
+@pytest.mark.slow
 def test_the_preset_of_published_shapes_runs(tmp_path: Path) -> None:
     """`experiment=large`, with one shape, one memory and one planner, ends well with its table and
     its report.

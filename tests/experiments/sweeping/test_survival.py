@@ -59,6 +59,7 @@ def kills(directory: Path, number: int, seed: int) -> dict[str, int]:
 # Killed
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
     """After each of 15 kills every whole row is there to the byte; at the end each point has one
     row, and the table is those rows.
@@ -75,6 +76,7 @@ def test_two_hundred_kills_lose_nothing(tmp_path: Path) -> None:
     assert kills(tmp_path, 200, seed=7)["kills"] == 200
 
 
+@pytest.mark.slow
 def test_the_command_that_the_log_names_resumes_a_killed_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +159,7 @@ def test_ctrl_c_while_the_report_is_made_says_how_to_make_it(
     assert lines_of(tmp_path) == 2
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_multirun_with_the_rows_so_far_reported(tmp_path: Path) -> None:
     """Ctrl-C ends all jobs of a multirun, and what the first ones measured is merged, reported, and
     said to be less than expected.
@@ -315,6 +318,7 @@ def test_what_may_hold_much_has_its_own_process(shape: dict[str, int]) -> None:
 # Timelines are steps too
 
 
+@pytest.mark.slow
 def test_a_timeline_that_never_ends_costs_itself_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -439,6 +443,7 @@ def test_a_full_disk_is_one_line_and_loses_no_row(tmp_path: Path) -> None:
     assert len(read_journal(tmp_path / "run" / JOURNAL)) == 16
 
 
+@pytest.mark.slow
 def test_a_directory_that_turns_read_only_is_one_line(tmp_path: Path) -> None:
     """Where tables cannot be written any more the sweep ends with one line; every row is kept, and
     once it is writable again it is finished.
@@ -517,6 +522,7 @@ def test_a_second_sweep_in_the_same_directory_is_refused(
         assert len(read_journal(tmp_path / JOURNAL)) == 1
 
 
+@pytest.mark.slow
 def test_a_second_multirun_into_the_same_directory_is_refused(tmp_path: Path) -> None:
     """While one multirun has a directory another one is refused in one line, exit 2, and leaves
     what the first expects; then it is free.
