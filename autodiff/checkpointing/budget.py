@@ -20,20 +20,13 @@ from typing import ClassVar
 import numpy as np
 
 from autodiff.checkpointing.cells import find_cells
-from autodiff.checkpointing.costs import (
-    CostOf,
-    check_cost,
-    cost_name,
-    cost_of_each,
-    in_whole_numbers,
-)
-from autodiff.checkpointing.limits import check_limits, limits_text, needs_sizes
+from autodiff.checkpointing.costs import cost_of_each, in_whole_numbers
+from autodiff.checkpointing.limits import Limits, below_the_least, needs_sizes
 from autodiff.checkpointing.optimal import ChainPlans
 from autodiff.checkpointing.revolve import Revolve
 from autodiff.checkpointing.selective import SelectivePlan, selective_plans
 from autodiff.checkpointing.sizes import amounts, peak
 from autodiff.checkpointing.uniform import Uniform
-from autodiff.checkpointing.units import bytes_text
 from autodiff.errors import BudgetError, PlannerError
 from autodiff.program import Program
 from autodiff.schedule import Schedule
@@ -43,26 +36,10 @@ MOST_SEGMENTS = 16
 
 
 @dataclass(frozen=True)
-class Budget:
-    """The cheapest known plan within `max_bytes`, or the lowest peak within `max_ops_ratio`.
+class Budget(Limits):
+    """The cheapest known plan within `max_bytes`, or the lowest peak within `max_ops_ratio`."""
 
-    `max_bytes` may be text such as `8GiB`. `cost` is `"ops"`, or a function from a program to the
-    cost of each instruction, which then takes the place of operations everywhere.
-    """
-
-    max_bytes: int | str | None = None
-    max_ops_ratio: float | None = None
-    cost: str | CostOf = "ops"
     name: ClassVar[str] = "budget"
-
-    def __post_init__(self) -> None:
-        """Raise PlannerError unless exactly one limit is given and all is in its range."""
-        check_limits(self)
-        check_cost(self.cost)
-
-    def __str__(self) -> str:
-        """Return the canonical string."""
-        return limits_text(self, cost_name(self.cost))
 
     def __call__(self, program: Program) -> Schedule:
         """Return the best plan within the limit.
@@ -119,7 +96,17 @@ class KnownPlans:
         plans.append(self._plain)
         fitting = [plan for plan in plans if plan.peak <= limit]
         if not fitting:
-            raise self._too_little(limit, min(plans, key=lambda plan: (plan.peak, plan.cost)))
+            least = min(plans, key=lambda plan: (plan.peak, plan.cost))
+            ratio = least.cost / max(self._chain.plain_cost, 1e-300)
+            raise below_the_least(
+                Budget.name,
+                limit,
+                "any plan of this program",
+                least.schedule,
+                least.peak,
+                ratio,
+                by=f"a plan of {least.schedule.planner.split('(')[0]}",
+            )
         best = min(fitting, key=lambda plan: (plan.cost, plan.peak))
         return self._finished(best, optimum)
 
@@ -187,13 +174,3 @@ class KnownPlans:
             proved = optimum.proved and best.cost == optimum.cost
             return replace(found, bound=optimum.bound, proved=proved, among=optimum.among)
         return found
-
-    def _too_little(self, limit: int, least: _Weighed) -> BudgetError:
-        text, times = bytes_text(least.peak), least.cost / max(self._chain.plain_cost, 1e-300)
-        return BudgetError(
-            f"max_bytes = {bytes_text(limit)} is below what any plan of this program takes; the "
-            f"least is {least.peak} bytes, by a plan of {least.schedule.planner.split('(')[0]} "
-            f"that takes {times:.3g} times the operations: give budget(max_bytes={text}) or more",
-            replace(least.schedule, planner=f"budget(max_bytes={text})"),
-            least.peak,
-        )

@@ -82,7 +82,7 @@ class Moves:
         return len(self.state)
 
 
-def moves_of(
+def weighed_moves(
     cells: Cells, runs: Runs, cost: np.ndarray, tapes: Sequence[Sequence[Tape]] | None = None
 ) -> Moves:
     """Weigh all moves of a chain; `cost` is that of each instruction.

@@ -17,17 +17,16 @@ from typing import ClassVar
 import numpy as np
 
 from autodiff.checkpointing.cells import Cells, find_cells
-from autodiff.checkpointing.costs import CostOf, check_cost, cost_name, cost_of_each
-from autodiff.checkpointing.limits import check_limits, limits_text, needs_sizes
-from autodiff.checkpointing.moves import moves_of
+from autodiff.checkpointing.costs import cost_of_each
+from autodiff.checkpointing.limits import Limits, below_the_least, needs_sizes
+from autodiff.checkpointing.moves import weighed_moves
 from autodiff.checkpointing.optimal_plans import OptimalPlans, Weighed
 from autodiff.checkpointing.runs import Runs
 from autodiff.checkpointing.sizes import amounts, peak
 from autodiff.checkpointing.store import schedule_from_plan
 from autodiff.checkpointing.store_all import as_created
 from autodiff.checkpointing.tapes import tapes_of
-from autodiff.checkpointing.units import bytes_text
-from autodiff.errors import BudgetError, PlannerError
+from autodiff.errors import PlannerError
 from autodiff.program import Program
 from autodiff.schedule import Schedule
 
@@ -38,26 +37,10 @@ _TRIES = 6
 
 
 @dataclass(frozen=True)
-class Optimal:
-    """The cheapest plan on cells for one of: a budget of live bytes, a budget of operations.
+class Optimal(Limits):
+    """The cheapest plan on cells for one of: a budget of live bytes, a budget of operations."""
 
-    `max_bytes` may be text such as `8GiB`. `cost` is `"ops"`, or a function from a program to the
-    cost of each instruction, which then takes the place of operations everywhere.
-    """
-
-    max_bytes: int | str | None = None
-    max_ops_ratio: float | None = None
-    cost: str | CostOf = "ops"
     name: ClassVar[str] = "optimal"
-
-    def __post_init__(self) -> None:
-        """Raise PlannerError unless exactly one limit is given and all is in its range."""
-        check_limits(self)
-        check_cost(self.cost)
-
-    def __str__(self) -> str:
-        """Return the canonical string."""
-        return limits_text(self, cost_name(self.cost))
 
     def __call__(self, program: Program) -> Schedule:
         """Return the cheapest plan within the limit.
@@ -117,16 +100,14 @@ class ChainPlans:
         lowest = self.peak(least)
         if lowest <= limit:
             return self._with_bound(least, plans.bound(limit))
-        times = (least.cost or 0.0) / max(self.plain_cost, 1e-300)
-        text = bytes_text(lowest)
-        raise BudgetError(
-            f"max_bytes = {bytes_text(limit)} is below what any plan on the cells of this program "
-            f"takes; the least is {lowest} bytes, by a plan that takes {times:.3g} times the "
-            f"{self._measure}: give optimal(max_bytes={text}) or more",
-            replace(
-                self._with_bound(least, plans.bound(lowest)), planner=f"optimal(max_bytes={text})"
-            ),
+        raise below_the_least(
+            Optimal.name,
+            limit,
+            "any plan on the cells of this program",
+            self._with_bound(least, plans.bound(lowest)),
             lowest,
+            (least.cost or 0.0) / max(self.plain_cost, 1e-300),
+            self._measure,
         )
 
     def within_cost(self, limit: float) -> Schedule:
@@ -152,7 +133,7 @@ class ChainPlans:
                 )
             runs = Runs(cells)
             tapes = tapes_of(cells, runs, self._cost)
-            plans = OptimalPlans(moves_of(cells, runs, self._cost, tapes))
+            plans = OptimalPlans(weighed_moves(cells, runs, self._cost, tapes))
             self._found = cells, runs, plans
         return self._found
 

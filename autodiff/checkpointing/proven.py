@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import nextafter
 from typing import ClassVar
 
 import numpy as np
@@ -27,7 +27,7 @@ from autodiff.checkpointing.selective import Selective
 from autodiff.checkpointing.sizes import peak
 from autodiff.checkpointing.store_all import StoreAll, accumulated_in_place
 from autodiff.checkpointing.uniform import Uniform
-from autodiff.checkpointing.units import byte_count, bytes_text
+from autodiff.checkpointing.units import byte_count, bytes_text, check_number
 from autodiff.errors import PlannerError
 from autodiff.instructions import BACKWARD
 from autodiff.program import Program
@@ -53,15 +53,8 @@ class Proven:
     def __post_init__(self) -> None:
         """Raise PlannerError unless both are in their range."""
         object.__setattr__(self, "max_bytes", byte_count("max_bytes", self.max_bytes))
-        if (
-            isinstance(self.seconds, bool)
-            or not isinstance(self.seconds, int | float)
-            or not isfinite(self.seconds)
-            or self.seconds <= 0
-        ):
-            raise PlannerError(
-                f"seconds = {self.seconds!r}; expected a time above 0; give one such as 60"
-            )
+        least = nextafter(0.0, 1.0)
+        check_number("seconds", self.seconds, least, "a time above 0", "60")
 
     def __str__(self) -> str:
         """Return the canonical string."""

@@ -41,14 +41,14 @@ import numpy as np
 from autodiff.checkpointing.binomial import Action, advances, binomial_actions, whole_number
 from autodiff.checkpointing.cells import Cells, find_cells
 from autodiff.checkpointing.costs import operations_of
-from autodiff.checkpointing.limits import check_ratio
+from autodiff.checkpointing.limits import below_the_least, check_ratio
 from autodiff.checkpointing.runs import Runs
 from autodiff.checkpointing.searching import least_number
 from autodiff.checkpointing.sizes import Sizes, amounts, has_sizes, peak, sizes_of
 from autodiff.checkpointing.splits import EXHAUSTIVE, RULES, LowestPeak
 from autodiff.checkpointing.store import Plan, schedule_from_plan
 from autodiff.checkpointing.units import byte_count, bytes_text
-from autodiff.errors import BudgetError, PlannerError
+from autodiff.errors import PlannerError
 from autodiff.program import Program
 from autodiff.schedule import Schedule
 
@@ -185,14 +185,14 @@ class _Plans:
         if fitting:
             return min(fitting, key=lambda candidate: (candidate.operations, candidate.peak))
         least = min(candidates, key=lambda candidate: (candidate.peak, candidate.operations))
-        times = least.operations / max(self._plain.operations, 1)
-        raise BudgetError(
-            f"max_bytes = {bytes_text(limit)} is below what any plan of this program takes; the "
-            f"least is {least.peak} bytes, by a plan with "
-            f"snapshots = {least.snapshots} that takes {times:.3g} times the operations: give "
-            f"revolve(max_bytes={bytes_text(least.peak)}) or more",
+        raise below_the_least(
+            Revolve.name,
+            limit,
+            "any plan of this program",
             least.schedule,
             least.peak,
+            least.operations / max(self._plain.operations, 1),
+            by=f"a plan with snapshots = {least.snapshots}",
         )
 
     def within_operations(self, ratio: float) -> _Candidate:

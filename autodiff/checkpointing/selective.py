@@ -19,21 +19,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from autodiff.checkpointing.costs import (
-    CostOf,
-    check_cost,
-    cost_name,
-    cost_of_each,
-    in_whole_numbers,
-    operations_of,
-)
-from autodiff.checkpointing.limits import check_limits, limits_text, needs_sizes
+from autodiff.checkpointing.costs import cost_of_each, in_whole_numbers, operations_of
+from autodiff.checkpointing.limits import Limits, below_the_least, needs_sizes
 from autodiff.checkpointing.mincut import Keep, Stretch, kept_sets
 from autodiff.checkpointing.on_demand import OnDemand
 from autodiff.checkpointing.sizes import amounts, peak
 from autodiff.checkpointing.store_all import as_created
-from autodiff.checkpointing.units import bytes_text
-from autodiff.errors import BudgetError
 from autodiff.instructions import BACKWARD, FORWARD
 from autodiff.program import Program
 from autodiff.schedule import Schedule
@@ -46,26 +37,10 @@ WITHIN = (4, 8, 16, 32)
 
 
 @dataclass(frozen=True)
-class Selective:
-    """The cheapest plan that keeps one set of values, for a budget of live bytes or operations.
+class Selective(Limits):
+    """The cheapest plan that keeps one set of values, for a budget of live bytes or operations."""
 
-    `max_bytes` may be text such as `8GiB`. `cost` is `"ops"`, or a function from a program to the
-    cost of each instruction, which then takes the place of operations everywhere.
-    """
-
-    max_bytes: int | str | None = None
-    max_ops_ratio: float | None = None
-    cost: str | CostOf = "ops"
     name: ClassVar[str] = "selective"
-
-    def __post_init__(self) -> None:
-        """Raise PlannerError unless exactly one limit is given and all is in its range."""
-        check_limits(self)
-        check_cost(self.cost)
-
-    def __str__(self) -> str:
-        """Return the canonical string."""
-        return limits_text(self, cost_name(self.cost))
 
     def __call__(self, program: Program) -> Schedule:
         """Return the best plan within the limit.
@@ -83,14 +58,13 @@ class Selective:
         if fitting:
             return min(fitting, key=lambda plan: (plan.operations, plan.peak)).schedule(str(self))
         least = min(plans, key=lambda plan: (plan.peak, plan.operations))
-        times = least.operations / max(plans[0].operations, 1)
-        better = f"{self.name}(max_bytes={bytes_text(least.peak)})"
-        raise BudgetError(
-            f"max_bytes = {bytes_text(self.max_bytes)} is below what any plan that keeps one set "
-            f"of values takes; the least is {least.peak} bytes, by a plan that takes {times:.3g} "
-            f"times the operations: give {better} or more",
-            least.schedule(better),
+        raise below_the_least(
+            self.name,
+            self.max_bytes,
+            "any plan that keeps one set of values",
+            least.schedule(self.name),
             least.peak,
+            least.operations / max(plans[0].operations, 1),
         )
 
 

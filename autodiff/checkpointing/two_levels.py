@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite
 from typing import ClassVar
 
 import numpy as np
@@ -28,6 +27,7 @@ import numpy as np
 from autodiff.checkpointing.binomial import Action, advances, binomial_actions, whole_number
 from autodiff.checkpointing.cells import find_cells
 from autodiff.checkpointing.store import schedule_from_plan
+from autodiff.checkpointing.units import check_number
 from autodiff.errors import PlannerError
 from autodiff.levels import moves_of
 from autodiff.program import Program
@@ -56,16 +56,8 @@ class HRevolve:
         if self.stored is not None:
             whole_number("stored", self.stored, 0)
         for name, value in (("write", self.write), ("read", self.read)):
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int | float)
-                or not isfinite(value)
-                or value < 0
-            ):
-                raise PlannerError(
-                    f"{name} = {value!r}; expected a number of at least 0, in units of one cell "
-                    "forward; give one such as 2.0"
-                )
+            expected = "a number of at least 0, in units of one cell forward"
+            check_number(name, value, 0, expected, "2.0")
 
     def __str__(self) -> str:
         """Return the canonical string."""

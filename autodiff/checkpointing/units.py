@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from math import isfinite
 from typing import Any
 
 from autodiff.checkpointing.binomial import whole_number
@@ -54,3 +55,13 @@ def byte_count(name: str, value: Any) -> int:
             "one such as 1.5GiB"
         )
     return whole_number(name, nbytes, 1)
+
+
+def check_number(name: str, value: Any, least: float, expected: str, example: str) -> None:
+    """Raise PlannerError unless a value is a finite number of at least `least`.
+
+    `expected` says in words what it should be, `example` is one such.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not isfinite(value) or value < least:
+        raise PlannerError(f"{name} = {value!r}; expected {expected}; give one such as {example}")

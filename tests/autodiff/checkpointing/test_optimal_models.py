@@ -27,7 +27,7 @@ from autodiff import (
     schedule_from_plan,
 )
 from autodiff.checkpointing.costs import operations_of
-from autodiff.checkpointing.moves import moves_of
+from autodiff.checkpointing.moves import weighed_moves
 from autodiff.checkpointing.optimal_plans import OptimalPlans
 from autodiff.checkpointing.runs import Runs
 from autodiff.checkpointing.sizes import peak
@@ -105,7 +105,7 @@ def test_the_moves_predict_peak_and_cost_of_every_plan(name: str) -> None:
     program = program_of(name)
     cells = find_cells(program)
     runs, cost = Runs(cells), operations_of(program)
-    plans = OptimalPlans(moves_of(cells, runs, cost, tapes_of(cells, runs, cost)))
+    plans = OptimalPlans(weighed_moves(cells, runs, cost, tapes_of(cells, runs, cost)))
     below = []
     for share in np.linspace(plans.least.peak / plans.plain_peak, 1, 12):
         found = plans.within_bytes(int(np.ceil(share * plans.plain_peak)))
@@ -150,7 +150,7 @@ def test_kept_sets_within_cells_take_fewer_operations_than_whole_tapes() -> None
     limit = int(0.7 * plain_peak(program))
     more = []
     for tapes in (None, tapes_of(cells, runs, cost)):
-        found = OptimalPlans(moves_of(cells, runs, cost, tapes)).within_bytes(limit)
+        found = OptimalPlans(weighed_moves(cells, runs, cost, tapes)).within_bytes(limit)
         assert found is not None
         more.append(found.cost / cost.sum() - 1)
     assert 5 * more[1] < more[0]
