@@ -19,11 +19,13 @@ from experiments import complexity
 from experiments.cli.command import print_help, run_command
 from experiments.cli.helping import CONFIGS
 from experiments.cli.interrupts import ending_quietly, listen
+from experiments.cli.supervision import supervised
 
 
 @hydra.main(config_path=str(CONFIGS), config_name="complexity", version_base="1.3")
 def task(cfg: DictConfig) -> None:
     """Find the complexity of one module."""
+    print("loading PyTorch and the module ...", flush=True)
     with ending_quietly():  # loads PyTorch, which an interrupt would leave half made
         run_task = complexity.run_task
     run_task(cfg)
@@ -37,4 +39,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    supervised(main)

@@ -5,6 +5,7 @@ planners are tried on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -30,14 +31,52 @@ def training_step(model: nn.Module, loss_of: Callable[..., torch.Tensor]) -> Cal
     return step
 
 
-def gpt2(dropout: float = 0.0, layers: int = 4, attention: str = "sdpa", seq: int = 8) -> Made:
+@dataclass(frozen=True)
+class Size:
+    """How large a transformer and its batch are."""
+
+    layers: int = 3
+    width: int = 16
+    heads: int = 2
+    batch: int = 2
+    length: int = 8
+    words: int = 31
+
+    @property
+    def tokens(self) -> torch.Tensor:
+        """The numbers of words: all of them, again and again."""
+        return torch.arange(self.batch * self.length).reshape(self.batch, -1) % self.words
+
+    @property
+    def classes(self) -> torch.Tensor:
+        """The right one of three classes, for each example."""
+        return torch.arange(self.batch) % 3
+
+
+SMALL = Size()
+
+
+def of_words(model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
+    """A language model's own loss."""
+    return model(input_ids=ids, labels=ids).loss  # type: ignore[no-any-return]
+
+
+def of_pixels(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The loss of a model that classifies pictures."""
+    return F.cross_entropy(model(pixel_values=x).logits, y)
+
+
+def gpt2(
+    dropout: float = 0.0, layers: int = 4, attention: str = "sdpa", seq: int = 8, size: Size = SMALL
+) -> Made:
     """GPT-2 with its embedding tied to its head."""
+    size = replace(size, layers=layers, length=seq)
     config = transformers.GPT2Config(
-        n_layer=layers,
-        n_embd=16,
-        n_head=2,
-        vocab_size=31,
-        n_positions=seq,
+        n_layer=size.layers,
+        n_embd=size.width,
+        n_head=size.heads,
+        vocab_size=size.words,
+        n_positions=size.length,
         bos_token_id=0,
         eos_token_id=0,
         loss_type="ForCausalLM",
@@ -47,84 +86,69 @@ def gpt2(dropout: float = 0.0, layers: int = 4, attention: str = "sdpa", seq: in
         attn_implementation=attention,
         use_cache=False,
     )
-    tokens = torch.arange(2 * seq).reshape(2, seq) % 31
-    return (
-        transformers.GPT2LMHeadModel(config),
-        lambda model, ids: model(input_ids=ids, labels=ids).loss,
-        (tokens,),
-    )
+    return transformers.GPT2LMHeadModel(config), of_words, (size.tokens,)
 
 
-def bert(dropout: float = 0.0) -> Made:
+def bert(dropout: float = 0.0, size: Size = SMALL) -> Made:
     """BERT with a mask that is given: a norm after every block, one mask for all of them."""
     config = transformers.BertConfig(
-        num_hidden_layers=3,
-        hidden_size=16,
-        num_attention_heads=2,
-        intermediate_size=32,
-        vocab_size=31,
-        max_position_embeddings=8,
+        num_hidden_layers=size.layers,
+        hidden_size=size.width,
+        num_attention_heads=size.heads,
+        intermediate_size=2 * size.width,
+        vocab_size=size.words,
+        max_position_embeddings=size.length,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
         num_labels=3,
     )
-    mask = torch.ones(2, 8, dtype=torch.int64)
-    mask[0, 6:] = 0
+    mask = torch.ones(size.batch, size.length, dtype=torch.int64)
+    mask[0, 3 * size.length // 4 :] = 0
 
     def loss_of(
         model: nn.Module, ids: torch.Tensor, mask: torch.Tensor, y: torch.Tensor
     ) -> torch.Tensor:
         return F.cross_entropy(model(input_ids=ids, attention_mask=mask).logits, y)
 
-    tokens = torch.arange(16).reshape(2, 8)
-    return (
-        transformers.BertForSequenceClassification(config),
-        loss_of,
-        (tokens, mask, torch.tensor([0, 2])),
-    )
+    model = transformers.BertForSequenceClassification(config)
+    return model, loss_of, (size.tokens, mask, size.classes)
 
 
-def vit() -> Made:
+def vit(size: Size = SMALL, pixels: int = 8, patch: int = 4) -> Made:
     """A vision transformer."""
     config = transformers.ViTConfig(
-        num_hidden_layers=3,
-        hidden_size=16,
-        num_attention_heads=2,
-        intermediate_size=32,
-        image_size=8,
-        patch_size=4,
+        num_hidden_layers=size.layers,
+        hidden_size=size.width,
+        num_attention_heads=size.heads,
+        intermediate_size=2 * size.width,
+        image_size=pixels,
+        patch_size=patch,
         num_labels=3,
     )
-
-    def loss_of(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(model(pixel_values=x).logits, y)
-
-    return (
-        transformers.ViTForImageClassification(config),
-        loss_of,
-        (torch.randn(2, 3, 8, 8), torch.tensor([0, 2])),
-    )
+    pictures = torch.randn(size.batch, 3, pixels, pixels)
+    model = transformers.ViTForImageClassification(config)
+    return model, of_pixels, (pictures, size.classes)
 
 
-def llama() -> Made:
-    """Llama: norms that are written out, positions that turn with cosines which all blocks read."""
+def llama(size: Size = SMALL, groups: int = 1) -> Made:
+    """Llama: norms that are written out, positions that turn with cosines which all blocks read.
+
+    `groups` are the heads of keys and values, which several heads of queries share.
+    """
     config = transformers.LlamaConfig(
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        vocab_size=31,
-        max_position_embeddings=8,
+        hidden_size=size.width,
+        intermediate_size=2 * size.width,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=groups,
+        vocab_size=size.words,
+        max_position_embeddings=size.length,
         bos_token_id=0,
         eos_token_id=0,
         pad_token_id=0,
+        use_cache=False,
     )
-
-    def loss_of(model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
-        return model(input_ids=ids, labels=ids, use_cache=False).loss  # type: ignore[no-any-return]
-
-    return transformers.LlamaForCausalLM(config), loss_of, (torch.arange(16).reshape(2, 8),)
+    return transformers.LlamaForCausalLM(config), of_words, (size.tokens,)
 
 
 def autoencoder() -> Made:
@@ -139,20 +163,17 @@ def autoencoder() -> Made:
     return nn.Sequential(*layers), lambda model, x: F.mse_loss(model(x), x), (torch.randn(16, 8),)
 
 
-def resnet() -> Made:
+def resnet(widths: tuple[int, int] = (8, 16), batch: int = 2) -> Made:
     """A residual network with batch norms in training mode."""
     config = transformers.ResNetConfig(
-        embedding_size=8, hidden_sizes=[8, 16], depths=[2, 2], layer_type="basic", num_labels=3
+        embedding_size=8,
+        hidden_sizes=list(widths),
+        depths=[2, 2],
+        layer_type="basic",
+        num_labels=3,
     )
-
-    def loss_of(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(model(pixel_values=x).logits, y)
-
-    return (
-        transformers.ResNetForImageClassification(config),
-        loss_of,
-        (torch.randn(2, 3, 32, 32), torch.tensor([0, 2])),
-    )
+    data = torch.randn(batch, 3, 32, 32), torch.arange(batch) % 3
+    return transformers.ResNetForImageClassification(config), of_pixels, data
 
 
 class Block(nn.Module):

@@ -3,90 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import transformers
 from torch import nn
 
+from tests.support import torch_models
 from tests.support.planned import chain
+from tests.support.torch_models import Made, of_words
 
 F = nn.functional
-Made = tuple[nn.Module, Callable[..., torch.Tensor], tuple[torch.Tensor, ...]]
-
-
-def _words(batch: int = 4, length: int = 48, words: int = 64) -> torch.Tensor:
-    return torch.arange(1, batch * length + 1).reshape(batch, length) % (words - 1) + 1
-
-
-def _of_words(model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
-    """The model's own loss."""
-    return model(input_ids=ids, labels=ids).loss
+SIZE = torch_models.Size(layers=2, width=32, batch=4, length=48, words=64)
 
 
 def gpt2() -> Made:
-    config = transformers.GPT2Config(
-        n_layer=2, n_embd=32, n_head=2, vocab_size=64, n_positions=48, use_cache=False
-    )
-    return transformers.GPT2LMHeadModel(config), _of_words, (_words(),)
+    """With dropout, whose masks are as large as the attention's weights."""
+    return torch_models.gpt2(0.1, SIZE.layers, seq=SIZE.length, size=SIZE)
 
 
 def llama() -> Made:
-    config = transformers.LlamaConfig(
-        num_hidden_layers=2,
-        hidden_size=32,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        intermediate_size=64,
-        vocab_size=64,
-        use_cache=False,
-    )
-    return transformers.LlamaForCausalLM(config), _of_words, (_words(),)
+    """With as many heads of keys as of queries.
+
+    With fewer the library repeats them in another way when it is compiled, and gradients differ.
+    """
+    return torch_models.llama(replace(SIZE, heads=4), groups=4)
 
 
 def bert() -> Made:
-    config = transformers.BertConfig(
-        num_hidden_layers=2,
-        hidden_size=32,
-        num_attention_heads=2,
-        intermediate_size=64,
-        vocab_size=64,
-        max_position_embeddings=48,
-        num_labels=3,
-    )
-    mask = torch.ones(4, 48, dtype=torch.int64)
-    mask[0, -6:] = 0
-
-    def loss_of(model: nn.Module, *args: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(model(input_ids=args[0], attention_mask=args[1]).logits, args[2])
-
-    model = transformers.BertForSequenceClassification(config)
-    return model, loss_of, (_words(), mask, torch.arange(4) % 3)
-
-
-def _of_pixels(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    return F.cross_entropy(model(pixel_values=x).logits, y)
+    """With dropout."""
+    return torch_models.bert(0.1, SIZE)
 
 
 def vit() -> Made:
-    config = transformers.ViTConfig(
-        num_hidden_layers=2,
-        hidden_size=32,
-        num_attention_heads=2,
-        intermediate_size=64,
-        image_size=16,
-        patch_size=2,
-        num_labels=3,
-    )
-    data = torch.randn(8, 3, 16, 16), torch.arange(8) % 3
-    return transformers.ViTForImageClassification(config), _of_pixels, data
+    """Of many small patches."""
+    return torch_models.vit(replace(SIZE, batch=8), pixels=16, patch=2)
 
 
 def resnet() -> Made:
-    config = transformers.ResNetConfig(
-        embedding_size=8, hidden_sizes=[16, 24], depths=[2, 2], layer_type="basic", num_labels=3
-    )
-    data = torch.randn(8, 3, 32, 32), torch.arange(8) % 3
-    return transformers.ResNetForImageClassification(config), _of_pixels, data
+    """With two stages."""
+    return torch_models.resnet((16, 24), batch=8)
 
 
 def t5() -> Made:
@@ -101,7 +57,7 @@ def t5() -> Made:
         decoder_start_token_id=0,
         pad_token_id=0,
     )
-    return transformers.T5ForConditionalGeneration(config), _of_words, (_words(),)
+    return transformers.T5ForConditionalGeneration(config), of_words, (SIZE.tokens,)
 
 
 class UNet(nn.Module):

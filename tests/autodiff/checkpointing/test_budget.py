@@ -11,13 +11,11 @@ from torch import nn
 from autodiff import (
     Budget,
     BudgetError,
-    Executable,
     Optimal,
     PlannerError,
     Program,
     RecomputeAll,
     Revolve,
-    Schedule,
     Selective,
     StoreAll,
     Uniform,
@@ -25,11 +23,11 @@ from autodiff import (
     find_cells,
     parse_planner,
 )
-from autodiff.checkpointing.costs import operations_of
 from autodiff.checkpointing.sizes import peak
 from autodiff.pytorch import from_pytorch
 from profiler import profile_schedule
 from tests.support.chains import chain_program
+from tests.support.schedules import run, total
 from tests.support.torch_models import traced, training_step
 
 
@@ -57,16 +55,6 @@ def program_of(name: str) -> Program:
         step = training_step(model, lambda model, x: model(x).square().sum())
         return from_pytorch(step, torch.randn(40, 8), model=model)
     return traced(name)[0]
-
-
-def total(program: Program, schedule: Schedule) -> float:
-    return float(operations_of(program)[schedule.order].sum())
-
-
-def run(program: Program, schedule: Schedule) -> list[torch.Tensor]:
-    torch.manual_seed(3)
-    values, _ = Executable(program, schedule).run()
-    return values
 
 
 NAMES = ("tanh", "mlp with dropout", "skipping")

@@ -12,7 +12,6 @@ import torch
 from autodiff import (
     Action,
     BudgetError,
-    Executable,
     Optimal,
     PlannerError,
     Program,
@@ -36,6 +35,7 @@ from autodiff.instructions import FORWARD
 from profiler import profile_schedule
 from profiler.audit import audit_storages
 from tests.support.chains import chain_program
+from tests.support.schedules import run, total
 from tests.support.torch_models import traced
 
 SHARES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
@@ -52,17 +52,6 @@ def planned(program: Program, budget: int) -> Schedule:
 
 def plain_peak(program: Program) -> int:
     return peak(program, StoreAll()(program))
-
-
-def total(program: Program, schedule: Schedule) -> float:
-    return float(operations_of(program)[schedule.order].sum())
-
-
-def run(program: Program, schedule: Schedule) -> list[torch.Tensor]:
-    """Loss and gradients, with the random numbers of one seed."""
-    torch.manual_seed(3)
-    values, _ = Executable(program, schedule).run()
-    return values
 
 
 @cache

@@ -10,12 +10,10 @@ import torch
 from torch import nn
 
 from autodiff import (
-    Executable,
     PlannerError,
     Program,
     RecomputeAll,
     Revolve,
-    Schedule,
     StoreAll,
     Uniform,
     check_schedule,
@@ -24,6 +22,7 @@ from autodiff import (
 from autodiff.pytorch import from_pytorch
 from profiler import predict, profile, profile_schedule
 from profiler.audit import audit_storages
+from tests.support.schedules import run
 from tests.support.torch_models import MODELS, Block, classified, gpt2, traced, training_step
 
 CELLS = {
@@ -39,13 +38,6 @@ LONG = {
     "vit",
     "mlp with dropout",
 }
-
-
-def run(program: Program, schedule: Schedule) -> list[torch.Tensor]:
-    """Loss and gradients, with the random numbers of one seed."""
-    torch.manual_seed(3)
-    values, _ = Executable(program, schedule).run()
-    return values
 
 
 def cells_of_parameters(program: Program) -> list[set[str]]:

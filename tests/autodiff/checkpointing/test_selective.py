@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +12,6 @@ from hypothesis import given, settings
 from autodiff import (
     BudgetError,
     PlannerError,
-    Program,
-    Schedule,
     ScheduleError,
     Selective,
     StoreAll,
@@ -26,12 +23,12 @@ from autodiff.checkpointing.costs import in_whole_numbers, operations_of
 from autodiff.checkpointing.on_demand import OnDemand
 from autodiff.checkpointing.selective import selective_plans
 from autodiff.checkpointing.sizes import peak
-from autodiff.executable import Executable
 from experiments.benchmarks import architectures
 from experiments.benchmarks.architectures import Training
 from profiler import profile_schedule, program_of
 from profiler.audit import audit_storages
 from tests.support.graphs import RandomGraph, graphs
+from tests.support.schedules import forgetful, run
 
 SKIPPING = {
     "unet": lambda: architectures.unet((2, 3, 4), batch=4, size=8),
@@ -45,12 +42,6 @@ SKIPPING = {
 def made(name: str) -> Training:
     torch.manual_seed(0)
     return SKIPPING[name]()
-
-
-def run(program: Program, schedule: Schedule) -> list[torch.Tensor]:
-    """Loss and gradients, with the random numbers of one seed."""
-    torch.manual_seed(3)
-    return Executable(program, schedule).run()[0]
 
 
 @pytest.mark.parametrize("name", SKIPPING)
@@ -154,12 +145,9 @@ def test_a_forgotten_recomputation_is_caught() -> None:
     program = made("unet").program()
     plans = selective_plans(program)
     schedule = min(plans, key=lambda plan: plan.peak).schedule("selective")
-    seen: set[int] = set()
-    again = [at for at, i in enumerate(schedule.order) if i in seen or seen.add(i)]  # type: ignore[func-returns-value]
-    assert again
-    for at in again:
+    for forgotten in forgetful(schedule):
         with pytest.raises(ScheduleError):
-            check_schedule(program, replace(schedule, order=np.delete(schedule.order, at)))
+            check_schedule(program, forgotten)
 
 
 def test_random_numbers_are_drawn_once() -> None:
