@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from autodiff.instructions import ACTIVATION, GRADIENT, PARAMETER_GRADIENT, TEMPORARY
-from experiments.analysis.plans import LEAST_SECONDS, Plan, PlanGroup, plan_groups
+from experiments.analysis.plans import Plan, PlanGroup, plan_groups
+from experiments.results.timings import LEAST_SECONDS
 from experiments.text import joined, percent
 from profiler.savings import ACTIVATIONS, AT_WORK, WEIGHTS, peak_words
 from profiler.units import human_bytes

@@ -23,10 +23,6 @@ from profiler.units import human_bytes
 REFERENCES = ("no_grad", "full", "w1_only")
 
 
-LEAST_SECONDS = 0.02
-"""A step shorter than this is mostly the cost of calling: its times scatter and teach nothing."""
-
-
 @dataclass(frozen=True)
 class Plan:
     """One step: its planner, peak, operations, and the bytes of each role at its peak.

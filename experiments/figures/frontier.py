@@ -13,14 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.analysis.advice import trade_off
-from experiments.analysis.plans import LEAST_SECONDS, PlanGroup, plan_groups
+from experiments.analysis.plans import PlanGroup, plan_groups
 from experiments.analysis.selection import all_rows, source_words
 from experiments.analysis.verdict import Agreement, agreement_words
 from experiments.figures.data import case_words, main_case, points_of
 from experiments.figures.plan_marks import LEGEND, draw_panel, label_plans
 from experiments.figures.style import Drawing, finish, new_figure
 from experiments.results.tables import Results
-from experiments.results.timings import left_out_words
+from experiments.results.timings import LEAST_SECONDS, left_out_words, too_short_words
 from experiments.text import percent
 from profiler.units import human_bytes
 
@@ -54,9 +54,10 @@ def draw_frontier(results: Results) -> Drawing | None:
         if any(quantity == "seconds" for _, quantity in panels)
         else ""
     )
+    longest = max((group.full.seconds or 0.0 for group in groups if not rate), default=0.0)
     note = (
         f"{case_words(frame)} · marks {source_words(frame)}, lines theory{rate} · "
-        f"{_agreement(drawn)}{left_out_words(frame)}{_no_seconds_words(groups, bool(rate))}"
+        f"{_agreement(drawn)}{left_out_words(frame)}{too_short_words(longest, 'longest')}"
     )
     order = [key for key in LEGEND if key in legend]
     rest = [key for key in legend if key not in LEGEND]
@@ -94,17 +95,6 @@ def _panels(groups: list[PlanGroup]) -> list[tuple[PlanGroup, str]]:
     if timed:
         panels.append((max(timed, key=lambda group: group.full.ops), "seconds"))
     return [*panels, (deep, "ops")] if deep.d > deep.b and deep is not wide else panels
-
-
-def _no_seconds_words(groups: list[PlanGroup], is_shown: bool) -> str:
-    """Return why no panel has seconds, where steps were timed and are too short."""
-    longest = max((group.full.seconds or 0.0 for group in groups), default=0.0)
-    if is_shown or not longest:
-        return ""
-    return (
-        f" · no panel of seconds: the longest step takes {longest * 1e3:.2g} ms, and below "
-        f"{LEAST_SECONDS * 1e3:.0f} ms the cost of calling hides that of a plan"
-    )
 
 
 def _agreement(groups: Iterable[PlanGroup]) -> str:

@@ -10,6 +10,9 @@ import pandas as pd
 
 from experiments.text import counted
 
+LEAST_SECONDS = 0.02
+"""A step shorter than this is mostly the cost of calling: its times scatter and teach nothing."""
+
 LEFT_OUT = "seconds_left_out"
 WALL = tuple(
     f"wall_ns_{phase}{spread}"
@@ -50,6 +53,19 @@ def left_out_words(rows: pd.DataFrame) -> str:
     count = left_out_of(rows)
     return (
         f" · timings exclude {counted(count, 'row')} measured while other jobs ran" if count else ""
+    )
+
+
+def too_short_words(seconds: float, which: str) -> str:
+    """Return why steps have no panel of seconds, by the longest or shortest of them.
+
+    Empty where it was not timed, or takes long enough.
+    """
+    if not 0 < seconds < LEAST_SECONDS:
+        return ""
+    return (
+        f" · no panel of seconds: the {which} step takes {seconds * 1e3:.2g} ms, and below "
+        f"{LEAST_SECONDS * 1e3:.0f} ms the cost of calling hides the rest"
     )
 
 

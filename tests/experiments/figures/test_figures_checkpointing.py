@@ -136,20 +136,20 @@ def test_the_frontier_says_what_falls_and_what_does_not(drawn: dict[str, Drawing
     assert f"where d = 8 and b = 2, no plan lowers the peak below {stays}" in title
 
 
+@pytest.mark.parametrize(("name", "panels"), [("frontier", 2), ("engines", 2)])
 def test_seconds_are_shown_where_they_mean_something(
-    planned: Results, drawn: dict[str, Drawing]
+    planned: Results, name: str, panels: int
 ) -> None:
     """Steps below 20 ms get no panel of seconds, and the figure says why; longer ones get one."""
-    words = " ".join(" ".join(text for text, _ in texts(drawn["frontier"].figure)).split())
-    assert len(drawn["frontier"].figure.axes) == 2
-    assert "no panel of seconds: the longest step takes" in words
     rows = planned.results
-    longer = {name: 10**6 * rows[name] for name in rows if name.startswith("wall_ns_")}
-    with styled():
-        timed = FIGURES["frontier"](replace(planned, results=rows.assign(**longer)))
-    assert timed is not None
-    assert len(timed.figure.axes) == 3
-    assert "no panel of seconds" not in " ".join(text for text, _ in texts(timed.figure))
+    longer = {column: 10**6 * rows[column] for column in rows if column.startswith("wall_ns_")}
+    for swept, more in ((planned, 0), (replace(planned, results=rows.assign(**longer)), 1)):
+        with styled(name):
+            found = FIGURES[name](swept)
+        assert found is not None
+        assert len(found.figure.axes) == panels + more
+        words = " ".join(" ".join(text for text, _ in texts(found.figure)).split())
+        assert ("no panel of seconds" in words) == (not more)
 
 
 def test_a_mark_off_the_frontiers_curves_is_told(
