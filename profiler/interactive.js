@@ -2,6 +2,7 @@
   "use strict";
   const ROLE_NAMES = {
     parameter: "parameters", optimizer_state: "optimizer state", buffer: "buffers", input: "inputs",
+    workspace: "what libraries keep",
     parameter_gradient: "weight gradients", activation: "activations",
     gradient: "gradients of activations", temporary: "temporaries",
   };

@@ -73,8 +73,12 @@ def _content(panel: Panel) -> dict[str, Any]:
     steps = events[events["event"] == "computed"].sort_values("step", kind="stable")
     after = events.columns[list(events.columns).index("live_bytes") + 1 :]
     columns = {str(name).removeprefix("live_").removesuffix("_bytes"): str(name) for name in after}
-    before = {role: int(panel.given_bytes.get(role, 0)) for role in columns}
-    live = {role: steps[column].astype("int64") + before[role] for role, column in columns.items()}
+    before = {role: int(nbytes) for role, nbytes in panel.given_bytes.items() if nbytes}
+    live = {
+        role: (steps[columns[role]] if role in columns else 0 * steps["step"]).astype("int64")
+        + before.get(role, 0)
+        for role in dict.fromkeys((*before, *columns))
+    }
     phases = list(dict.fromkeys(steps["phase"]))
     return {
         "label": panel.label,

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.utils import _pytree as pytree
 
 from autodiff.errors import GraphError
@@ -32,7 +32,7 @@ _COLUMNS = {
     "ops_forward": "operations",
     "matmul_flops": "matmul flops",
     "kept_bytes": "kept",
-    "kept_for": "kept for",
+    "kept_by": "saved by",
 }
 
 
@@ -40,8 +40,8 @@ _COLUMNS = {
 class Summary:
     """The layers of a module: `frame` has one row each, `profile` the step that was measured.
 
-    `kept_bytes` are a layer's activations alive at the peak of the step, `kept_for` the backward
-    ops that will read them. Operations and flops are those of the forward pass and of both passes.
+    `kept_bytes` are a layer's activations alive at the peak of the step, `kept_by` the ops that
+    saved them for backward. Operations and flops are those of the forward pass and of both passes.
     """
 
     frame: pd.DataFrame
@@ -84,11 +84,18 @@ def summary(
     tensors of `dtype`. The loss is the sum of the outputs. Raises GraphError where there are
     neither, or no parameter requires a gradient.
     """
-    mode = FakeTensorMode(allow_non_fake_inputs=False)
-    made = _fake_copy(model, mode)
+    if not any(tensor.requires_grad for tensor in model.parameters()):
+        raise GraphError(
+            "no parameter of the model requires a gradient; expected at least one, for what is "
+            "kept is kept for backward; call model.requires_grad_()"
+        )
+    shapes_given = _shapes(inputs, input_size)
+    mode = FakeTensorMode()
+    with FakeCopyMode(mode):
+        made = copy.deepcopy(model)
     with mode:
         given: list[torch.Tensor] = [mode.from_tensor(tensor) for tensor in inputs] or [
-            torch.zeros(shape, dtype=dtype) for shape in _shapes(input_size)
+            torch.zeros(shape, dtype=dtype) for shape in shapes_given
         ]
         shapes: dict[str, str] = {}
         hooks = [
@@ -101,27 +108,14 @@ def summary(
     return Summary(_frame(made, profile, shapes), profile)
 
 
-def _fake_copy(model: nn.Module, mode: FakeTensorMode) -> nn.Module:
-    """Return a copy of a module whose tensors have shapes and no memory; shared ones stay so."""
-    memo: dict[int, Any] = {}
-    for tensor in (*model.parameters(), *model.buffers()):
-        fake = mode.from_tensor(tensor.detach())
-        is_parameter = isinstance(tensor, nn.Parameter)
-        memo[id(tensor)] = nn.Parameter(fake, tensor.requires_grad) if is_parameter else fake
-    if not any(tensor.requires_grad for tensor in model.parameters()):
+def _shapes(inputs: Sequence[Any], input_size: Sequence[Any] | None) -> list[tuple[int, ...]]:
+    if bool(inputs) == bool(input_size is not None and len(input_size)):
         raise GraphError(
-            "no parameter of the model requires a gradient; expected at least one, for what is "
-            "kept is kept for backward; call model.requires_grad_()"
+            f"{'both' if inputs else 'neither'} inputs and input_size given; expected one of them, "
+            "such as summary(model, input_size=(32, 3, 224, 224))"
         )
-    return copy.deepcopy(model, memo)
-
-
-def _shapes(input_size: Sequence[Any] | None) -> list[tuple[int, ...]]:
-    if input_size is None or not len(input_size):
-        raise GraphError(
-            "neither inputs nor input_size given; expected one of them, such as "
-            "summary(model, input_size=(32, 3, 224, 224))"
-        )
+    if input_size is None:
+        return []
     several = input_size if isinstance(input_size[0], Sequence) else [input_size]
     return [tuple(int(size) for size in shape) for shape in several]
 
@@ -142,6 +136,11 @@ def _loss_of(output: Any) -> torch.Tensor:
         for leaf in pytree.tree_leaves(output)
         if isinstance(leaf, torch.Tensor) and leaf.requires_grad
     ]
+    if not sums:
+        raise GraphError(
+            "no output of the model has a gradient; expected one, for what is kept is kept for "
+            "backward; give a model in training, with outputs of floating point"
+        )
     return torch.stack([one.float() for one in sums]).sum() if len(sums) > 1 else sums[0]
 
 
@@ -158,11 +157,11 @@ def _frame(model: nn.Module, profile: Profile, shapes: dict[str, str]) -> pd.Dat
         output=rows["module"].map(shapes).fillna(""),
         parameters=rows["module"].map(counts).fillna(0).astype(int),
         kept_bytes=rows["peak_activation_bytes"],
-        kept_for=[_readers(kept, name) for name in rows["module"]],
+        kept_by=[_savers(kept, name) for name in rows["module"]],
     )
 
 
-def _readers(kept: pd.DataFrame, module: str) -> str:
+def _savers(kept: pd.DataFrame, module: str) -> str:
     """Return the kinds of ops that saved what a module itself keeps, the most bytes first."""
     mine = kept[kept["module"] == module] if module else kept.iloc[:0]
     bytes_by_op: Counter[str] = Counter()

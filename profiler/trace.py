@@ -62,7 +62,8 @@ def write_memory_snapshot(ledger: Ledger, path: Path) -> Path:
     the step are the blocks of its one segment.
     """
     steps = len(ledger.phases)
-    addresses = np.concatenate([[0], np.cumsum(ledger.nbytes)]) + 4096
+    taken = np.maximum(ledger.nbytes, 1)  # an empty buffer has an address of its own too
+    addresses = np.concatenate([[0], np.cumsum(taken)]) + 4096
     by_step: list[list[tuple[int, str]]] = [[] for _ in range(steps + 1)]
     for buffer in range(len(ledger.nbytes)):
         by_step[int(ledger.born[buffer])].append((buffer, "alloc"))
@@ -79,7 +80,7 @@ def write_memory_snapshot(ledger: Ledger, path: Path) -> Path:
             blocks.append({**block, **state, "requested_size": block["size"]})
     alive = sum(block["size"] for block in blocks)
     segment = {
-        "device": 0, "address": 4096, "total_size": int(ledger.nbytes.sum()), "stream": 0,
+        "device": 0, "address": 4096, "total_size": int(taken.sum()), "stream": 0,
         "segment_type": "large", "allocated_size": alive, "active_size": alive, "blocks": blocks,
     }  # fmt: skip
     return _written(path, pickle.dumps({"segments": [segment], "device_traces": [trace]}))

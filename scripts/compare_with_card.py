@@ -84,7 +84,10 @@ def measured_bytes(make: Callable[[str], Made]) -> int:
 
 
 def main() -> int:
-    """Print the table; return 1 where a prediction is too far off."""
+    """Print the table; return 1 where a prediction is too far off, 2 without a card."""
+    if not torch.cuda.is_available():
+        print("no CUDA card here; expected one to compare with", file=sys.stderr)
+        return 2
     worst = 0.0
     for name, make in CASES.items():
         torch._C._cuda_clearCublasWorkspaces()

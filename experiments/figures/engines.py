@@ -84,18 +84,22 @@ def draw_engines(results: Results) -> Drawing | None:
     grid[0].set_ylabel("step")
     shape = shape_words(chosen)
     title = _title(frame, shape)
-    theirs_too = frame.assign(**{SOURCE: frame[f"{SOURCE}_pytorch"]})
-    sources = f"ours {source_words(frame)}, PyTorch’s {source_words(theirs_too)}"
-    note = (
-        f"{chosen['network']}, loss {chosen['loss']}, {chosen['dtype']}, {shape} · "
-        f"{sources} · uniform is checkpoint_sequential in PyTorch"
-        f"{left_out_words(frame)}{'' if is_timed else too_short_words(each.min(), 'shortest')}"
-    )
+    note = f"{chosen['network']}, loss {chosen['loss']}, {chosen['dtype']}, {shape}{_note(frame)}"
+    note += "" if is_timed else too_short_words(each.min(), "shortest")
     handles = [
         handle("our engine", OURS, line=False),
         handle("PyTorch", THEIRS, line=False, hollow=True),
     ]
     return Drawing(title, CAPTION, finish(figure, title, note, handles))
+
+
+def _note(frame: pd.DataFrame) -> str:
+    """Return whether the points of both were measured, and what else a reader must know."""
+    theirs = frame.assign(**{SOURCE: frame[f"{SOURCE}_pytorch"]})
+    return (
+        f" · ours {source_words(frame)}, PyTorch’s {source_words(theirs)} · uniform is "
+        f"checkpoint_sequential in PyTorch{left_out_words(frame)}"
+    )
 
 
 def _shape(pairs: pd.DataFrame) -> dict[str, Any]:

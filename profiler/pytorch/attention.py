@@ -54,13 +54,23 @@ class Attention:
 
     @property
     def _is_dense(self) -> bool:
-        """Return whether there are four dimensions, elements, one batch, and heads that agree."""
+        """Return whether there are four dimensions, elements, and one batch."""
         if any(one.dim() != 4 or one.stride(-1) != 1 or not one.numel() for one in self._all):
             return False
-        batches = {one.shape[0] for one in self._all}
+        return len({one.shape[0] for one in self._all}) == 1
+
+    def _shares_heads(self, *, grouped: bool, values_apart: bool = False) -> bool:
+        """Return whether the numbers of heads are equal, or are shared as the kernel can.
+
+        `grouped`: it lets several heads of queries share one of keys; `values_apart`: there may be
+        another number of values than of keys.
+        """
         queries, keys, values = (one.shape[1] for one in self._all)
-        agree = (queries % keys == 0 == queries % values) if self.grouped else True
-        return len(batches) == 1 and agree and (self.grouped or queries == keys == values)
+        if queries == keys == values:
+            return True
+        if not (grouped and self.grouped) or (keys != values and not values_apart):
+            return False
+        return queries % keys == 0 == queries % values
 
     @property
     def needs_grad(self) -> bool:
@@ -69,13 +79,17 @@ class Attention:
 
 
 _DENSE = (
-    "query, key and value of four dimensions that agree, with a last stride of 1",
+    "query, key and value of four dimensions and one batch, with a last stride of 1",
     lambda call: call._is_dense,
 )
 _HALF = ("float16 or bfloat16", lambda call: call._is_half)
 _RULES: dict[str, tuple[tuple[str, Callable[[Attention], bool]], ...]] = {
     "flash": (
         _DENSE,
+        (
+            "as many heads of keys as of values, and heads of queries that they divide",
+            lambda call: call._shares_heads(grouped=True),
+        ),
         _HALF,
         ("no mask", lambda call: call.mask is None),
         (
@@ -89,6 +103,10 @@ _RULES: dict[str, tuple[tuple[str, Callable[[Attention], bool]], ...]] = {
     ),
     "efficient": (
         _DENSE,
+        (
+            "as many heads of keys and values as of queries",
+            lambda call: call._shares_heads(grouped=False),
+        ),
         (
             "float32, float16 or bfloat16",
             lambda call: call._is_half or call.query.dtype == torch.float32,
@@ -104,6 +122,10 @@ _RULES: dict[str, tuple[tuple[str, Callable[[Attention], bool]], ...]] = {
     "math": (),
     "cudnn": (
         _DENSE,
+        (
+            "heads of keys and of values that divide those of queries",
+            lambda call: call._shares_heads(grouped=True, values_apart=True),
+        ),
         _HALF,
         (
             f"heads in multiples of 8 up to {WIDEST_CUDNN_HEAD}",

@@ -67,26 +67,33 @@ def workspace_bytes(ops: Iterable[tuple[str, str]]) -> int:
 
 
 @contextmanager
-def as_on_cuda(attention: str | None = None) -> Iterator[None]:
+def as_on_cuda(attention: str | None = None) -> Iterator[dict[Any, Callable[..., Any]]]:
     """Let ops on fake tensors of the CPU run as on a card; `attention` forces a kernel.
 
-    It holds in all threads. Raises GraphError for a kernel that there is none of.
+    Gives what takes the place of ops in inference mode, which does not ask for derivatives and so
+    passes by them: a `Recorder` puts it there. It holds in all threads. Raises GraphError for a
+    kernel that there is none of.
     """
     if attention is not None and attention not in KERNELS:
         raise GraphError(
             f"attention={attention!r}; expected one of {', '.join(KERNELS)}, or none to take the "
             "one that a card would"
         )
+    aten = torch.ops.aten
+    composites: dict[Any, Callable[..., Any]] = {
+        aten.scaled_dot_product_attention.default: _attention(attention),
+        aten.dropout.default: _dropout,
+    }
     library: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     try:
-        library.impl("scaled_dot_product_attention", _attention(attention), "AutogradCPU")
-        library.impl("dropout", _dropout, "AutogradCPU")
+        for op, run in composites.items():
+            library.impl(op._schema.name.removeprefix("aten::"), run, "AutogradCPU")
         for name in (*_IN_FLOAT32, *_OF_FLOAT32):
             if not torch._C._dispatch_has_kernel_for_dispatch_key(f"aten::{name}", "AutocastCPU"):
                 op = _overload(name)
                 kernel = _cast(op) if name in _IN_FLOAT32 else _asked(op)
                 library.impl(name, kernel, "AutocastCPU")
-        yield
+        yield composites
     finally:
         library._destroy()
 

@@ -13,6 +13,7 @@ PyTorch that this project allows.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from threading import get_ident
 from time import perf_counter_ns
 from typing import Any
@@ -69,6 +70,9 @@ _PLAIN_SUBCLASSES: set[type] = {FakeTensor}
 _STRIDED = torch.strided
 _CORRECTABLE = (CORRECTED, VIEW)
 
+Composites = Mapping[Any, Callable[..., Any]]
+"""What runs in the place of an op that is made of others."""
+
 _next_sequence = torch._C._autograd._get_sequence_nr
 _saving_hooks = torch._C._autograd._top_saved_tensors_default_hooks
 _grad_enabled = torch.is_grad_enabled
@@ -84,14 +88,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     supports_higher_order_operators = True
 
-    def __init__(self, bare: bool) -> None:
-        """Start with empty notes."""
+    def __init__(self, bare: bool, composites: Composites | None = None) -> None:
+        """Start with empty notes; `composites` take the place of what ops decompose into."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.notes = notes = Notes()
         self.buffers = Buffers(notes, bare)
         self.place = Place()
         self.module = NO_MODULE
         self.thread = get_ident()
+        self._composites = composites or {}
         self._calls, self._sizes, self._births = notes.raw, notes.sizes, notes.born
 
     @classmethod
@@ -136,7 +141,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     self.buffers.gradient_of(node.variable, args[0])
             elif kind == COMPOSITE and not _is_nested(args):
                 with self:
-                    return func.decompose(*args, **(kwargs or {}))
+                    return self._composites.get(func, func.decompose)(*args, **(kwargs or {}))
             if kind < VIEW or kind == DETACH or (kind == VIEW and args[0].layout is _STRIDED):
                 return run(*args, **kwargs) if kwargs else run(*args)
         if kind == HIGHER:

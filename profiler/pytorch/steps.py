@@ -30,7 +30,7 @@ from profiler.pytorch.interpret import ledger_of_notes, operations_of, phases_of
 from profiler.pytorch.modules import module_rows, parameter_bytes_by_module
 from profiler.pytorch.names import StepNames
 from profiler.pytorch.notes import ROLES, Notes
-from profiler.pytorch.recorder import Recorder
+from profiler.pytorch.recorder import Composites, Recorder
 
 _VALUES_READ = (
     fake_tensor.DataDependentOutputException,
@@ -75,8 +75,8 @@ def profile_step(
         notes, result = record_step(step, args, model)
         return profile_of_notes(notes, result, parameters)
     _refuse_real(args, model)
-    with as_on_cuda(attention):
-        notes, result = record_step(step, args, model)
+    with as_on_cuda(attention) as composites:
+        notes, result = record_step(step, args, model, composites)
     _ = notes.calls  # gives every size its value
     notes.sizes[:] = map(rounded, notes.sizes)
     profile = profile_of_notes(notes, result, parameters)
@@ -108,10 +108,16 @@ def _refuse_real(args: tuple[Any, ...], model: torch.nn.Module | None) -> None:
 
 
 def record_step(
-    step: Callable[..., Any], args: tuple[Any, ...], model: torch.nn.Module | None
+    step: Callable[..., Any],
+    args: tuple[Any, ...],
+    model: torch.nn.Module | None,
+    composites: Composites | None = None,
 ) -> tuple[Notes, Any]:
-    """Run a step and return the notes of what happened, and what the step returned."""
-    recorder = Recorder(bare=model is None)
+    """Run a step and return the notes of what happened, and what the step returned.
+
+    `composites` run in the place of ops that are made of others.
+    """
+    recorder = Recorder(model is None, composites)
     with watching.modules(recorder, model):
         for i, leaf in enumerate(pytree.tree_leaves(args)):
             if isinstance(leaf, torch.Tensor):

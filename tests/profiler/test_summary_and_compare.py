@@ -65,6 +65,29 @@ def test_a_summary_by_shape_prints_every_number_whole() -> None:
     assert several.frame["output"].tolist() == ["2×5"]
 
 
+class Positioned(nn.Module):
+    """A module with a tensor that is neither a parameter nor a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.positions = nn.Linear(4, 4), torch.ones(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(self.linear(x + self.positions))
+
+
+def test_a_summary_of_a_module_with_any_tensors() -> None:
+    """Plain tensors of a module are no obstacle; an output without a gradient is one clear line."""
+    assert summary(Positioned(), input_size=(2, 4)).frame["output"].tolist() == ["2×4", "2×4"]
+    model = nn.Linear(3, 2)
+    hook = model.register_forward_hook(lambda module, inputs, output: output.detach())
+    with pytest.raises(GraphError, match="no output of the model has a gradient"):
+        summary(model, input_size=(2, 3))
+    hook.remove()
+    with pytest.raises(GraphError, match="both inputs and input_size"):
+        summary(model, torch.ones(2, 3), input_size=(2, 3))
+
+
 @pytest.mark.parametrize(("arguments", "frozen"), [({}, False), ({"input_size": (1, 3)}, True)])
 def test_a_summary_without_a_step_is_refused(
     arguments: dict[str, tuple[int, ...]], frozen: bool

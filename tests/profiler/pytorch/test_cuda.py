@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -74,6 +75,13 @@ def test_what_agrees_in_shape_only() -> None:
     assert kernel_of(Attention(q, k, k, is_causal=True)) == "efficient"
     assert kernel_of(Attention(q, few, few, grouped=True)) == "flash"
     assert kernel_of(Attention(q, few, few)) == "math"
+    # Only flash and cuDNN let heads share keys; only cuDNN with another number of values.
+    whole, shared = q.float(), few.float()
+    assert kernel_of(Attention(whole, shared, shared, grouped=True)) == "math"
+    assert kernel_of(Attention(q, few, q, grouped=True)) == "math"
+    assert kernel_of(Attention(q, few, q, grouped=True), "cudnn") == "cudnn"
+    with pytest.raises(GraphError, match="expected as many heads of keys and values as of queries"):
+        kernel_of(Attention(whole, shared, shared, grouped=True), "efficient")
     assert kernel_of(Attention(q[0], q[0], q[0])) == "math"
 
 
@@ -166,6 +174,21 @@ def test_autocast_computes_norms_and_softmax_in_float32() -> None:
         profile_step(step, x, model=norm, device="cuda")
         profile_step(step, x, model=norm)
     assert found == [HALF, *[FULL] * 4, HALF, *[HALF] * 4]
+
+
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+def test_a_card_is_a_card_without_gradients_too(without: Callable[[], Any]) -> None:
+    """Attention by the card's kernel, and dropout with its mask, also in inference mode."""
+    with FakeTensorMode():
+        q = torch.randn(B, H, S, D)
+
+        def step() -> torch.Tensor:
+            with without():
+                made = torch.nn.functional.scaled_dot_product_attention(q, q, q)
+                return torch.nn.functional.dropout(made, 0.1)
+
+        found = ops(profile_step(step, device="cuda"))
+    assert {"_scaled_dot_product_efficient_attention", "native_dropout"} <= found
 
 
 def test_afterwards_the_cpu_is_itself() -> None:
