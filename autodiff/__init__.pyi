@@ -24,6 +24,7 @@ from .checkpointing.exchange import (
     actions_of_plan as actions_of_plan,
     plan_from_actions as plan_from_actions,
 )
+from .checkpointing.online import Online as Online
 from .checkpointing.optimal import Optimal as Optimal
 from .checkpointing.parse import (
     PLANNERS as PLANNERS,

@@ -11,6 +11,7 @@ from .budget import Budget as Budget
 from .cells import Cells as Cells, find_cells as find_cells
 from .csv_schedule import read_schedule as read_schedule, write_schedule as write_schedule
 from .exchange import actions_of_plan as actions_of_plan, plan_from_actions as plan_from_actions
+from .online import Online as Online
 from .optimal import Optimal as Optimal
 from .parse import (
     PLANNERS as PLANNERS,

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from autodiff.checkpointing.budget import Budget
+from autodiff.checkpointing.online import Online
 from autodiff.checkpointing.optimal import Optimal
 from autodiff.checkpointing.proven import Proven
 from autodiff.checkpointing.recompute_all import RecomputeAll
@@ -37,11 +38,23 @@ from autodiff.program import Program
 from autodiff.schedule import Schedule
 
 Planner = Callable[[Program], Schedule]
-BuiltinPlanner = StoreAll | RecomputeAll | Uniform | Revolve | Selective | Optimal | Proven | Budget
+BuiltinPlanner = (
+    StoreAll | RecomputeAll | Uniform | Revolve | Online | Selective | Optimal | Proven | Budget
+)
 
 PLANNERS: dict[str, Callable[..., BuiltinPlanner]] = {
     family.name: family
-    for family in (StoreAll, RecomputeAll, Uniform, Revolve, Selective, Optimal, Proven, Budget)
+    for family in (
+        StoreAll,
+        RecomputeAll,
+        Uniform,
+        Revolve,
+        Online,
+        Selective,
+        Optimal,
+        Proven,
+        Budget,
+    )
 }
 
 _CALL = re.compile(
