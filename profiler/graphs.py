@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from autodiff.check import check_schedule
-from autodiff.checkpointing.parse import Planner, planner_of
+from autodiff.checkpointing.parse import Planner, planned
 from autodiff.collector import paused_collector
 from autodiff.errors import GraphError
 from autodiff.executable import Executable
@@ -45,7 +45,7 @@ def profile(
     """
     with paused_collector():
         program = program_of(loss, wrt, stop_after)
-        schedule = planner_of(planner)(program)
+        program, schedule = planned(program, planner)
     return profile_schedule(program, schedule, execute=execute, repeats=repeats)
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 from autodiff import networks
-from autodiff.checkpointing.parse import planner_of
+from autodiff.checkpointing.parse import planned, planner_of
 from autodiff.checkpointing.recompute_all import RecomputeAll
 from autodiff.checkpointing.store_all import StoreAll
 from autodiff.checkpointing.uniform import Uniform
@@ -59,7 +59,7 @@ def predict(
     """
     with paused_collector():
         program = program_of(loss, wrt, stop_after)
-        return fold(program, planner_of(planner)(program))
+        return fold(*planned(program, planner))
 
 
 def predict_formula(
@@ -86,9 +86,7 @@ def predict_formula(
             n, d, b, activation=activation, loss=loss, dtype=dtype, values=False
         )
         program = program_of_mode(network, mode)
-        return fold(
-            program, (planner_of(planner) if mode == "checkpointed" else StoreAll())(program)
-        )
+        return fold(*planned(program, planner if mode == "checkpointed" else None))
 
 
 def predict_grid(
@@ -169,7 +167,7 @@ def _shape_by_shape(
     for shape in dict.fromkeys(shapes):
         program = program_of_mode(networks.chain(n, *shape, **options), mode)
         found[shape] = {
-            name: column[0] for name, column in fold(program, planner(program)).at({}).items()
+            name: column[0] for name, column in fold(*planned(program, planner)).at({}).items()
         }
     names = next(iter(found.values()), {})
     return {name: np.array([found[shape][name] for shape in shapes]) for name in names}

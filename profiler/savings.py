@@ -22,7 +22,7 @@ import pandas as pd
 
 from autodiff.check import check_schedule
 from autodiff.checkpointing.cells import Cells, find_cells
-from autodiff.checkpointing.parse import planner_of
+from autodiff.checkpointing.parse import planned, planner_of
 from autodiff.checkpointing.store_all import StoreAll
 from autodiff.errors import GraphError, PlannerError
 from autodiff.instructions import ACTIVATION, FORWARD, PARAMETER_GRADIENT
@@ -133,7 +133,7 @@ def _cells(program: Program) -> Cells | None:
 
 def _row(program: Program, planner: Planner, cells: Cells | None) -> dict[str, Any]:
     try:
-        schedule = planner(program)
+        program, schedule = planned(program, planner)
     except PlannerError as error:
         return {"planner": str(planner), "peak_bytes": None, "ops": None, "why": str(error)}
     return _row_of(program, schedule, cells)

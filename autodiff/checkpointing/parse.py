@@ -21,7 +21,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, get_args
 
 from autodiff.checkpointing.budget import Budget
 from autodiff.checkpointing.online import Online
@@ -31,30 +31,30 @@ from autodiff.checkpointing.recompute_all import RecomputeAll
 from autodiff.checkpointing.revolve import Revolve
 from autodiff.checkpointing.selective import Selective
 from autodiff.checkpointing.store_all import StoreAll
+from autodiff.checkpointing.two_levels import HRevolve
 from autodiff.checkpointing.uniform import Uniform
 from autodiff.checkpointing.units import SIZE, bytes_of
 from autodiff.errors import PlannerError
+from autodiff.levels import movable, moves_of
 from autodiff.program import Program
 from autodiff.schedule import Schedule
 
 Planner = Callable[[Program], Schedule]
 BuiltinPlanner = (
-    StoreAll | RecomputeAll | Uniform | Revolve | Online | Selective | Optimal | Proven | Budget
+    StoreAll
+    | RecomputeAll
+    | Uniform
+    | Revolve
+    | HRevolve
+    | Online
+    | Selective
+    | Optimal
+    | Proven
+    | Budget
 )
 
 PLANNERS: dict[str, Callable[..., BuiltinPlanner]] = {
-    family.name: family
-    for family in (
-        StoreAll,
-        RecomputeAll,
-        Uniform,
-        Revolve,
-        Online,
-        Selective,
-        Optimal,
-        Proven,
-        Budget,
-    )
+    family.name: family for family in get_args(BuiltinPlanner)
 }
 
 _CALL = re.compile(
@@ -138,6 +138,18 @@ def planner_of(given: Planner | str | None) -> Planner:
     if given is None:
         return StoreAll()
     return parse_planner(given) if isinstance(given, str) else given
+
+
+def planned(program: Program, given: Planner | str | None) -> tuple[Program, Schedule]:
+    """Return the schedule of a planner, or of the one that a text names, and its program.
+
+    For `HRevolve` that is the program with moves to the disk, unless it has moves already; for all
+    others it is the given one. Raises PlannerError as the planner does.
+    """
+    planner = planner_of(given)
+    if isinstance(planner, HRevolve) and not moves_of(program):
+        program = movable(program)
+    return program, planner(program)
 
 
 def parse_planner(text: str) -> BuiltinPlanner | ImportedPlanner:

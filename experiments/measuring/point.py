@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from autodiff import networks
 from autodiff.check import check_schedule
-from autodiff.checkpointing.parse import parse_planner
+from autodiff.checkpointing.parse import planned
 from autodiff.executable import Executable
 from autodiff.program import Program
 from autodiff.recording import recording_from_specs
@@ -62,7 +62,7 @@ def plan_of(point: Point, network: networks.Network) -> tuple[Program, Schedule]
     if point.mode == "only":
         wrt = [weight for weight in network.weights if weight.name == point.wrt]
     program = program_of(network.loss, wrt, "forward" if point.mode == "forward" else "backward")
-    return program, parse_planner(point.planner)(program)
+    return planned(program, point.planner)
 
 
 def measure(point: Point, timeout_s: float | None = None) -> Row:

@@ -20,6 +20,7 @@ import torch
 from autodiff.cost import Cost
 from autodiff.devices import on_device_of
 from autodiff.instructions import FORWARD, PHASES, RECOMPUTE
+from autodiff.levels import Move
 from autodiff.program import Program
 from autodiff.schedule import Schedule
 from autodiff.spec import Spec, is_number
@@ -99,6 +100,11 @@ def _steps(
     order = range(len(program.instructions)) if schedule is None else schedule.order.tolist()
     for i in order:
         op, reads, writes, _ = program.instructions[i]
+        if isinstance(op, Move):
+            # No scalar is ever dropped, so a LOAD finds its value; only a token is new.
+            held.setdefault(writes[0], np.empty(0, dtype=np.int64))
+            yield i, tally.take()
+            continue
         # Infinities are values like any other; a constant is made where it can be read.
         with np.errstate(all="ignore"), on_device_of([here]):
             results = op.compute(*[held[read] for read in reads])

@@ -93,6 +93,7 @@ def test_every_registered_name_is_known() -> None:
         "recompute_all",
         "uniform",
         "revolve",
+        "hrevolve",
         "online",
         "selective",
         "optimal",
