@@ -13,8 +13,10 @@ and the bound holds for each; `fullgraph=True` refuses such a model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from torch.fx.graph import _BoxedCodeGen
 from torch.utils._python_dispatch import _disable_current_modes
 
 from autodiff.checkpointing.costs import CostOf
+from autodiff.errors import GraphError
 from autodiff.program import Program
 from autodiff.schedule import Schedule
 from profiler.applying.dropout import DROPOUT
@@ -39,10 +42,7 @@ ScheduleOf = Callable[[Joint], Schedule]
 
 
 class PlannedBackend:
-    """A backend of torch.compile.
-
-    `plan` has the plans that it made; `runs` counts the graphs of it that ran.
-    """
+    """A backend of torch.compile; `plan` has the plans that it made."""
 
     def __init__(
         self,
@@ -53,7 +53,9 @@ class PlannedBackend:
     ) -> None:
         """Plan by a function; `names` gives the names of the model's own tensors by their ids."""
         self.plan = plan
-        self.runs = 0
+        self._expected: int | None = None
+        self._graphs = count()
+        self._ran: list[int] | None = None
         self._schedule_of, self._names, self._outside_bytes = schedule_of, names, outside_bytes
 
     def __call__(self, graph: fx.GraphModule, examples: Sequence[Any]) -> Callable[..., Any]:
@@ -66,6 +68,19 @@ class PlannedBackend:
             decompositions=dict(DROPOUT),
         )
         return compiler(graph, examples)
+
+    @contextmanager
+    def running(self, expected: int | None) -> Iterator[list[int]]:
+        """Note the numbers of the graphs that run; refuse any but the expected one, if given.
+
+        Raises GraphError from within a run, before the first op of a graph that is not expected.
+        """
+        ran: list[int] = []
+        self._expected, self._ran = expected, ran
+        try:
+            yield ran
+        finally:
+            self._expected, self._ran = None, None
 
     def _inputs(self, graph: fx.GraphModule, examples: Sequence[Any]) -> list[Input]:
         names = self._names()
@@ -99,9 +114,16 @@ class PlannedBackend:
         """Return a function that runs a graph and drops each argument after its last read."""
         graph.graph.set_codegen(_BoxedCodeGen())
         graph.recompile()
+        number = next(self._graphs)
 
         def run(args: list[Any]) -> Any:
-            self.runs += 1
+            if self._expected not in (None, number):
+                raise GraphError(
+                    "TorchDynamo chose the graph of another call; expected that of the model's "
+                    "latest call; call the model once right before it is measured"
+                )
+            if self._ran is not None:
+                self._ran.append(number)
             return graph.forward(args)
 
         run._boxed_call = True  # type: ignore[attr-defined]  # PyTorch's own mark

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import torch
 from torch._dynamo import exc
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from autodiff.errors import GraphError, PlannerError, TapemeasureError
 from autodiff.schedule import Schedule
@@ -21,6 +21,7 @@ from profiler.applying.planning import nested_plan, plan_for
 from profiler.applying.plans import Plans
 from profiler.applying.requests import Request
 from profiler.applying.rerunning import run_again
+from profiler.applying.signatures import signature_of
 
 _MOST_SHAPES = 64
 _LOGS = ("debug", "info", "warn", "error", "critical", "fatal", "exception", "log")
@@ -43,8 +44,9 @@ class PlannedForward:
         self.model, self.request, self.plans, self.earlier = model, request, plans, earlier
         self._backend = PlannedBackend(self._planned, plans, self._names, request.outside_bytes)
         self._compiled: Callable[..., Any] | None = None
-        self._blocks: dict[Any, NestedPlan] = {}
-        self._running: Any = None
+        self._compiled_for: dict[Hashable, int] = {}
+        self._blocks: dict[Hashable, NestedPlan] = {}
+        self._running: Hashable = None
         functools.update_wrapper(self, type(model).forward)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -56,9 +58,22 @@ class PlannedForward:
             )
         if not torch.is_grad_enabled():
             return self._original()(*args, **kwargs)
+        signature = signature_of(self.model, args, kwargs)
+        is_watched = torch._C._len_torch_dispatch_stack() > 0
+        if is_watched and signature not in self._compiled_for and signature not in self._blocks:
+            raise GraphError(
+                "the model is called under a dispatch mode, such as a profiler's, with shapes, "
+                "modes or frozen parameters that it was not called with before; expected a call "
+                "that has its plan; call the model once before it is measured"
+            )
         if self.request.mechanism == "checkpoint":
-            self._plan_blocks(args, kwargs)
+            self._plan_blocks(signature, args, kwargs)
             return self._original()(*args, **kwargs)
+        return self._run_compiled(signature, is_watched, args, kwargs)
+
+    def _run_compiled(
+        self, signature: Hashable, is_watched: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         if self._compiled is None:
             self._compiled = torch.compile(
                 _through_the_loss(self._original()),
@@ -66,27 +81,29 @@ class PlannedForward:
                 fullgraph=True,
                 dynamic=False,
             )
-        runs = self._backend.runs
-        with _compiling():
+        with (
+            self._backend.running(self._compiled_for[signature] if is_watched else None) as ran,
+            _compiling(is_watched),
+        ):
             result = self._compiled(*args, **kwargs)
-        if self._backend.runs == runs:
+        if not ran:
             raise GraphError(
-                "the model ran without its plan, because compiling was off (under a dispatch mode "
-                "or by a setting); expected a compiled run; call the model once before it is "
-                "measured, and leave TorchDynamo on"
+                "the model ran without its plan, because compiling is turned off; expected a "
+                "compiled run; leave TorchDynamo on"
             )
+        self._compiled_for[signature] = ran[0]
         return _guarded(result)
 
-    def _plan_blocks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Choose the blocks that run again, once for each set of shapes."""
-        tensors = [one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
-        shapes = tuple((one.shape, one.dtype) for one in tensors)
-        if self._blocks.get(shapes) is None:
-            self._blocks[shapes] = nested_plan(self.model, args, kwargs, self.request)
-            self.plans.add(self._blocks[shapes])
-        if self._running != shapes:
-            run_again(self.model, list(self._blocks[shapes].modules))
-            self._running = shapes
+    def _plan_blocks(
+        self, signature: Hashable, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Choose the blocks that run again, once for each signature."""
+        if signature not in self._blocks:
+            self._blocks[signature] = nested_plan(self.model, args, kwargs, self.request)
+            self.plans.add(self._blocks[signature])
+        if self._running != signature:
+            run_again(self.model, list(self._blocks[signature].modules))
+            self._running = signature
 
     def _original(self) -> Callable[..., Any]:
         """Return the forward pass without a plan."""
@@ -167,7 +184,7 @@ def _guarded(result: Any) -> Any:
 
 
 @contextmanager
-def _compiling() -> Iterator[None]:
+def _compiling(is_watched: bool) -> Iterator[None]:
     """Compile into one graph, whose faults are raised in a line each."""
     # One graph, also within DistributedDataParallel; and what the model logs is no op.
     settings = {
@@ -175,13 +192,12 @@ def _compiling() -> Iterator[None]:
         "ignore_logging_functions": _logging_functions(),
         "recompile_limit": _MOST_SHAPES,
     }
-    watched = torch._C._len_torch_dispatch_stack() > 0
     try:
         with torch._dynamo.config.patch(settings):
-            if not watched:
+            if not is_watched:
                 yield
                 return
-            # A profiler's dispatch mode makes every guard fail, though nothing else has changed.
+            # A dispatch mode makes every guard fail. Its caller has checked what they guard.
             with torch.compiler.set_stance("default", skip_guard_eval_unsafe=True):
                 yield
     except exc.BackendCompilerFailed as error:

@@ -28,6 +28,7 @@ from autodiff.schedule import Schedule
 from profiler.applying.forward import PlannedForward
 from profiler.applying.plans import Plans
 from profiler.applying.requests import Request, Size
+from profiler.applying.rerunning import run_again
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 
@@ -75,6 +76,7 @@ def checkpointed(
         cost=cost,
         mechanism=mechanism,
     )
+    run_again(model, [])  # an earlier plan may have put its own functions on blocks
     earlier = model.__dict__.get("forward")
     if isinstance(earlier, PlannedForward):
         earlier = earlier.earlier

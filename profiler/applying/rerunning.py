@@ -58,13 +58,13 @@ def _statistics_kept(module: torch.nn.Module) -> Iterator[None]:
         for part in module.modules()
         if isinstance(part, _NormBase) and part.training and part.track_running_stats
     ]
-    before = [part.momentum for part in norms]
+    before = [(part.momentum, part.num_batches_tracked) for part in norms]
     for part in norms:
-        part.momentum = 0.0  # the running average moves by nothing
+        # The running average moves by nothing. The counter is taken away, not corrected after: how
+        # often a norm runs again is not fixed, since a run may stop early or call a norm twice.
+        part.momentum, part.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for part, momentum in zip(norms, before, strict=True):
-            part.momentum = momentum
-            if part.num_batches_tracked is not None:
-                part.num_batches_tracked.sub_(1)
+        for part, (momentum, counter) in zip(norms, before, strict=True):
+            part.momentum, part.num_batches_tracked = momentum, counter
