@@ -7,6 +7,7 @@ it is still being written, so it stays.
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -94,10 +95,16 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_csv(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table as CSV, whole or not at all; no spreadsheet runs its text as a formula."""
+    """Write a table as CSV, whole or not at all; no spreadsheet runs its text as a formula.
+
+    Half a surrogate pair, which UTF-8 cannot hold, is written as an escape.
+    """
     texts = frame.select_dtypes(exclude="number").columns
     defused = frame.assign(**{name: frame[name].map(_defused) for name in texts})
-    write_text(path, defused.to_csv(index=False))
+    content = defused.to_csv(index=False)
+    if "\r" in content:  # the csv module leaves it bare, and readers end the row there
+        content = defused.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC)
+    write_bytes(path, content.encode(errors="backslashreplace"))
 
 
 def read_csv(path: Path, columns: Iterable[str]) -> pd.DataFrame:

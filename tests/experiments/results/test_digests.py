@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import shutil
 from pathlib import Path
@@ -12,7 +14,7 @@ import pandas as pd
 import pytest
 
 from experiments.report import main
-from experiments.results.files import read_csv, write_csv
+from experiments.results.files import read_csv, without_defusal, write_csv
 from experiments.results.journal import JOURNAL
 from experiments.results.tables import MANIFEST, RESULTS, read_results
 from experiments.sweeping import job
@@ -96,3 +98,34 @@ def test_a_formula_is_text_and_comes_back(tmp_path: Path, sign: str) -> None:
     assert not raw["text"].str.startswith(sign).any()
     assert raw["number"].tolist() == frame["number"].tolist()
     assert read_csv(tmp_path / "t.csv", ["text"])["text"].tolist() == texts
+
+
+BREAKS = ("a\rb", "\r", "a\nb", "a\r\nb", "é\r,", 'a"b', '"', "a,b", "a\0b", "'\r", "")
+
+
+@pytest.mark.parametrize("text", BREAKS)
+def test_no_text_breaks_a_row(tmp_path: Path, text: str) -> None:
+    """A cell with an end of line, a quote or NUL is read back by our reader, pandas and csv."""
+    frame = pd.DataFrame({"text": [text, "next"], "number": [0.1, None], "whole": [1, 2]})
+    path = tmp_path / "t.csv"
+    write_csv(path, frame)
+    assert read_csv(path, ["text"])["text"].tolist() == [text, "next"]
+    raw = pd.read_csv(path, keep_default_na=False, na_values={"number": [""]})
+    assert raw["text"].map(without_defusal).tolist() == [text, "next"]
+    pd.testing.assert_frame_equal(raw[["number", "whole"]], frame[["number", "whole"]])
+    with path.open(newline="", encoding="utf-8") as file:
+        cells = [line[0] for line in csv.reader(file)]
+    assert [without_defusal(cell) for cell in cells] == ["text", text, "next"]
+
+
+def test_a_bare_carriage_return_would_be_seen() -> None:
+    """Written by pandas as it is, a carriage return ends the row: the test above can fail."""
+    content = pd.DataFrame({"text": ["a\rb", "next"], "number": [1, 2]}).to_csv(index=False)
+    read = pd.read_csv(io.StringIO(content, newline=""), keep_default_na=False)
+    assert read["text"].tolist() == ["a", "b", "next"]
+
+
+def test_half_a_surrogate_pair_is_escaped(tmp_path: Path) -> None:
+    """A text that UTF-8 cannot hold is written as an escape, and the rest of the table is whole."""
+    write_csv(tmp_path / "t.csv", pd.DataFrame({"text": ["a\udc80", "next"]}))
+    assert read_csv(tmp_path / "t.csv", ["text"])["text"].tolist() == ["a\\udc80", "next"]
