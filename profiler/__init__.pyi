@@ -1,8 +1,10 @@
+from .animation import Animation as Animation, animate_schedule as animate_schedule
 from .applying.compiling import backend as backend
 from .applying.model import checkpointed as checkpointed
 from .applying.plans import Plan as Plan, Plans as Plans
 from .comparing import Comparison as Comparison, compare as compare
 from .folding import Prediction as Prediction
+from .frontier import operations_bound as operations_bound, plot_frontier as plot_frontier
 from .graphs import profile as profile, profile_schedule as profile_schedule
 from .measurement import Profile as Profile
 from .prediction import (

@@ -10,6 +10,7 @@ import pandas as pd
 from autodiff.errors import GraphError
 from profiler.interactive import Panel, timeline_html
 from profiler.measurement import Profile
+from profiler.table import latex_of
 from profiler.units import human_bytes, human_count, human_ns
 
 
@@ -30,6 +31,10 @@ class Comparison:
             for label, profile in zip(self.labels, self.profiles, strict=True)
         ]
         return str(self._shown().to_html(index=False)) + timeline_html(panels)
+
+    def to_latex(self) -> str:
+        """Return the table for LaTeX with the package booktabs."""
+        return latex_of(self._shown(), "l" + "r" * len(self.labels))
 
     def _shown(self) -> pd.DataFrame:
         rows = []

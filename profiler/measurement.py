@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -17,8 +17,12 @@ from autodiff.instructions import INPUT, PARAMETER
 from autodiff.recording import Recording
 from profiler.interactive import InteractiveTimeline, Panel, timeline_html
 from profiler.ledger import Ledger
-from profiler.table import html_table, text_table
+from profiler.plotting import timeline_figure
+from profiler.table import html_table, latex_table, text_table
 from profiler.trace import write_chrome_trace, write_memory_snapshot
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +98,12 @@ class Profile:
         panel = Panel(label, self.timeline(), self.given_bytes)
         return InteractiveTimeline(timeline_html([panel]))
 
+    def plot(self, title: str = "") -> Figure:
+        """Return a matplotlib figure of the live bytes by role at each step, the peak marked."""
+        return timeline_figure(
+            self.ledger, title or f"Live bytes through the step ({self.planner})"
+        )
+
     def alive_at_peak(self) -> pd.DataFrame:
         """Return one row a buffer that is alive at the peak, and why it is."""
         return self.ledger.alive_at_peak()
@@ -162,6 +172,10 @@ class Profile:
                 ),
             ]
         return "\n".join(lines)
+
+    def to_latex(self) -> str:
+        """Return the tables of operations and of bytes for LaTeX with the package booktabs."""
+        return "\n".join(latex_table(frame) for frame in self._tables().values())
 
     def _repr_html_(self) -> str:
         return html_table(self._tables(), self.alive_at_peak())

@@ -36,6 +36,41 @@ def html_table(frames: Frames, alive: pd.DataFrame) -> str:
     return "\n".join(table.to_html(index=False) for table in tables)
 
 
+def latex_table(frame: pd.DataFrame) -> str:
+    """Return a frame for LaTeX with the package booktabs: numbers as people write them, escaped.
+
+    Columns of numbers stand at the right.
+    """
+    shown = _formatted(frame)
+    columns = "".join(
+        "r" if name == "" or (name in frame and pd.api.types.is_numeric_dtype(frame[name])) else "l"
+        for name in shown
+    )
+    return latex_of(shown, columns)
+
+
+def latex_of(shown: pd.DataFrame, columns: str) -> str:
+    """Return a frame of text for LaTeX; `columns` says how each one is set, such as `lrr`."""
+    styler = shown.style.hide(axis="index").format(escape="latex")
+    text = styler.format_index(escape="latex", axis=1).to_latex(column_format=columns, hrules=True)
+    return str(text).translate(_IN_LATEX)
+
+
+_IN_LATEX = str.maketrans(
+    {
+        "×": r"$\times$",
+        "−": "$-$",
+        "–": "--",
+        "µ": r"\textmu{}",
+        "∂": r"$\partial$",
+        "…": r"\dots{}",
+        "σ": r"$\sigma$",
+        **{digit: f"$_{place}$" for place, digit in enumerate("₀₁₂₃₄₅₆₇₈₉")},
+    }
+)
+"""Characters of the project's tables that pdfLaTeX cannot set, as commands."""
+
+
 def _formatted(frame: pd.DataFrame) -> pd.DataFrame:
     """Format every number as text, bytes also in binary units."""
     columns = {}
