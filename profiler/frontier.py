@@ -14,9 +14,9 @@ from autodiff.checkpointing.parse import Planner
 from autodiff.errors import BudgetError, PlannerError
 from autodiff.program import Program
 from profiler.planned import SHARES
-from profiler.plotting import figure_with_axes
+from profiler.plotting import byte_ticks, figure_with_axes
 from profiler.savings import planner_savings
-from profiler.units import human_bytes, human_count
+from profiler.units import human_count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +47,7 @@ def plot_frontier(program: Program, planners: Sequence[Planner | str] | None = N
             bound["limit_bytes"], bound["operations"], where="pre", color="black", linewidth=1,
             linestyle="--", label="bound of optimal",
         )  # fmt: skip
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda nbytes, _: human_bytes(nbytes)))
+    byte_ticks(axes.xaxis)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda count, _: human_count(count)))
     axes.set(xlabel="peak of live bytes", ylabel="operations")
     axes.set_title("What planners save, and what it costs", loc="left")

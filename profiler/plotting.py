@@ -6,7 +6,8 @@ pyplot: a figure belongs to the code that asked for it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from profiler.units import human_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 ROLE_COLOURS = {
@@ -56,8 +58,6 @@ def draw_live_bytes(axes: Axes, ledger: Ledger) -> None:
 
     A line stands where the phase changes from forward to another.
     """
-    from matplotlib.ticker import FuncFormatter
-
     count = len(ledger.phases)
     live = ledger.live_by_role
     floor = np.zeros(count + 1)
@@ -76,17 +76,24 @@ def draw_live_bytes(axes: Axes, ledger: Ledger) -> None:
         axes.axvline(int(later[0]), color="black", linewidth=0.9)
     axes.set_xlim(0, max(count, 1))
     axes.set_ylim(0, max(ledger.peak_bytes, 1) * 1.15)
-    axes.yaxis.set_major_formatter(FuncFormatter(_bytes))
+    byte_ticks(axes.yaxis)
     axes.set(xlabel="step", ylabel="live bytes")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, loc="upper left", fontsize="small")
+        # Outside of the axes: an area may reach any corner.
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
+
+
+def byte_ticks(axis: Axis) -> None:
+    """Set ticks of an axis at a few round binary sizes, written in their units."""
+    from matplotlib.ticker import FuncFormatter, MultipleLocator
+
+    low, high = axis.get_view_interval()
+    apart = 2 ** max(0, math.ceil(math.log2(max(high - low, 1) / 6)))
+    axis.set_major_locator(MultipleLocator(apart))
+    axis.set_major_formatter(FuncFormatter(lambda nbytes, _: human_bytes(nbytes)))
 
 
 def _place(role: str) -> int:
     """Return where a role lies among the areas."""
     roles = list(ROLE_COLOURS)
     return roles.index(role) if role in roles else len(roles)
-
-
-def _bytes(nbytes: float, _place: Any) -> str:
-    return human_bytes(nbytes)

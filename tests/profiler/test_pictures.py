@@ -65,6 +65,7 @@ def test_the_areas_of_a_plot_are_the_bytes_of_the_roles() -> None:
     assert found["weight gradients"].tolist() == computed["parameter_gradient"].tolist()
     (axes,) = measured.plot().axes
     (text,) = axes.texts
+    assert all(tick % 256 == 0 for tick in axes.get_yticks())
     assert text.get_text() == f"peak: {human_bytes(measured.peak_bytes)}"
     other = profile(program(), execute=False)
     assert np.max(list(tops(other).values())) == other.peak_bytes != highest.max()
