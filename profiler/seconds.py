@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from autodiff.checkpointing.store_all import StoreAll
+from autodiff.errors import GraphError
 from autodiff.executable import Executable
 from autodiff.program import Program
 
@@ -23,8 +24,15 @@ def measured_seconds(program: Program, runs: int = RUNS) -> np.ndarray:
     Give it to a planner as a cost, to plan for time: `Budget("8GiB", cost=measured_seconds)`. A
     first step is run and not counted.
 
-    Raises GraphError if the program has no values to run on.
+    Raises GraphError if the program has no values to run on, or holds what is not run from here, as
+    the loss outside of a compiled model.
     """
+    unknown = next((op for op, _ in program.flat.works if not hasattr(op, "kernel")), None)
+    if unknown is not None:
+        raise GraphError(
+            f"{unknown.name!r} cannot be run; expected a program of ops alone, not of a compiled "
+            "model; give a cost that is computed from shapes, or cost='ops'"
+        )
     step = Executable(program, StoreAll()(program))  # in order of creation: one step an instruction
     step.run()
     clocks = np.stack([np.asarray(step.run()[1].noted_clocks) for _ in range(runs)])

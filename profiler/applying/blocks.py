@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch.nn.modules.batchnorm import _NormBase
 
 _LISTS = (torch.nn.ModuleList, torch.nn.Sequential)
 
@@ -44,12 +45,32 @@ def _learns(module: torch.nn.Module) -> bool:
     return any(True for _ in module.parameters())
 
 
-def lines_for(names: Sequence[str]) -> str:
-    """Return lines that wrap the named modules in torch.utils.checkpoint."""
+def norms_in(model: torch.nn.Module, names: Sequence[str]) -> list[str]:
+    """Return the norms in the named modules that update running statistics, each once."""
+    found = [
+        f"{name}.{inner}" if inner else name
+        for name in names
+        for inner, part in model.get_submodule(name).named_modules()
+        if isinstance(part, _NormBase) and part.track_running_stats and part.training
+    ]
+    return list(dict.fromkeys(found))
+
+
+def lines_for(names: Sequence[str], norms: Sequence[str] = ()) -> str:
+    """Return lines that wrap the named modules in torch.utils.checkpoint.
+
+    A comment says of `norms` that they update their running statistics in every run.
+    """
     if not names:
         return "# nothing has to run again"
     listed = "".join(f"    {name!r},\n" for name in names)
+    twice = "".join(f"#   {name}\n" for name in norms)
+    warning = (
+        "# Unlike the plan, these lines update running statistics in every run of the norms:\n"
+        f"{twice}"
+    )
     return (
+        f"{warning if norms else ''}"
         "from functools import partial\n"
         "from torch.utils.checkpoint import checkpoint\n\n"
         f"for name in (\n{listed}):\n"

@@ -51,7 +51,8 @@ def checkpointed(
     """Return the model, whose training step from now on stays within a bound on memory.
 
     `max_bytes` bounds the live bytes of a step (activations and gradients), `memory` everything:
-    parameters, buffers, inputs and, if `optimizer` is given, its state too. `planner` or `plan`, a
+    parameters, buffers, inputs and, if `optimizer` is given, its state too. Neither covers what the
+    optimizer's update allocates, nor gradients of an earlier batch. `planner` or `plan`, a
     file that `model.plan.to_csv` wrote, take the place of a bound. `on_infeasible="least"` takes
     the least that there is where nothing fits, instead of raising. `outside_bytes` are what the
     loss outside of the model takes; by default twice the gradients of the outputs. `cost` is "ops",

@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from autodiff.errors import BudgetError, GraphError, ValuesError
-from profiler.applying.blocks import families_of, lines_for
+from profiler.applying.blocks import families_of, lines_for, norms_in
 from profiler.applying.rerunning import run_again
 from profiler.measurement import Profile
 from profiler.pytorch.steps import profile_step
@@ -32,7 +32,8 @@ from profiler.units import human_bytes, human_bytes_apart
 class NestedPlan:
     """Which modules of a model run again, and what the step then takes.
 
-    `outside_bytes` are what the loss outside is assumed to take; they are in the peaks.
+    `outside_bytes` are what the loss outside is assumed to take; they are in the peaks. `norms` are
+    those that run again and have running statistics.
     """
 
     modules: tuple[str, ...]
@@ -43,10 +44,15 @@ class NestedPlan:
     limit: int
     outside_bytes: int = 0
     planner: str = "nested checkpoints"
+    norms: tuple[str, ...] = ()
 
     def code(self) -> str:
-        """Return the lines that do the same without this project."""
-        return lines_for(self.modules)
+        """Return the lines that let the same modules run again without this project.
+
+        Losses and gradients are equal. Running statistics are not: `norms`, which the lines name,
+        update them in every run.
+        """
+        return lines_for(self.modules, self.norms)
 
     def __str__(self) -> str:
         """Return the summary and the modules."""
@@ -98,6 +104,7 @@ class NestedPlanner:
             plain.ops.total,
             limit,
             self.outside_bytes,
+            norms=tuple(norms_in(self._model, names)),
         )
         if plan.peak_bytes > limit and not least:
             raise BudgetError(

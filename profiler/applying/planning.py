@@ -2,7 +2,8 @@
 
 A plan is cached under the hash of its program and its request: a file per plan in the directory
 `$XDG_CACHE_HOME/tapemeasure/plans`, as `write_schedule` writes it. What is read is checked like any
-schedule, and planned again where it does not fit.
+schedule, and planned again where it is damaged or above the bound. A plan above the bound, which
+`on_infeasible="least"` takes, is not kept.
 """
 
 from __future__ import annotations
@@ -11,24 +12,28 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils._pytree import tree_leaves
 
 from autodiff.checkpointing.budget import Budget
-from autodiff.checkpointing.costs import cost_of_each
+from autodiff.checkpointing.costs import CostOf, cost_name, cost_of_each
 from autodiff.checkpointing.csv_schedule import read_schedule, write_schedule
+from autodiff.checkpointing.sizes import peak
 from autodiff.errors import BudgetError, PlannerError, ScheduleError
 from autodiff.program import Program
 from autodiff.schedule import Schedule
 from profiler.applying.joint import Joint
 from profiler.applying.nested import NestedPlan, NestedPlanner
 from profiler.applying.nodes import module_of
+from profiler.applying.optimizers import storage_bytes
 from profiler.applying.plans import Plan
-from profiler.applying.requests import Request, state_bytes, storage_bytes
+from profiler.applying.requests import Request
 from profiler.units import human_bytes
 
 
@@ -66,9 +71,8 @@ def nested_plan(
     _say(request, f"planning the blocks of {type(model).__name__} …")
     limit = request.max_bytes
     if request.memory is not None:
-        state = 0 if request.optimizer is None else state_bytes(request.optimizer)
         own = [*model.parameters(), *model.buffers()]
-        resident = state + storage_bytes([*own, *tree_leaves((args, kwargs))])
+        resident = request.update.state_bytes + storage_bytes([*own, *tree_leaves((args, kwargs))])
         limit = _left(request.memory, resident)
     assert limit is not None
     planner = NestedPlanner(model, args, kwargs, request.outside_bytes)
@@ -93,8 +97,7 @@ def _resident(joint: Joint, request: Request, model_tensors: Iterable[Any]) -> i
         return 0
     values = joint.program.values
     inputs = sum(int(values[one].spec.nbytes) for one in joint.fed if values[one].buffer == one)
-    state = 0 if request.optimizer is None else state_bytes(request.optimizer)
-    return storage_bytes(model_tensors) + inputs + state
+    return storage_bytes(model_tensors) + inputs + request.update.state_bytes
 
 
 def _schedule(program: Program, request: Request, limit: int | None) -> Schedule:
@@ -103,21 +106,39 @@ def _schedule(program: Program, request: Request, limit: int | None) -> Schedule
     if request.planner is not None:
         return request.planner(program)
     assert limit is not None
-    path = None if request.cache is None else _file(request, program, limit)
+    costs = cost_of_each(request.cost, program)  # once: it may measure
+    budget = Budget(max_bytes=limit, cost=_named(request.cost, costs))
+    path = None if request.cache is None else _file(request, program, budget, costs)
     if path is not None and path.exists():
         try:
-            return read_schedule(path, program)
+            kept = read_schedule(path, program)
         except ScheduleError:
-            pass  # a damaged file, or one of another version
-    schedule = _fastest(program, request, limit)
-    if path is not None:
+            kept = None  # a damaged file, or one of another version
+        if kept is not None and peak(program, kept) <= limit:
+            return kept
+    schedule = _fastest(program, request, budget)
+    if path is not None and peak(program, schedule) <= limit:
         _keep(path, program, schedule)
     return schedule
 
 
-def _fastest(program: Program, request: Request, limit: int) -> Schedule:
+def _named(cost: str | CostOf, costs: np.ndarray) -> str | CostOf:
+    """Return a cost that gives what is known already, under the name of the one that found it."""
+    if isinstance(cost, str):
+        return cost
+
+    def known(_: Program) -> np.ndarray:
+        return costs
+
+    known.__name__ = cost_name(cost)
+    return known
+
+
+def _fastest(program: Program, request: Request, budget: Budget) -> Schedule:
+    limit = budget.max_bytes
+    assert isinstance(limit, int)
     try:
-        return Budget(max_bytes=limit, cost=request.cost)(program)
+        return budget(program)
     except BudgetError as nothing:
         least: Schedule = nothing.schedule
         if request.on_infeasible == "least":
@@ -131,10 +152,10 @@ def _fastest(program: Program, request: Request, limit: int) -> Schedule:
         ) from None
 
 
-def _file(request: Request, program: Program, limit: int) -> Path:
+def _file(request: Request, program: Program, budget: Budget, costs: np.ndarray) -> Path:
     assert request.cache is not None
-    cost = cost_of_each(request.cost, program).tobytes()
-    digest = hashlib.sha256(repr((torch.__version__, limit, request.on_infeasible, cost)).encode())
+    made_by = (torch.__version__, version("tapemeasure"), str(budget))
+    digest = hashlib.sha256(repr((made_by, request.on_infeasible, costs.tobytes())).encode())
     for value in program.values:
         digest.update(repr((value.spec, value.buffer, value.role)).encode())
     for op, reads, writes, phase in program.instructions:

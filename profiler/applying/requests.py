@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from autodiff.checkpointing.costs import CostOf, check_cost
+from autodiff.checkpointing.costs import CostOf, check_cost, cost_name
 from autodiff.checkpointing.units import bytes_of
 from autodiff.errors import PlannerError
 from autodiff.program import Program
 from autodiff.schedule import Schedule
+from profiler.applying.optimizers import NO_UPDATE, Update, update_of
 
 Size = int | str
 
@@ -25,7 +25,8 @@ class Request:
     """A bound on live bytes (`max_bytes`) or on everything (`memory`), and how it is met.
 
     `planner` is used as it is; `plan` is the file of a plan; `on_infeasible` is "raise" or "least";
-    `outside_bytes` are what the loss outside of the model takes, None for the assumption.
+    `outside_bytes` are what the loss outside of the model takes, None for the assumption; `update`
+    is what the optimizer takes.
     """
 
     max_bytes: int | None = None
@@ -39,6 +40,7 @@ class Request:
     quiet: bool = False
     mechanism: str = "compile"
     cost: str | CostOf = "ops"
+    update: Update = NO_UPDATE
 
     def __deepcopy__(self, memo: Any) -> Request:
         """Copy nothing: an optimizer that is weighed is not to be copied with a model."""
@@ -65,6 +67,11 @@ class Request:
             raise PlannerError(
                 "mechanism = 'checkpoint' with a planner or a plan of the graph; expected a bound, "
                 "for which blocks are chosen; give max_bytes or memory"
+            )
+        if self.mechanism == "checkpoint" and self.cost != "ops":
+            raise PlannerError(
+                f"mechanism = 'checkpoint' with cost = {cost_name(self.cost)}; expected 'ops', by "
+                "which blocks are chosen; leave out cost, or give mechanism='compile'"
             )
         if self.optimizer is not None and self.memory is None:
             raise PlannerError(
@@ -101,6 +108,8 @@ class Request:
             quiet,
             mechanism,
             cost,
+            # Here and not while a model is compiled, which optimizers ask about.
+            NO_UPDATE if optimizer is None else update_of(optimizer),
         )
 
 
@@ -121,39 +130,3 @@ def size(name: str, given: Size | None) -> int | None:
             "'8GiB'; give one"
         )
     return found
-
-
-def storage_bytes(tensors: Iterable[Any]) -> int:
-    """Return the bytes of tensors, each storage once."""
-    storages = {
-        tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes()
-        for tensor in tensors
-        if isinstance(tensor, torch.Tensor)
-    }
-    return sum(storages.values())
-
-
-def state_bytes(optimizer: torch.optim.Optimizer) -> int:
-    """Return the bytes of an optimizer's state after a step.
-
-    Where it has stepped already its state is weighed; else a twin on parameters without memory
-    takes the step.
-    """
-    if not optimizer.state:
-        groups = [
-            {**group, "params": [_without_memory(p) for p in group["params"]]}
-            for group in optimizer.param_groups
-        ]
-        taken = inspect.signature(type(optimizer)).parameters
-        options = {name: value for name, value in optimizer.defaults.items() if name in taken}
-        twin = type(optimizer)(groups, **options)
-        twin.step()
-        optimizer = twin
-    held = [one for state in optimizer.state.values() for one in state.values()]
-    return sum(one.untyped_storage().nbytes() for one in held if isinstance(one, torch.Tensor))
-
-
-def _without_memory(parameter: torch.Tensor) -> torch.Tensor:
-    twin = torch.empty_like(parameter, device="meta").requires_grad_(parameter.requires_grad)
-    twin.grad = torch.empty_like(twin) if parameter.requires_grad else None
-    return twin

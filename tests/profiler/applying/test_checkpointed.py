@@ -5,15 +5,19 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import tapemeasure
 from autodiff import PlannerError, RecomputeAll, Schedule, StoreAll, Uniform
+from autodiff.checkpointing.csv_schedule import write_schedule
 from autodiff.errors import GraphError, ScheduleError
+from autodiff.program import Program
 from profiler.applying import planning
 from profiler.applying.model import checkpointed
+from profiler.seconds import measured_seconds
 from tests.support.planned import (
     Regression,
     chain,
@@ -135,10 +139,10 @@ def test_a_plan_is_written_read_and_cached(
     path = model.plan.to_csv(tmp_path / "plan.csv")
     order, planner = model.plan.schedule.order.tolist(), model.plan.planner
 
-    def never(**_: object) -> Schedule:
+    def never(*_: object) -> Schedule:
         raise PlannerError("planned again")
 
-    monkeypatch.setattr(planning, "Budget", never)
+    monkeypatch.setattr(planning, "_fastest", never)
     for request in ({"max_bytes": budget}, {"plan": path}):
         again = checkpointed(copy.deepcopy(model), **request, quiet=True)
         stepped(x)(again)
@@ -147,6 +151,43 @@ def test_a_plan_is_written_read_and_cached(
         stepped(batch(8))(checkpointed(model, max_bytes=budget, quiet=True))
     with pytest.raises(ScheduleError, match="instruction"):
         stepped(x)(checkpointed(chain(depth=2), plan=path, quiet=True))
+
+
+def test_a_cached_plan_above_the_bound_is_not_taken(tmp_path: Path) -> None:
+    """Though its file is a valid plan of the same program."""
+    model, x = chain(), batch()
+    stepped(x)(checkpointed(model, max_bytes=14_000, cache=tmp_path, quiet=True))
+    order = model.plan.schedule.order.tolist()
+    (path,) = tmp_path.iterdir()
+    write_schedule(path, model.plan.program, StoreAll()(model.plan.program))
+    stepped(x)(checkpointed(model, max_bytes=14_000, cache=tmp_path, quiet=True))
+    assert model.plan.peak_bytes <= 14_000
+    assert model.plan.schedule.order.tolist() == order
+
+
+def test_a_cost_is_evaluated_once_and_finds_its_cached_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, x = chain(), batch()
+    programs = []
+
+    def cost(program: Program) -> np.ndarray:
+        programs.append(program)
+        return np.ones(len(program.instructions))
+
+    request = {"max_bytes": 14_000, "cost": cost, "cache": tmp_path, "quiet": True}
+    stepped(x)(checkpointed(model, **request))
+    assert len(programs) == 1
+    monkeypatch.setattr(planning, "_fastest", None)
+    stepped(x)(checkpointed(model, **request))
+    assert len(programs) == 2
+
+
+def test_costs_that_cannot_be_had_are_refused() -> None:
+    with pytest.raises(GraphError, match="cannot be run"):
+        stepped(batch())(checkpointed(chain(), "1GiB", cost=measured_seconds, quiet=True))
+    with pytest.raises(PlannerError, match="'checkpoint' with cost = measured_seconds"):
+        checkpointed(chain(), "1GiB", cost=measured_seconds, mechanism="checkpoint")
 
 
 def test_a_plan_says_which_modules_hold_and_run_again() -> None:
@@ -218,9 +259,12 @@ def test_only_the_loss_is_differentiated_where_there_is_one() -> None:
         planned(x)[1].sum().backward()
 
 
-def test_memory_counts_parameters_inputs_and_the_state_of_the_optimizer() -> None:
+@pytest.mark.parametrize("options", [{"fused": True}, {"foreach": True}, {"foreach": False}])
+def test_memory_counts_parameters_inputs_and_the_state_of_the_optimizer(
+    options: dict[str, bool],
+) -> None:
     model, x = chain(), batch()
-    optimizer = torch.optim.AdamW(model.parameters())
+    optimizer = torch.optim.AdamW(model.parameters(), **options)
     parameters = sum(p.nbytes for p in model.parameters())
     counts = len(list(model.parameters()))  # one number of steps each, of four bytes
     checkpointed(model, memory="1MiB", optimizer=optimizer, quiet=True)
@@ -231,6 +275,17 @@ def test_memory_counts_parameters_inputs_and_the_state_of_the_optimizer() -> Non
     checkpointed(model, memory="1MiB", optimizer=optimizer, quiet=True)
     stepped(x)(model)
     assert model.plan.resident_bytes == 3 * parameters + 4 * counts + x.nbytes
+
+
+@pytest.mark.parametrize("kind", [torch.optim.LBFGS, torch.optim.Adafactor])
+def test_an_optimizer_that_cannot_be_weighed_is_refused(
+    kind: type[torch.optim.Optimizer],
+) -> None:
+    model = chain()
+    optimizer = kind(model.parameters())
+    with pytest.raises(PlannerError, match=rf"optimizer = {kind.__name__}; expected") as refusal:
+        checkpointed(model, memory="1MiB", optimizer=optimizer, quiet=True)
+    assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(

@@ -243,10 +243,15 @@ def test_the_lines_of_a_plan_of_blocks_do_the_same() -> None:
     planned = copy.deepcopy(model)
     checkpointed(planned, max_bytes=1, mechanism="checkpoint", on_infeasible="least", quiet=True)
     step(planned)
-    exec(planned.plan.code(), {"model": model})
+    lines = planned.plan.code()
+    assert planned.plan.norms == tuple(f"blocks.{i}.1" for i in range(4))
+    assert all(f"#   {name}\n" in lines for name in planned.plan.norms)
+    exec(lines, {"model": model})
     step(model)
     for one, other in zip(planned.parameters(), model.parameters(), strict=True):
         assert torch.equal(one.grad, other.grad)
+    assert int(model.blocks[0][1].num_batches_tracked) > 1  # as the lines' comment says
+    assert int(planned.blocks[0][1].num_batches_tracked) == 1
     assert tracked_peak(model, step, x) == tracked_peak(planned, step, x)
     with pytest.raises(BudgetError, match="the least that checkpointed blocks take"):
         step(checkpointed(planned, max_bytes=1, mechanism="checkpoint", quiet=True))
