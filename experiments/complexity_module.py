@@ -35,7 +35,7 @@ def main() -> None:
     """Run the command line; exit with 2 and one line where a key or value is wrong."""
     listen()
     print_help("complexity", "complexity_module", __doc__)
-    run_command(task, "interrupted; completed rows are saved")
+    run_command(task, "complexity", "interrupted; completed rows are saved")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def main() -> None:
     """Run the command line; exit with 2 and one line where a key or value is wrong."""
     listen()
     print_help("profile_module", "profile_module", __doc__)
-    run_command(task, "interrupted")
+    run_command(task, "profile_module", "interrupted")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def main() -> None:
     listen()
     print_help("config", "sweep", __doc__)
     _prefer_own_presets()
-    run_command(task, "interrupted; every completed row is saved", _close_sweep)
+    run_command(task, "config", "interrupted; every completed row is saved", _close_sweep)
 
 
 def _prefer_own_presets() -> None:

@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.cli.exit import FINE, SOME_FAILED, WRONG_INPUT, outcome, program_of
 from experiments.cli.helping import CONFIGS, help_text
 from experiments.cli.interrupts import exit_code_of
+from experiments.cli.overrides import wrong_override
 from experiments.errors import ConfigError, disk_advice, one_line
 from experiments.keys import choice, known_keys
 
@@ -35,12 +36,15 @@ def print_help(config: str, module: str, description: str | None) -> None:
 
 
 def run_command(
-    task: Callable[[], Any], interrupted: str, close: Callable[[], None] = lambda: None
+    task: Callable[[], Any],
+    config: str,
+    interrupted: str,
+    close: Callable[[], None] = lambda: None,
 ) -> None:
     """Run a function that `hydra.main` made, then `close`, and exit with the worst code noted.
 
-    `interrupted` is the line for Ctrl-C. With HYDRA_FULL_ERROR=1 in the environment an error is
-    raised as it is.
+    `config` names what Hydra composes, `interrupted` is the line for Ctrl-C. With
+    HYDRA_FULL_ERROR=1 in the environment an error is raised as it is.
     """
     for argument in sys.argv[1:]:
         missing = missing_launcher(_launcher_target(argument))
@@ -57,7 +61,7 @@ def run_command(
     except Exception as error:
         if full_error:
             raise
-        outcome.exit_codes.append(_report(error))
+        outcome.exit_codes.append(_report(error, config))
     finally:
         close()
     sys.exit(outcome.exit_code())
@@ -89,10 +93,10 @@ def _launcher_target(argument: str) -> str:
     return preset.read_text(encoding="utf-8")
 
 
-def _report(error: Exception) -> int:
+def _report(error: Exception, config: str) -> int:
     """Print an error in one line; return the exit code."""
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        print(f"error: {_of_composing(error)}; --help lists the keys", file=sys.stderr)
+    if (said := _of_composing(error, config)) is not None:
+        print(f"error: {said}; --help lists the keys", file=sys.stderr)
         return WRONG_INPUT
     missing = missing_launcher(str(error))
     if missing is not None:
@@ -109,8 +113,11 @@ def _report(error: Exception) -> int:
     return SOME_FAILED
 
 
-def _of_composing(error: Exception) -> str:
-    """Return what is wrong with a config that Hydra could not compose, in our words if we can."""
+def _of_composing(error: Exception, config: str) -> str | None:
+    """Return what is wrong with a config that Hydra could not compose, in our words if we can.
+
+    None if the error did not come from composing.
+    """
     cause = error.__cause__
     try:
         if isinstance(error, MissingConfigException) and error.options:
@@ -123,6 +130,9 @@ def _of_composing(error: Exception) -> str:
             )
     except ConfigError as ours:
         return str(ours)
+    said = wrong_override(error, config, sys.argv[1:])
+    if said is not None or not isinstance(error, HydraException | OmegaConfBaseException):
+        return said
     return "; ".join(" ".join(str(part).split()).rstrip(".") for part in (error, cause) if part)
 
 

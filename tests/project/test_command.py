@@ -141,16 +141,16 @@ def test_a_missing_launcher_names_its_extra(
     )
     error = RuntimeError("Unknown plugin class : 'hydra_plugins.hydra_submitit_launcher.x.Y'")
     monkeypatch.setattr(command, "find_spec", lambda name: None)
-    assert command._report(error) == WRONG_INPUT
+    assert command._report(error, "config") == WRONG_INPUT
     assert capsys.readouterr().err == expected
     monkeypatch.setattr(sys, "argv", ["tapemeasure sweep", "hydra/launcher=submitit_slurm"])
     with pytest.raises(SystemExit, match="2"):
-        command.run_command(pytest.fail, "interrupted")
+        command.run_command(pytest.fail, "config", "interrupted")
     assert capsys.readouterr().err == expected
     monkeypatch.setattr(command, "find_spec", find_spec)
     assert command.missing_launcher("hydra_plugins.hydra_nowhere_launcher") is not None
     monkeypatch.setattr(command, "find_spec", lambda name: object())
-    assert command._report(error) != WRONG_INPUT
+    assert command._report(error, "config") != WRONG_INPUT
 
 
 def test_missing_transformers_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

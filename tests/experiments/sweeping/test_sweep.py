@@ -67,7 +67,32 @@ def test_all_files_are_there(finished: Path) -> None:
             "network='gell'; expected one of gelu, identity, relu, sigmoid, tanh; "
             "did you mean gelu?",
         ),
-        ("~grid.k", "Could not delete from config. 'grid.k' does not exist"),
+        ("~grid.k", "~grid.k: there is no such key to remove; expected a key of --help"),
+        ("+grid.n=3", "+grid.n=3: the key is there already; expected no +; write grid.n=3"),
+        (
+            "grid.n=1,2",
+            "grid.n=1,2: a value with commas; expected a list; write 'grid.n=[1,2]', or add "
+            "--multirun for a job each",
+        ),
+        (
+            "grid=3",
+            "grid=3: expected the name of a preset: exact, small; or set a key below grid",
+        ),
+        *(
+            (
+                argument,
+                f"{argument}: the key takes no value of that shape; expected one like the default",
+            )
+            for argument in ("grid.n.x=3", "grid.n={a:3}", "hydra.run.dir.x=3", "=3")
+        ),
+        *(
+            (
+                argument,
+                f"{argument!r} is no KEY=VALUE; expected one, in quotes where it has brackets, "
+                "commas or spaces, such as 'grid.n=[1,2,4]'",
+            )
+            for argument in ("grid.n=[", "foo", "a b=3")
+        ),
     ],
 )
 def test_a_config_that_hydra_refuses_is_one_line(argument: str, said: str, tmp_path: Path) -> None:
