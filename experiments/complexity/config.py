@@ -117,6 +117,14 @@ def _resolved(plain: dict[str, Any]) -> dict[str, Any]:
     return dict(found)
 
 
+def _own_spec(plain: Mapping[str, Any], resolved: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return an input's spec with a list of its own; dimensions that refer to others still do."""
+    given = _inputs(plain).get(name)
+    if isinstance(given, Mapping) and isinstance(given.get("shape"), list):
+        return deepcopy(dict(given))
+    return deepcopy(dict(_inputs(resolved)[name]))
+
+
 def _inputs(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Return the specs of the inputs by name; the first argument of forward is `input`."""
     named = {name: spec for name, spec in (plain.get("inputs") or {}).items() if spec is not None}
@@ -170,7 +178,7 @@ def _set(plain: dict[str, Any], name: str, value: int) -> None:
     head, _, place = name.rpartition(".")
     if name == SEQUENCE or (head in _inputs(resolved) and place.isdigit()):
         for one in _sequences(resolved) if name == SEQUENCE else [head]:
-            spec = deepcopy(_inputs(resolved)[one])
+            spec = _own_spec(plain, resolved, one)
             spec["shape"][0 if name == SEQUENCE else int(place)] = value
             if one == "input":
                 plain["input"] = spec

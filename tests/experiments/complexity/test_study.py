@@ -11,14 +11,15 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from experiments.complexity.config import StudyConfig, study_config
+from experiments.complexity.config import StudyConfig, Variable, study_config
 from experiments.complexity.formulas import Complexity, read_complexity
 from experiments.complexity.journal import JOURNAL, ShapeJournal
 from experiments.complexity.measuring import Bench, Row
+from experiments.complexity.moments import Call, Run
 from experiments.complexity.report import remarks, table_of, write_report
 from experiments.complexity.running import studied
 from experiments.complexity.study import complexity_of
-from experiments.errors import ConfigError, ResultsError
+from experiments.errors import ConfigError, ModuleError, ResultsError
 from tests.support.paths import ROOT
 
 
@@ -141,6 +142,26 @@ def test_disturbances_are_noticed(mlp: tuple[Complexity, Path]) -> None:
     assert all("is predicted, the formula gives" in one.reason for one in found.values())
 
 
+def test_the_step_of_an_image_size_is_found() -> None:
+    """With patches of 16, a step of 14 looks right in the first rows, and no longer further on."""
+    study = StudyConfig({}, (Variable("image_size", "h", 224, None, ()),), check=False)
+
+    def measure(shape: tuple[int, ...]) -> Row:
+        patches = shape[0] // 16
+        if not patches:
+            raise ModuleError("the image is smaller than a patch")
+        run = Run((Call("forward", "head", "mm"),), (8 * patches**2,))
+        sums = {"operations": patches**2, "given_bytes": 0}
+        return Row(shape, sums, {"training": run, "inference": run})
+
+    near = [measure((14 * k,)).sums["operations"] for k in range(3, 9)]
+    assert near == [(k - 1) ** 2 for k in range(3, 9)]
+    found = complexity_of(study, measure, None)
+    assert found.units == (16,)
+    assert str(found.found["operations"].formula) == "h**2/256"
+    assert str(found.found["peak_bytes"].formula) == "h**2/32"
+
+
 GPT2 = (
     "{n_layer: L, n_embd: d, sequence: s}", "model=gpt2", "model.arguments.vocab_size=61",
     "model.arguments.n_head=4", "model.arguments.n_embd=64", "model.arguments.n_positions=64",
@@ -160,6 +181,25 @@ def test_gpt2(tmp_path: Path) -> None:
     # 6 flops for each parameter of the layers and each of 2·s tokens (Kaplan et al. 2020), the
     # scores and the weighted sum of attention (12·L·d·s²·b), and the head.
     assert written["matmul_flops"] == "144*L*d**2*s + 24*L*d*s**2 + 732*d*s"
+
+
+RESNET = (
+    "{hidden_sizes.0: w, pixel_values.1: h, batch: b}", "model=resnet",
+    "model.arguments.hidden_sizes=[16,24]", "model.arguments.depths=[2,1]",
+    "model.arguments.embedding_size=8", "model.arguments.num_labels=5",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_resnet(tmp_path: Path) -> None:
+    """Both steps are found, and all is decided and equal at full size."""
+    found = studied(study_of(*RESNET), tmp_path)[0]
+    assert found.units == (4, 8, 1)  # bottlenecks of a quarter, three halvings of the image
+    for name, one in found.found.items():
+        assert one.formula is not None, (name, one.reason)
+        assert one.held_out >= 3 * one.fitted
+        assert one.formula(*found.full) == one.full
+    assert str(found.found["parameter_bytes"].formula) == "15*w**2/2 + 192*w + 7620"
 
 
 def test_wrong_keys() -> None:
@@ -185,8 +225,9 @@ def test_variables_of_every_kind() -> None:
     assert study.full == (256, 224, 4)
     at = study.at((64, 32, 2))
     assert at.arguments["hidden_sizes"] == [64, 512, 1024, 2048]
-    assert at.inputs[0].shape == (3, 32, 224)
+    assert at.inputs[0].shape == (3, 32, 32)
     assert at.batch == 2
+    assert study_of("{pixel_values.1: h}", "model=resnet").at((32,)).inputs[0].shape == (3, 32, 32)
     gpt2 = study_of("{sequence: s, n_positions: p}", "model=gpt2")
     assert [spec.shape for spec in gpt2.at((7, 9)).inputs] == [(7,), (7,)]
     positions = study_of("{n_positions: s}", "model=gpt2")
