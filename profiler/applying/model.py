@@ -50,15 +50,13 @@ def checkpointed(
 ) -> Model:
     """Return the model, whose training step from now on stays within a bound on memory.
 
-    `max_bytes` bounds the live bytes of a step (activations and gradients), `memory` everything:
-    parameters, buffers, inputs and, if `optimizer` is given, its state too. Neither covers what the
-    optimizer's update allocates, nor gradients of an earlier batch. `planner` or `plan`, a
-    file that `model.plan.to_csv` wrote, take the place of a bound. `on_infeasible="least"` takes
-    the least that there is where nothing fits, instead of raising. `outside_bytes` are what the
-    loss outside of the model takes; by default twice the gradients of the outputs. `cost` is "ops",
-    or a function from a program to the cost of each instruction. `model.plan` shows what was
-    planned. `mechanism="checkpoint"` compiles nothing: blocks of the model run again by
-    torch.utils.checkpoint, which takes more operations and only a bound.
+    `max_bytes` bounds the live bytes of a step (activations and gradients), `memory` also
+    parameters, buffers, inputs and the state of `optimizer`, but not what its update allocates, nor
+    gradients of an earlier batch. `planner` or `plan`, a file that `model.plan.to_csv` wrote, take
+    the place of a bound. `on_infeasible="least"` takes the least where nothing fits.
+    `outside_bytes` are what the loss outside of the model takes; by default twice the gradients of
+    the outputs. `cost` is "ops", or a function from a program to the cost of each instruction.
+    `mechanism="checkpoint"` compiles nothing: blocks run again by torch.utils.checkpoint.
     Raises PlannerError where the request is none, and at the first call where nothing fits;
     GraphError, with the line, at the first call of a model that is not one graph.
     """
