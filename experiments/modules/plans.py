@@ -46,16 +46,24 @@ def plans_of(fake: FakeModule, config: ModuleConfig) -> Plans | None:
         return Plans(None, "the step is checkpointed already")
     if config.step is not None:
         return Plans(None, f"the step is {config.step}, whose loss and gradients are not returned")
-    step, batch = fake.step_and_batch(config.batch)
+    try:
+        program = program_of(fake, config, config.batch)
+        return Plans(planner_savings(program), program=program)
+    except TapemeasureError as error:
+        return Plans(None, one_line(error))
+
+
+def program_of(fake: FakeModule, config: ModuleConfig, size: int) -> Program:
+    """Return a training step on a batch of `size` as a program: forward, loss and backward.
+
+    Raises TapemeasureError where the module fails or cannot be traced.
+    """
+    step, batch = fake.step_and_batch(size)
     trained = [parameter for parameter in fake.module.parameters() if parameter.requires_grad]
 
     def loss_and_gradients(*tensors: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         loss = step.loss(batch.of(tensors))
         return loss, torch.autograd.grad(loss, trained, allow_unused=True)
 
-    try:
-        with as_on_cuda(config.attention) if config.device == "cuda" else nullcontext():
-            program = from_pytorch(loss_and_gradients, *batch.tensors, model=fake.module)
-        return Plans(planner_savings(program), program=program)
-    except TapemeasureError as error:
-        return Plans(None, one_line(error))
+    with as_on_cuda(config.attention) if config.device == "cuda" else nullcontext():
+        return from_pytorch(loss_and_gradients, *batch.tensors, model=fake.module)

@@ -20,6 +20,7 @@ from experiments.cli.interrupts import Interrupted
 from experiments.errors import FakeTensorError, ModuleError, one_line
 from experiments.modules.config import ModuleConfig, module_config
 from experiments.modules.execution import execute
+from experiments.modules.planned import largest_planned
 from experiments.modules.plans import plans_of
 from experiments.modules.prediction import FakeModule, largest_batch
 from experiments.modules.report import say, write_report
@@ -107,12 +108,14 @@ def measured(config: ModuleConfig) -> Result:
         except ModuleError as error:  # a batch that the module refuses: the report is still made
             not_searched = one_line(error)
     executed = execute(config, predicted.needed_bytes) if config.execute else None
+    plans = plans_of(fake, config)
     return Result(
         config,
         predicted,
         fake.how,
         search,
         executed,
-        plans=plans_of(fake, config),
+        plans=plans,
+        planned=largest_planned(fake, config, predicted, plans),
         not_searched=not_searched,
     )

@@ -10,6 +10,7 @@ import pandas as pd
 
 from experiments.modules.config import ModuleConfig
 from experiments.modules.execution import Execution
+from experiments.modules.planned import PlannedBatch
 from experiments.modules.plans import Plans
 from experiments.modules.prediction import Search
 from experiments.modules.step import Steps, needed_bytes
@@ -56,6 +57,7 @@ class Result:
     not_predicted: str = ""
     not_searched: str = ""
     plans: Plans | None = None
+    planned: PlannedBatch | None = None
 
     @property
     def steps(self) -> Steps:

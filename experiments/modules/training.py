@@ -30,7 +30,7 @@ def training_words(result: Result) -> str:
         least, given = human_bytes_apart(error.peak_bytes + resident, memory)
         return (
             f"No plan trains a batch of {config.batch} within {given}: the least takes {least}; "
-            "give a smaller batch"
+            f"give a smaller batch{_largest(result)}"
         )
     planned, plain = human_bytes_apart(peak(program, schedule) + resident, result.needed_bytes)
     plain_cost = float(operations_of(program).sum())
@@ -40,7 +40,26 @@ def training_words(result: Result) -> str:
         f"To train it within {config.memory}: a batch of {config.batch} takes {planned} "
         f"instead of {plain}, for {_more(more, plain_cost)}, by\n"
         f'  model = tapemeasure.checkpointed(model, memory="{config.memory.text}"{optimizer})'
+        f"{_largest(result)}"
     )
+
+
+def _largest(result: Result) -> str:
+    """Return the largest batch that a plan trains, on a line of its own; empty if none is known."""
+    found, search = result.planned, result.search
+    if found is None or result.config.memory_bytes is None:
+        return ""
+    needs, _ = human_bytes_apart(found.needed_bytes, result.config.memory_bytes)
+    batches = (
+        f"{found.size:,}" if search is None else f"{found.size:,} instead of {search.largest:,}"
+    )
+    more = _more(found.operations - found.plain_operations, found.plain_operations)
+    words = (
+        "The largest batch with a plan is"
+        if found.is_largest
+        else "A plan trains a batch of at least"
+    )
+    return f"\n{words} {batches} ({needs}, for {more})"
 
 
 def _more(more: float, plain: float) -> str:
