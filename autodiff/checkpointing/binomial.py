@@ -22,7 +22,7 @@ available for the next one. It does not minimize how often a state is stored, be
 means not dropping.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from functools import lru_cache
 from itertools import chain
@@ -219,3 +219,16 @@ def _splits(n: int, s: int) -> range:
     least = max(1, _beta(s, r - 2), n - _beta(s - 1, r))
     greatest = min(_beta(s, r - 1), n - _beta(s - 1, r - 1))
     return range(least, greatest + 1)
+
+
+def on_cells(
+    order: Iterable[tuple[Action, int, int]], steps: int, lowest: int, cells: int
+) -> Iterator[tuple[Action, int, int]]:
+    """Return an order of steps as a plan on so many cells, of which `lowest` are not reversed.
+
+    Steps are shifted by these; the last step ends with the last cell.
+    """
+    yield Action.ADVANCE, 0, lowest
+    for action, start, stop in order:
+        is_last = action == Action.REVERSE and stop == steps
+        yield action, start + lowest, cells if is_last else stop + lowest

@@ -2,9 +2,9 @@
 
 It asks `StoreAll`, `Optimal`, `Selective`, and where `Optimal` is no proof `Uniform` and `Revolve`,
 weighs each plan as it is carried out, and takes the cheapest within the bytes, or the one of the
-lowest peak within the operations. A planner that refuses the program, because it is no chain of
-cells, is left out. Bound: as `Schedule.optimality` says. `Proven`, which takes minutes, is asked
-only by name.
+lowest peak within the operations (then `Uniform` and `Revolve` are asked in any case). A planner
+that refuses the program, because it is no chain of cells, is left out. Bound: as
+`Schedule.optimality` says. `Proven`, which takes minutes, is asked only by name.
 
 A larger budget never gives a plan that costs more or has a lower peak: the plans do not depend on
 the budget, and of equally cheap ones the one with the lowest peak is taken.
@@ -116,13 +116,23 @@ class KnownPlans:
         plans = [
             self._plain,
             *self._asked(lambda: self._chain.within_cost(limit)),
-            *self._selective(lambda plan: (plan.operations > limit, plan.peak, plan.operations)),
+            *self._selective(self._lowest_within(ratio)),
+            *self._asked(lambda: Revolve(max_ops_ratio=ratio)(self._program)),
             *self._uniform,
         ]
         best = min(
             (plan for plan in plans if plan.cost <= limit), key=lambda plan: (plan.peak, plan.cost)
         )
         return replace(best.schedule, planner=Budget.name, cost=best.cost, bound=None, proved=False)
+
+    def _lowest_within(self, ratio: float) -> Callable[[SelectivePlan], object]:
+        """Return the order of selective plans for a ratio: their costs have a unit of their own."""
+
+        def order(plan: SelectivePlan) -> tuple[bool, int, int]:
+            limit = ratio * self._selective_plans[0].operations
+            return plan.operations > limit, plan.peak, plan.operations
+
+        return order
 
     def _asked(self, plan: Callable[[], Schedule]) -> Iterator[_Weighed]:
         """Return the plan of a planner, or the one of its least peak; nothing if it refuses."""

@@ -18,14 +18,22 @@ from autodiff.checkpointing.binomial import Action
 from autodiff.checkpointing.store import Plan
 from autodiff.errors import PlannerError
 
+_KINDS = ("Forward", "Reverse", "Copy", "Move", "EndForward", "EndReverse")
+
 
 def plan_from_actions(actions: Iterable[Any], cells: int) -> Iterator[tuple[Action, int, int]]:
     """Return the plan on so many cells that the actions of a checkpoint_schedules schedule are.
 
-    Raises PlannerError for data that is stored anywhere but in memory.
+    Raises PlannerError for data that is stored anywhere but in memory, and for other actions than
+    those of the package.
     """
     for action in actions:
         kind = type(action).__name__
+        if kind not in _KINDS:
+            raise PlannerError(
+                f"the schedule has {action!r}; expected {', '.join(_KINDS)}; give the actions of a "
+                "schedule of checkpoint_schedules"
+            )
         for storage in (one for one in action.args if type(one).__name__ == "StorageType"):
             if storage.name == "DISK":
                 raise PlannerError(
@@ -47,7 +55,8 @@ def plan_from_actions(actions: Iterable[Any], cells: int) -> Iterator[tuple[Acti
 def actions_of_plan(plan: Plan, cells: int) -> Iterator[Any]:
     """Return the actions of checkpoint_schedules for a plan on so many cells.
 
-    Raises PlannerError where the package is not installed, and for a tape of a kept set.
+    Raises PlannerError where the package is not installed, for a tape of a kept set, and for other
+    actions that have no counterpart.
     """
     theirs = _package()
     ram, work = theirs.StorageType.RAM, theirs.StorageType.WORK
@@ -93,6 +102,12 @@ def actions_of_plan(plan: Plan, cells: int) -> Iterator[Any]:
                 yield theirs.Reverse(stop, start, True)
             held -= set(range(start, stop))
             at, pending = -1, False
+        elif action != Action.ADVANCE:
+            raise PlannerError(
+                f"the plan has {Action(action).name} {start}; expected SNAPSHOT, ADVANCE, TAPE or "
+                "REVERSE, since actions are written for one level of memory; give a plan of "
+                "Revolve or Uniform"
+            )
     yield theirs.EndReverse()
 
 

@@ -2,8 +2,7 @@
 
 Source: E. A. Dinic 1970 (blocking flows in layered networks); R. E. Tarjan 1972 (components).
 Bound: O(V²E); on the networks of `mincut`, whose paths are short, close to linear. Capacities are
-Python integers of any size, so that no cut is missed by rounding. Arcs may be given more capacity
-afterwards and the flow continued from where it is.
+Python integers of any size, so that no cut is missed by rounding.
 """
 
 from __future__ import annotations

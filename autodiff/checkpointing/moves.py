@@ -12,14 +12,15 @@ move itself holds, the state that it starts from among it.
 - `left[k]` are the bytes that stay when the stages from k on are done and serve lower cells.
 
 Bound: exact where every snapshot is read again. A pinned buffer that forward runs of several cells
-read counts as held until the lowest of these cells is reversed, even if no plan runs that one
-again. So the schedule of a plan is weighed in any case (`optimal`).
+read counts as held until the lowest of these cells is reversed, even if a plan runs none of them
+again. A plan's peak is therefore at most `over_counted` bytes below the one that follows from its
+moves, and the schedule of a plan is weighed in any case (`optimal`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -58,6 +59,7 @@ class Moves:
     next state; `last_tape`: of a further run that is reversed at once. `first_cost`,
     `further_cost` and `last_cost`: cost of that run and of what the reversal runs again.
     `constant`: cost of the stages and of the cells below `lowest`, the same under every plan.
+    `over_counted`: bytes by which a plan's true peak may be lower than the one of its moves.
     """
 
     lowest: int
@@ -76,6 +78,7 @@ class Moves:
     first_cost: np.ndarray
     further_cost: np.ndarray
     last_cost: np.ndarray
+    over_counted: int = field(default=0, kw_only=True)
 
     def __len__(self) -> int:
         """Return the number of cells."""
@@ -111,6 +114,7 @@ def weighed_moves(
         _passes([*(scale.forward(k, is_first=False) for k in range(n - 1)), (0, 0, 0.0)]),
         scale.constant + sum(cost for _, _, cost in forward[: cells.lowest]),
         *columns,
+        over_counted=scale.stays.over_counted,
     )
 
 

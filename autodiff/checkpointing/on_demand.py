@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from autodiff.checkpointing.living import claims_of
 from autodiff.checkpointing.store_all import accumulated_in_place
 from autodiff.instructions import BACKWARD, FORWARD
 from autodiff.levels import without_moves
@@ -137,10 +138,4 @@ class OnDemand:
         for start, stop in spans:
             change[start] += 1
             change[stop + 1] -= 1
-        backward = sum(instructions[i].phase == BACKWARD for i in order)
-        return Claims(
-            forward=len(forward),
-            recompute=len(order) - len(forward) - backward,
-            backward=backward,
-            held=int(np.cumsum(change).max(initial=0)),
-        )
+        return claims_of(self.program, order, int(np.cumsum(change).max(initial=0)))

@@ -30,10 +30,11 @@ from autodiff.errors import PlannerError
 from autodiff.program import Program
 from autodiff.schedule import Schedule
 
+ROUNDING = 1e-12
+"""By what share sums of costs in another order may differ."""
+
 MOST_CELLS = 1500
 """More cells are refused: the table of sub-chains would not fit into memory."""
-
-_TRIES = 6
 
 
 @dataclass(frozen=True)
@@ -86,16 +87,13 @@ class ChainPlans:
         """
         if self.plain_peak <= limit:
             return self._plain
-        plans, allowed = self._plans, limit
-        for _ in range(_TRIES):
-            found = plans.within_bytes(allowed)
-            if found is None:
-                break
+        plans = self._plans
+        found = plans.within_bytes(limit + plans.over_counted)
+        while found is not None:
             schedule = self._schedule(found)
-            excess = self.peak(schedule) - limit
-            if excess <= 0:
+            if self.peak(schedule) <= limit:
                 return self._with_bound(schedule, plans.bound(limit))
-            allowed -= excess
+            found = plans.within_bytes(found.peak - 1)
         least = self._schedule(plans.least)
         lowest = self.peak(least)
         if lowest <= limit:
@@ -112,7 +110,7 @@ class ChainPlans:
 
     def within_cost(self, limit: float) -> Schedule:
         """Return the plan of the lowest peak with a cost of at most `limit`."""
-        found = self._plans.within_cost(limit * (1 + 1e-12))
+        found = self._plans.within_cost(limit * (1 + ROUNDING))
         if found is not None:
             schedule = self._schedule(found)
             if self.peak(schedule) < self.plain_peak:
@@ -145,10 +143,12 @@ class ChainPlans:
     def _with_bound(self, schedule: Schedule, bound: float) -> Schedule:
         """Return a schedule with a bound; sums in another order differ in their last digits."""
         assert schedule.cost is not None
+        bound = max(bound, self.plain_cost)
+        assert bound <= schedule.cost * (1 + ROUNDING), f"a plan goes below its bound: {schedule}"
         cells, _, _ = self._chain()
         return replace(
             schedule,
-            bound=min(max(bound, self.plain_cost), schedule.cost),
-            proved=schedule.cost <= bound * (1 + 1e-12),
+            bound=min(bound, schedule.cost),
+            proved=schedule.cost <= bound * (1 + ROUNDING),
             among=f"plans on {len(cells)} cells",
         )

@@ -61,6 +61,7 @@ class OptimalPlans:
         self._moves = moves
         self._subs = sub_chains(moves)
         self._exact = in_slots(moves, self._subs, 1)
+        self.over_counted = moves.over_counted
         self.plain_peak = _plain_peak(moves)
         slots = min(max(WORK // max(work_of(self._exact), 1), FEWEST_SLOTS), MOST_SLOTS)
         self._is_fixed = unit is not None
@@ -101,7 +102,8 @@ class OptimalPlans:
             limit = least.peak
 
     def bound(self, limit: int) -> float:
-        """Return a cost that no persistent plan within `limit` bytes goes below."""
+        """Return a cost that no persistent plan with a true peak of at most `limit` goes below."""
+        limit += self.over_counted
         unit = self._grid(limit).unit
         work = work_of(self._exact) * max(limit // unit, 1)
         unit *= max(1, work // WORK)

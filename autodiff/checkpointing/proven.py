@@ -1,9 +1,10 @@
 """The fastest plan of a small graph within a budget, with a proof or a bound.
 
-A constraint solver (`retention`) searches among all orders in which first runs are as created and
-no instruction runs more than twice, started from the best plan of the other planners. What it gives
-is the better of the two; `Schedule.bound` is the least that any such order could cost, and
-`proved` says that it costs no more.
+A constraint solver (`retention`) searches among the orders in which first runs are as created, no
+instruction runs more than twice, and what runs again between two first runs does so in order of
+creation. It starts from the best plan of the other planners. What it gives is the better of the
+two; `Schedule.bound` is the least that any such order could cost, and `proved` says that it costs
+no more. An order that runs again in another sequence may have a lower peak, or cost less.
 
 Bound: proofs come for some 60 instructions of the forward part, within seconds to minutes; without
 one the plan is the best found in that time. With equal time the plan may differ between machines.
@@ -20,6 +21,7 @@ import numpy as np
 
 from autodiff.checkpointing.costs import in_whole_numbers, operations_of
 from autodiff.checkpointing.limits import needs_sizes
+from autodiff.checkpointing.living import claims_of
 from autodiff.checkpointing.optimal import Optimal
 from autodiff.checkpointing.retention import RUNS, Retention, Solution, solver_library
 from autodiff.checkpointing.revolve import Revolve
@@ -29,14 +31,13 @@ from autodiff.checkpointing.store_all import StoreAll, accumulated_in_place
 from autodiff.checkpointing.uniform import Uniform
 from autodiff.checkpointing.units import byte_count, bytes_text, check_number
 from autodiff.errors import PlannerError
-from autodiff.instructions import BACKWARD
 from autodiff.program import Program
-from autodiff.schedule import Claims, Schedule
+from autodiff.schedule import Schedule
 
 MOST_TASKS = 600
 """More instructions are refused: the model would not be made in the time that it has."""
 
-_AMONG = "orders that run nothing more than twice"
+_AMONG = "orders that run nothing more than twice, and again only as created"
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,10 @@ def proven_schedule(
         return replace(known, planner=planner)
     order = np.array(found.order, dtype=np.int64)
     schedule = Schedule(
-        order, _claims(program, found), planner, accumulated_in_place(program, order)
+        order,
+        claims_of(program, found.order, found.held),
+        planner,
+        accumulated_in_place(program, order),
     )
     return replace(
         schedule,
@@ -106,18 +110,6 @@ def proven_schedule(
         proved=found.exhausted,
         among=_AMONG,
     )
-
-
-def _claims(program: Program, found: Solution) -> Claims:
-    forward, again, backward = 0, 0, 0
-    seen: set[int] = set()
-    for i in found.order or ():
-        is_backward = program.instructions[i].phase == BACKWARD
-        backward += is_backward
-        again += i in seen
-        forward += not is_backward and i not in seen
-        seen.add(i)
-    return Claims(forward, again, backward, found.held)
 
 
 def _best_of_others(program: Program, budget: int, cost: np.ndarray) -> Schedule | None:
@@ -144,7 +136,8 @@ def _refusal(planner: str, found: Solution, seconds: float) -> PlannerError:
     if found.exhausted:
         return PlannerError(
             f"{planner}: it is proved that no order keeps within that budget if nothing runs more "
-            f"than {RUNS} times; expected more bytes; give a larger max_bytes, or another planner"
+            f"than {RUNS} times and runs again are in order of creation; expected more bytes; give "
+            "a larger max_bytes, or another planner"
         )
     return PlannerError(
         f"{planner}: no plan was found in {seconds:g} seconds, nor by another planner; expected "

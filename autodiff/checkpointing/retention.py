@@ -6,8 +6,10 @@ task k runs for the first time, after tasks i < k that run again there. A task m
 (`RUNS` times in all); each run begins an interval for each buffer that it writes, and a read lies
 in an interval of what it reads. The bytes of all intervals at a slot are within the budget.
 
-Bound: exact among the orders in which first runs are as created and no task runs more than `RUNS`
-times (a chain under a low budget wants more). Proofs end at some 60 tasks of the forward part.
+Bound: exact among the orders in which first runs are as created, no task runs more than `RUNS`
+times (a chain under a low budget wants more), and the tasks that run again within a stage do so in
+order of creation (two branches that are made again one after the other may take less). Proofs end
+at some 60 tasks of the forward part.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from autodiff.checkpointing.store_all import as_created
 from autodiff.checkpointing.tasks import TaskGraph
 from autodiff.errors import PlannerError
 from autodiff.instructions import FORWARD
+from autodiff.levels import without_moves
 from autodiff.program import Program
 
 RUNS = 2
@@ -79,7 +82,7 @@ class Retention:
     def __init__(
         self, program: Program, budget: int, cost: np.ndarray, most: int | None = None
     ) -> None:
-        self.graph = TaskGraph(program)
+        self.graph = TaskGraph(without_moves(program))
         self.tasks = self.graph.tasks
         self._solver = solver_library()
         self._model = self._solver.CpModel()
@@ -237,12 +240,11 @@ class Retention:
         solver.parameters.num_workers = 1
         return solver.solve(self._model) in (self._solver.OPTIMAL, self._solver.FEASIBLE)
 
-    def solve(self, seconds: float, workers: int = 0, seed: int = 0) -> Solution:
+    def solve(self, seconds: float, workers: int = 0) -> Solution:
         """Search for so many seconds, on so many threads (0: one a core)."""
         solver = self._solver.CpSolver()
         solver.parameters.max_time_in_seconds = seconds
         solver.parameters.num_workers = workers
-        solver.parameters.random_seed = seed
         status = solver.solve(self._model)
         found = status in (self._solver.OPTIMAL, self._solver.FEASIBLE)
         exhausted = status in (self._solver.OPTIMAL, self._solver.INFEASIBLE)

@@ -31,14 +31,20 @@ snapshots take more memory and fewer operations.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
-from autodiff.checkpointing.binomial import Action, advances, binomial_actions, whole_number
+from autodiff.checkpointing.binomial import (
+    Action,
+    advances,
+    binomial_actions,
+    on_cells,
+    whole_number,
+)
 from autodiff.checkpointing.cells import Cells, find_cells
 from autodiff.checkpointing.costs import operations_of
 from autodiff.checkpointing.limits import below_the_least, check_ratio
@@ -258,22 +264,10 @@ class _Plans:
         for place, order in enumerate(orders):
             key = s, double, place
             if key not in self._known:
-                self._known[key] = self._carried_out(self._on_cells(order, steps), s)
+                self._known[key] = self._carried_out(
+                    on_cells(order, steps, self._cells.lowest, self._n + self._cells.lowest), s
+                )
             yield self._known[key]
-
-    def _on_cells(self, order: Iterable[tuple[Action, int, int]], steps: int) -> Plan:
-        """Return an order of steps as a plan of cells.
-
-        Steps are shifted by the cells that are not reversed; the last step ends with the last cell.
-        """
-        lowest, n = self._cells.lowest, len(self._cells)
-        yield Action.ADVANCE, 0, lowest
-        for action, start, stop in order:
-            yield (
-                action,
-                start + lowest,
-                n if action == Action.REVERSE and stop == steps else stop + lowest,
-            )
 
     def _carried_out(self, plan: Plan, s: int) -> _Candidate:
         return _Candidate(

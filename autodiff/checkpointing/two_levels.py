@@ -24,7 +24,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from autodiff.checkpointing.binomial import Action, advances, binomial_actions, whole_number
+from autodiff.checkpointing.binomial import (
+    Action,
+    advances,
+    binomial_actions,
+    on_cells,
+    whole_number,
+)
 from autodiff.checkpointing.cells import find_cells
 from autodiff.checkpointing.store import schedule_from_plan
 from autodiff.checkpointing.units import check_number
@@ -75,8 +81,10 @@ class HRevolve:
                 "movable(program)"
             )
         cells = find_cells(program)
-        levels = TwoLevels(len(cells), self.snapshots, self.stored, self.write, self.read)
-        return schedule_from_plan(cells, levels.order(), str(self))
+        steps = len(cells) - cells.lowest
+        levels = TwoLevels(steps, self.snapshots, self.stored, self.write, self.read)
+        plan = on_cells(levels.order(), steps, cells.lowest, len(cells))
+        return schedule_from_plan(cells, plan, str(self))
 
 
 class TwoLevels:

@@ -73,7 +73,9 @@ class Stays:
     `until[b]`: the lowest stage that reads buffer b, or for a pinned buffer the lowest cell whose
     further runs read it, if that is lower; −1 for targets. `again[k]`: pinned buffers of cell k
     that only its own further runs read. `pinned[k]`: its other pinned buffers that anything reads.
-    `left[k]`: what is alive after stage k and serves lower cells (n entries).
+    `left[k]`: what is alive after stage k and serves lower cells (n entries). `over_counted`: the
+    amount of the pinned buffers that stay longer than the stages need them, for further runs which
+    a plan may not have; a plan takes at most that much less than it is said to.
     """
 
     def __init__(self, cells: Cells, runs: Runs, windows: Windows) -> None:
@@ -89,10 +91,12 @@ class Stays:
         readers = _readers(cells, runs)
         self.again: list[set[int]] = [set() for _ in range(n)]
         self.pinned: list[set[int]] = [set() for _ in range(n)]
+        self.over_counted = 0
         for k, cell in enumerate(cells.forward):
             for b in (w for i in cell for w in runs.writes[i] if buffer[w] == w):
                 if b in runs.pinned:
-                    self._place(b, k, readers.get(b, set()))
+                    if self._place(b, k, readers.get(b, set())):
+                        self.over_counted += windows.amount[b]
                     if b in self.until:
                         born[b] = n - 1
         for k, needs in enumerate(cells.needs):
@@ -105,19 +109,27 @@ class Stays:
                 change[stage + 1] -= windows.amount[b]
         self.left = np.cumsum(change)[:n]
 
-    def _place(self, b: int, k: int, readers: set[int]) -> None:
+    def _place(self, b: int, k: int, readers: set[int]) -> bool:
+        """Say how long a pinned buffer of cell k stays; return whether only readers may need it."""
         if b not in self.until and readers == {k}:
             self.again[k].add(b)
-        elif b in self.until or readers:
-            self.pinned[k].add(b)
-            self.until[b] = min([*readers, self.until.get(b, k)]) if readers else self.until[b]
+            return False
+        for_stages = self.until.get(b)
+        lowest = min([*readers, *([] if for_stages is None else [for_stages])], default=None)
+        if lowest is None:
+            return False
+        self.pinned[k].add(b)
+        # Without a stage that reads it, it would stay while its cell is reversed at the longest.
+        self.until[b] = min(lowest, k) if for_stages is None else lowest
+        return for_stages is None or lowest < for_stages
 
 
 def _readers(cells: Cells, runs: Runs) -> dict[int, set[int]]:
     """Return the cells whose further runs read each pinned buffer."""
     readers: dict[int, set[int]] = {}
     for k in range(len(cells)):
-        goals = [*cells.needs[k], *(start for start in cells.starts[k + 1 : k + 2] if start)]
+        following = (start for start in cells.starts[k + 1 : k + 2] if start is not None)
+        goals = [*cells.needs[k], *following]
         for i, _ in runs.towards(k, goals):
             for read in runs.reads[i]:
                 if runs.buffer[read] in runs.pinned:

@@ -156,6 +156,19 @@ def test_what_has_no_counterpart_is_refused() -> None:
         list(actions_of_plan([(Action.TAPE, 0, 1, Tape(frozenset()))], 2))
 
 
+@pytest.mark.parametrize("action", [Action.STORE, Action.LOAD])
+def test_moves_between_levels_are_refused(action: Action) -> None:
+    """A plan with moves is not written as one without them."""
+    with pytest.raises(PlannerError, match=f"the plan has {action.name} 0; expected"):
+        list(actions_of_plan([(action, 0, 0), (Action.REVERSE, 0, 1)], 1))
+
+
+def test_an_unknown_action_is_refused() -> None:
+    """What is no action of the package is not left out."""
+    with pytest.raises(PlannerError, match="expected Forward, Reverse, Copy"):
+        list(plan_from_actions([object()], 1))
+
+
 def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Writing without the package says what to install."""
     monkeypatch.setitem(sys.modules, "checkpoint_schedules", None)

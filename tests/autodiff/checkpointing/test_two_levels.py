@@ -17,6 +17,7 @@ import torch
 from autodiff import networks
 from autodiff.check import check_schedule
 from autodiff.checkpointing.binomial import Action, advances
+from autodiff.checkpointing.cells import find_cells
 from autodiff.checkpointing.csv_schedule import read_schedule, write_schedule
 from autodiff.checkpointing.revolve import Revolve
 from autodiff.checkpointing.selective import Selective
@@ -144,6 +145,22 @@ def test_other_planners_plan_a_movable_program_as_before() -> None:
         assert planner(program).order.tolist() == planner(plain).order.tolist()
     with pytest.raises(PlannerError, match="without moves"):
         HRevolve(2)(plain)
+
+
+def test_cells_that_are_not_reversed_are_run_once() -> None:
+    """With the lower half frozen, t(10, s) advances are left, the first 9 of them no reruns.
+
+    A cell is two instructions, and reversing it runs none of them again.
+    """
+    network = networks.chain(20, 4, 64)
+    plain = program_of(network.loss, network.weights[10:])
+    assert find_cells(plain).lowest > 0
+    program = movable(plain)
+    expected = run(plain, StoreAll())
+    for s in (1, 2, 3):
+        schedule = HRevolve(s, None, 1e6, 1e6)(program)
+        assert schedule.claims.recompute == 2 * (advances(10, s) - 9)
+    assert all(map(torch.equal, expected, run(program, HRevolve(2, None, 0.5, 0.5))))
 
 
 def test_a_load_without_its_store_and_a_wrong_claim_are_refused() -> None:
