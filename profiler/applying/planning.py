@@ -12,7 +12,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -152,9 +152,17 @@ def _fastest(program: Program, request: Request, budget: Budget) -> Schedule:
         ) from None
 
 
+def _version() -> str:
+    """Return the version of this project, empty where its source is used without installing it."""
+    try:
+        return version("tapemeasure")
+    except PackageNotFoundError:
+        return ""
+
+
 def _file(request: Request, program: Program, budget: Budget, costs: np.ndarray) -> Path:
     assert request.cache is not None
-    made_by = (torch.__version__, version("tapemeasure"), str(budget))
+    made_by = (torch.__version__, _version(), str(budget))
     digest = hashlib.sha256(repr((made_by, request.on_infeasible, costs.tobytes())).encode())
     for value in program.values:
         digest.update(repr((value.spec, value.buffer, value.role)).encode())
