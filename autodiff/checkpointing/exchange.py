@@ -69,12 +69,7 @@ def actions_of_plan(plan: Plan, cells: int) -> Iterator[Any]:
             yield (theirs.Move if last else theirs.Copy)(state, ram, work)
 
     pending = False
-    for action, start, stop, *tape in plan:
-        if tape:
-            raise PlannerError(
-                f"the plan has {Action(action).name} {start} with a kept set of its own; expected "
-                "whole tapes, which checkpoint_schedules has; give a plan of Revolve or Uniform"
-            )
+    for action, start, stop in _of_one_level(plan):
         if action == Action.SNAPSHOT:
             pending = start not in held
             held.add(start)
@@ -102,13 +97,24 @@ def actions_of_plan(plan: Plan, cells: int) -> Iterator[Any]:
                 yield theirs.Reverse(stop, start, True)
             held -= set(range(start, stop))
             at, pending = -1, False
-        elif action != Action.ADVANCE:
+    yield theirs.EndReverse()
+
+
+def _of_one_level(plan: Plan) -> Iterator[tuple[Action, int, int]]:
+    """Return the moves of a plan; raise PlannerError at one that has no counterpart."""
+    for action, start, stop, *tape in plan:
+        if tape:
+            raise PlannerError(
+                f"the plan has {Action(action).name} {start} with a kept set of its own; expected "
+                "whole tapes, which checkpoint_schedules has; give a plan of Revolve or Uniform"
+            )
+        if action in (Action.STORE, Action.LOAD):
             raise PlannerError(
                 f"the plan has {Action(action).name} {start}; expected SNAPSHOT, ADVANCE, TAPE or "
                 "REVERSE, since actions are written for one level of memory; give a plan of "
                 "Revolve or Uniform"
             )
-    yield theirs.EndReverse()
+        yield Action(action), start, stop
 
 
 def _package() -> Any:
