@@ -22,7 +22,7 @@ import numpy as np
 from autodiff.checkpointing.cells import find_cells
 from autodiff.checkpointing.costs import cost_of_each, in_whole_numbers
 from autodiff.checkpointing.limits import Limits, below_the_least, needs_sizes
-from autodiff.checkpointing.optimal import ChainPlans
+from autodiff.checkpointing.optimal import ROUNDING, ChainPlans
 from autodiff.checkpointing.revolve import Revolve
 from autodiff.checkpointing.selective import SelectivePlan, selective_plans
 from autodiff.checkpointing.sizes import amounts, peak
@@ -112,7 +112,7 @@ class KnownPlans:
 
     def within_cost(self, ratio: float) -> Schedule:
         """Return the plan with the lowest peak of those that cost at most `ratio` times plain."""
-        limit = ratio * self._chain.plain_cost * (1 + 1e-12)
+        limit = ratio * self._chain.plain_cost * (1 + ROUNDING)
         plans = [
             self._plain,
             *self._asked(lambda: self._chain.within_cost(limit)),

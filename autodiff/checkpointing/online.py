@@ -26,9 +26,15 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from typing import ClassVar
 
-from autodiff.checkpointing.binomial import Action, Order, binomial_actions, whole_number
+from autodiff.checkpointing.binomial import (
+    Action,
+    Order,
+    binomial_actions,
+    on_cells,
+    whole_number,
+)
 from autodiff.checkpointing.cells import find_cells
-from autodiff.checkpointing.store import Plan, schedule_from_plan
+from autodiff.checkpointing.store import schedule_from_plan
 from autodiff.program import Program
 from autodiff.schedule import Schedule
 
@@ -51,14 +57,11 @@ class Online:
     def __call__(self, program: Program) -> Schedule:
         """Return the schedule; raise PlannerError for no chain."""
         cells = find_cells(program)
-        return schedule_from_plan(cells, _plan(len(cells), cells.lowest, self.snapshots), str(self))
-
-
-def _plan(cells: int, lowest: int, snapshots: int) -> Plan:
-    """Return the order for the cells that are reversed, after a run of those below them."""
-    yield Action.ADVANCE, 0, lowest
-    for action, start, stop in online_order(cells - lowest, snapshots):
-        yield action, start + lowest, stop + lowest
+        steps = len(cells) - cells.lowest
+        order = online_order(steps, self.snapshots)
+        return schedule_from_plan(
+            cells, on_cells(order, steps, cells.lowest, len(cells)), str(self)
+        )
 
 
 def held_states(snapshots: int) -> Iterator[tuple[int, ...]]:

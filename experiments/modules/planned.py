@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from autodiff.checkpointing.budget import Budget
+from autodiff.checkpointing.budget import KnownPlans
 from autodiff.checkpointing.costs import operations_of
 from autodiff.checkpointing.sizes import peak
 from autodiff.errors import BudgetError, TapemeasureError
@@ -61,6 +61,7 @@ def largest_planned(
     if memory <= resident_bytes(predicted, config.batch, 1):
         return None
     programs: dict[int, Program] = {config.batch: program}
+    known: dict[int, KnownPlans] = {}
     needed: dict[int, int] = {}
 
     def least(size: int) -> int:
@@ -70,7 +71,9 @@ def largest_planned(
         if size not in programs:
             with telling(config, size):
                 programs[size] = program_of(fake, config, size)
-        needed[size] = _least_peak(programs[size]) + resident_bytes(predicted, config.batch, size)
+        known[size] = KnownPlans(programs[size], operations_of(programs[size]))
+        resident = resident_bytes(predicted, config.batch, size)
+        needed[size] = _least_peak(programs[size], known[size]) + resident
         return needed[size]
 
     try:
@@ -82,7 +85,7 @@ def largest_planned(
         return None
     size = max(fitting)
     resident = resident_bytes(predicted, config.batch, size)
-    schedule = Budget(max_bytes=memory - resident)(programs[size])
+    schedule = known[size].within_bytes(memory - resident)
     costs = operations_of(programs[size])
     return PlannedBatch(
         size,
@@ -93,9 +96,9 @@ def largest_planned(
     )
 
 
-def _least_peak(program: Program) -> int:
+def _least_peak(program: Program, known: KnownPlans) -> int:
     """Return the least peak of any known plan: what a bound that nothing keeps is refused with."""
     try:
-        return peak(program, Budget(max_bytes=1)(program))
+        return peak(program, known.within_bytes(1))
     except BudgetError as error:
         return error.peak_bytes

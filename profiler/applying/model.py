@@ -51,8 +51,8 @@ def checkpointed(
     """Return the model, whose training step from now on stays within a bound on memory.
 
     `max_bytes` bounds the live bytes of a step (activations and gradients), `memory` also
-    parameters, buffers, inputs and the state of `optimizer`, but not what its update allocates, nor
-    gradients of an earlier batch. `planner` or `plan`, a file that `model.plan.to_csv` wrote, take
+    parameters, buffers, inputs, the state of `optimizer` and its update, but not gradients of an
+    earlier batch. `planner` or `plan`, a file that `model.plan.to_csv` wrote, take
     the place of a bound. `on_infeasible="least"` takes the least where nothing fits.
     `outside_bytes` are what the loss outside of the model takes; by default twice the gradients of
     the outputs. `cost` is "ops", or a function from a program to the cost of each instruction.

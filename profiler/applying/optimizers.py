@@ -24,9 +24,10 @@ from profiler.pytorch.steps import profile_step
 
 @dataclass(frozen=True)
 class Update:
-    """An optimizer's update: the bytes of its state, and of what it needs besides for a moment."""
+    """An optimizer's update: bytes of its state, of the gradients that it reads, of temporaries."""
 
     state_bytes: int = 0
+    gradient_bytes: int = 0
     temporary_bytes: int = 0
 
 
@@ -67,7 +68,8 @@ def update_of(optimizer: torch.optim.Optimizer) -> Update:
             f"without memory ({why}); give max_bytes, which does not count it, in the place of "
             "memory"
         ) from error
-    return Update(state, max(first - (state - before), later, 0))
+    temporary = max(first - (state - before), later, 0)
+    return Update(state, storage_bytes(gradients), temporary)
 
 
 def _twin(optimizer: torch.optim.Optimizer, mode: FakeTensorMode) -> torch.optim.Optimizer:

@@ -48,7 +48,7 @@ def plan_for(joint: Joint, request: Request, model_tensors: Iterable[Any] = ()) 
     resident = _resident(joint, request, model_tensors)
     limit = request.max_bytes
     if request.memory is not None:
-        limit = _left(request.memory, resident)
+        limit = _left(request, resident)
     schedule = _schedule(joint.program, request, limit)
     modules = tuple(module_of(work.node) for work in joint.works)
     plan = Plan(joint.program, schedule, modules, joint.border, limit, resident)
@@ -73,7 +73,7 @@ def nested_plan(
     if request.memory is not None:
         own = [*model.parameters(), *model.buffers()]
         resident = request.update.state_bytes + storage_bytes([*own, *tree_leaves((args, kwargs))])
-        limit = _left(request.memory, resident)
+        limit = _left(request, resident)
     assert limit is not None
     planner = NestedPlanner(model, args, kwargs, request.outside_bytes)
     plan = planner.plan(limit, least=request.on_infeasible == "least")
@@ -81,12 +81,26 @@ def nested_plan(
     return plan
 
 
-def _left(memory: int, resident: int) -> int:
-    """Return what a memory leaves for a step; raise PlannerError where that is nothing."""
+def _left(request: Request, resident: int) -> int:
+    """Return what a memory leaves for forward and backward.
+
+    Raises PlannerError where that is nothing, and where the optimizer's update needs more, which no
+    plan changes; `on_infeasible="least"` takes the latter.
+    """
+    memory, update = request.memory, request.update
+    assert memory is not None
     if memory <= resident:
         raise PlannerError(
             f"memory = {memory}; parameters, buffers, inputs and the optimizer's state take "
             f"{resident} bytes; expected more than that; give more memory, or a smaller batch"
+        )
+    at_update = resident + update.gradient_bytes + update.temporary_bytes
+    if memory < at_update and request.on_infeasible == "raise":
+        raise PlannerError(
+            f"memory = {memory}; the optimizer's update takes {at_update} bytes, of which "
+            f"{update.temporary_bytes} are temporaries; expected at least that, since no plan "
+            "makes it less; give more memory, another optimizer (fused=True), or "
+            "on_infeasible='least'"
         )
     return memory - resident
 

@@ -15,6 +15,7 @@ from autodiff import PlannerError, RecomputeAll, Schedule, StoreAll, Uniform
 from autodiff.checkpointing.csv_schedule import write_schedule
 from autodiff.errors import GraphError, ScheduleError
 from autodiff.program import Program
+from profiler import profile_step
 from profiler.applying import planning
 from profiler.applying.model import checkpointed
 from profiler.seconds import measured_seconds
@@ -275,6 +276,32 @@ def test_memory_counts_parameters_inputs_and_the_state_of_the_optimizer(
     checkpointed(model, memory="1MiB", optimizer=optimizer, quiet=True)
     stepped(x)(model)
     assert model.plan.resident_bytes == 3 * parameters + 4 * counts + x.nbytes
+
+
+@pytest.mark.parametrize("mechanism", ["compile", "checkpoint"])
+def test_memory_below_the_update_of_the_optimizer_is_refused(mechanism: str) -> None:
+    """AdamW with foreach takes gradients and as much again for a moment, as a real update does."""
+    model, x = chain(), batch(1)
+    optimizer = torch.optim.AdamW(model.parameters(), foreach=True)
+    stepped(x)(model)
+    optimizer.step()
+    parameters = sum(p.nbytes for p in model.parameters())
+    temporary = profile_step(optimizer.step).peak_bytes
+    assert temporary >= parameters
+    states = 2 * parameters + 4 * len(list(model.parameters()))
+    needed = parameters + states + x.nbytes + parameters + temporary
+
+    def planned(memory: int, on_infeasible: str = "raise") -> None:
+        checkpointed(
+            model, memory=memory, optimizer=optimizer, mechanism=mechanism,
+            on_infeasible=on_infeasible, quiet=True,
+        )  # fmt: skip
+        stepped(x)(model)
+
+    with pytest.raises(PlannerError, match=f"update takes {needed} bytes, of which {temporary}"):
+        planned(needed - 1)
+    planned(needed - 1, "least")
+    planned(needed)
 
 
 @pytest.mark.parametrize("kind", [torch.optim.LBFGS, torch.optim.Adafactor])
