@@ -90,7 +90,8 @@ class Animation:
         above.set_title(f"{self.profile.planner}: {count:,} steps", loc="left")
         draw_live_bytes(below, ledger)
         covers = [
-            axes.axvspan(0, count, facecolor="white", zorder=5, gid="future")
+            # Above all that is drawn (2) and below the frame (2.5).
+            axes.axvspan(0, count, facecolor="white", edgecolor="none", zorder=2.4, gid="future")
             for axes in (above, below)
         ]
         ends = np.unique(np.linspace(0, count, min(count, MOST_FRAMES) + 1).astype(int)[1:])

@@ -58,18 +58,19 @@ def plot_frontier(program: Program, planners: Sequence[Planner | str] | None = N
 def operations_bound(program: Program) -> pd.DataFrame:
     """Return the operations that no plan within `limit_bytes` goes below, as `Optimal` proves it.
 
-    The limits are shares of the plain peak, the lowest first. A program that is no chain of cells
-    has only the plain peak.
+    The limits are shares of the plain peak and the least that any plan takes, the lowest first. A
+    program that is no chain of cells has only the plain peak.
     """
     plans = ChainPlans(program, Optimal.name, operations_of(program))
-    rows = []
-    for share in (1.0, *SHARES):
-        limit = int(share * plans.plain_peak)
-        try:
-            bound = plans.within_bytes(limit).bound
-        except (BudgetError, PlannerError):
-            break
-        if bound is not None:
-            rows.append((limit, bound))
-    table = pd.DataFrame(rows[::-1], columns=["limit_bytes", "operations"])
+    limits = [int(share * plans.plain_peak) for share in (1.0, *SHARES)]
+    try:
+        plans.within_bytes(0)
+    except BudgetError as error:
+        limits = [*(limit for limit in limits if limit > error.peak_bytes), error.peak_bytes]
+    except PlannerError:
+        limits = limits[:1]
+    bounds = [(limit, plans.within_bytes(limit).bound) for limit in sorted(limits)]
+    table = pd.DataFrame(
+        [found for found in bounds if found[1] is not None], columns=["limit_bytes", "operations"]
+    )
     return table.astype({"limit_bytes": np.int64, "operations": float})
