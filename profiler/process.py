@@ -27,6 +27,7 @@ from typing import Any
 import psutil
 
 from autodiff.errors import TapemeasureError, one_line
+from profiler.signals import signals_held_back
 
 METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 # How often a child that gets no notice of its parent's end looks whether the parent is there.
@@ -107,14 +108,16 @@ def run_in_child(
             daemon=False,
         )
         try:
-            with writer, _starting, _main_hidden(payload):
-                process.start()
-        except (OSError, EOFError, AssertionError) as error:
-            return ChildOutcome("failed", f"no child could be started: {one_line(error)}")
-        try:
+            try:
+                # The server would print a traceback for a request that a signal breaks off.
+                with writer, _starting, _main_hidden(payload), signals_held_back():
+                    process.start()
+            except (OSError, EOFError, AssertionError) as error:
+                return ChildOutcome("failed", f"no child could be started: {one_line(error)}")
             return _hear(reader, process, timeout_s)
         finally:
-            _end(process)
+            if process.pid is not None:
+                _end(process)
 
 
 def _hear(reader: Connection, process: BaseProcess, timeout_s: float | None) -> ChildOutcome:

@@ -24,8 +24,8 @@ from experiments.cli.exit import FINE, SOME_FAILED
 from experiments.cli.interrupts import SIGNALLED
 from profiler.available import available_bytes
 from profiler.process import death, limit_memory
+from profiler.signals import ENDING_SIGNALS
 
-_PASSED_ON = [number for number in signal.Signals if number.name in ("SIGINT", "SIGTERM", "SIGHUP")]
 _SET_PARENT_DEATH_SIGNAL = 1  # prctl(2)
 
 
@@ -35,7 +35,7 @@ def supervised(main: Callable[[], Any]) -> Any:
         return main()
     reader, writer = os.pipe()
     this = os.getpid()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*_PASSED_ON, signal.SIGCHLD))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*ENDING_SIGNALS, signal.SIGCHLD))
     child = os.fork()
     if child == 0:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -101,7 +101,7 @@ def _status_of(child: int) -> tuple[int, set[int]]:
     """
     heard: set[int] = set()
     while True:
-        found = signal.sigwaitinfo((*_PASSED_ON, signal.SIGCHLD))
+        found = signal.sigwaitinfo((*ENDING_SIGNALS, signal.SIGCHLD))
         if found.si_signo == signal.SIGCHLD:
             pid, status = os.waitpid(child, os.WNOHANG)
             if pid:

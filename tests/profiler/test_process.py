@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,6 +35,7 @@ from profiler.resident import (
     measure_process_memory,
     process_memory_reason,
 )
+from profiler.signals import signals_held_back
 from tests.support.paths import ROOT
 
 MIB = 2**20
@@ -450,6 +452,44 @@ def test_an_interrupt_kills_the_child_and_propagates(tmp_path: Path) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert [is_gone(int(pid)) for pid in note.read_text().split()] == [True, True]
+
+
+def test_an_interrupt_while_a_child_starts_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request to the server is never broken off; the child that it made is gone all the same."""
+    kind, pids = process._context.Process, []
+    started = kind.start
+
+    def start(self: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        started(self)
+        pids.append(self.pid)
+
+    monkeypatch.setattr(kind, "start", start)
+    with pytest.raises(KeyboardInterrupt):
+        run_in_child(time.sleep, LONG_S)
+    assert len(pids) == 1
+    assert not psutil.pid_exists(pids[0])
+    monkeypatch.undo()
+    assert run_in_child(operator.add, 1, 2).value == 3
+
+
+def test_signals_are_handled_once_after_a_block_that_holds_them_back() -> None:
+    """Also after an exception; what the program ignores stays ignored."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        with suppress(ValueError), signals_held_back():
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+            assert heard == []
+            raise ValueError
+        assert heard == [signal.SIGTERM]
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        with signals_held_back():
+            signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_failure_does_not_touch_the_next_child() -> None:
