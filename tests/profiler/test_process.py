@@ -465,8 +465,13 @@ def test_an_interrupt_while_a_child_starts_waits_for_it(monkeypatch: pytest.Monk
         pids.append(self.pid)
 
     monkeypatch.setattr(kind, "start", start)
-    with pytest.raises(KeyboardInterrupt):
-        run_in_child(time.sleep, LONG_S)
+    # A shell starts what runs in the background with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_in_child(time.sleep, LONG_S)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len(pids) == 1
     assert not psutil.pid_exists(pids[0])
     monkeypatch.undo()
