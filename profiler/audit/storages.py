@@ -46,6 +46,11 @@ class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     many there were.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False: hiding a mode from the compiler imports it, 2 s for each process."""
+        return False
+
     def __init__(self, given: Iterable[torch.Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.live_bytes = 0

@@ -146,6 +146,7 @@ def test_the_chain_planned_optimally_draws_again() -> None:
     assert equal(ran(model, program, schedule), stepped(model, x))
 
 
+@pytest.mark.slow
 def test_gpt2_with_dropout_trains_in_less_memory_bit_by_bit() -> None:
     """A small GPT-2 within half its peak draws masks again, and gives PyTorch's gradients."""
     torch.manual_seed(0)

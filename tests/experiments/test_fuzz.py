@@ -150,7 +150,7 @@ overrides = st.one_of(
 )
 
 
-@settings(FEW, max_examples=15)
+@FEW
 @given(arguments=st.lists(overrides, max_size=3), is_multirun=st.booleans())
 def test_any_command_line_is_told_without_a_traceback(
     here: Path, arguments: list[str], is_multirun: bool
@@ -262,7 +262,7 @@ def test_a_row_of_any_values_is_valid_or_passed_over(
     pd.testing.assert_frame_equal(read_rows(here / RESULTS), frame)
 
 
-@FEW
+@settings(FEW, max_examples=6)
 @given(
     changes=st.dictionaries(
         st.sampled_from(COLUMNS[1:]),
@@ -297,6 +297,7 @@ def test_rows_of_any_values_make_a_report(
     assert found == len({row.key for row in valid(rows)})
 
 
+@pytest.mark.slow
 @SLOW
 @given(
     data=st.data(),
@@ -529,6 +530,7 @@ def test_a_trap_works(here: Path) -> None:
     assert (here / "marker").exists()
 
 
+@pytest.mark.slow
 def test_traps_in_a_results_directory_are_data(
     finished: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

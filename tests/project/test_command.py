@@ -91,6 +91,7 @@ def test_help_and_version(tmp_path: Path) -> None:
     assert "invalid choice: 'swep'" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_the_users_modules_are_not_in_the_way(users_directory: Path) -> None:
     """A sweep runs where modules have our names, in its children too, and finds a planner there."""
     keys = "grid.n=[1] grid.d=[3] grid.b=[4] modes=[checkpointed] timeline=null studies=null"

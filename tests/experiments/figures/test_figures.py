@@ -356,6 +356,7 @@ def test_nothing_measured_draws_nothing(results: Results) -> None:
     assert drawings(replace(results, results=rows, **nothing)) == {}
 
 
+@pytest.mark.slow
 def test_files_are_the_same_every_time(
     results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

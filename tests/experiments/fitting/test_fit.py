@@ -319,6 +319,7 @@ def test_an_invented_maximum_of_two_is_found_exactly(
     assert (found.exact, found.valid_from_n, found.rows) == (True, 1, len(rows))
 
 
+@pytest.mark.slow
 @settings(QUICK, max_examples=8)
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(2, 6), st.integers(1, 9))
 def test_an_invented_maximum_of_three_is_found_exactly(p: int, q: int, r: int, s: int) -> None:

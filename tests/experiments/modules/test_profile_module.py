@@ -325,7 +325,8 @@ def test_a_need_that_falls_is_refused() -> None:
         largest_batch(lambda size: 100 - size if size > 8 else 10, 50, 8)
 
 
-@pytest.mark.parametrize("model", ["gpt2", pytest.param("resnet", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["gpt2", "resnet"])
 def test_the_boundary_of_a_real_model(model: str) -> None:
     """The largest batch of a small real model fits and one more does not, measured anew on fake and
     on real tensors.

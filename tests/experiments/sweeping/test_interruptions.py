@@ -18,6 +18,7 @@ from tests.support.paths import ROOT
 from tests.support.running import SMALL, ended, lines_of, start, until
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_sweep_with_its_rows_reported(
     tmp_path: Path, number: signal.Signals

@@ -465,6 +465,7 @@ def test_a_directory_that_turns_read_only_is_one_line(tmp_path: Path) -> None:
     assert "4 points: 4 found, 0 to measure" in out
 
 
+@pytest.mark.slow
 def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     """A directory that is read-only from the start, or a file in its place, is one line on stderr
     and a non-zero exit.
