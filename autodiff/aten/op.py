@@ -10,6 +10,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from autodiff.aten.call import Call
+from autodiff.aten.gaps import WithGaps
 from autodiff.aten.table import cost_of, family_name
 from autodiff.cost import FREE, Cost
 from autodiff.spec import Spec
@@ -60,7 +61,12 @@ class AtenOp:
 
         It writes into no input, and draws nothing or can be replayed.
         """
-        return self.replay is not None or not (self.is_random or self.overload._schema.is_mutable)
+        return self.replay is not None or not (self.is_random or self.writes)
+
+    @property
+    def writes(self) -> bool:
+        """Return whether it writes into one of its inputs."""
+        return self.overload._schema.is_mutable and not isinstance(self.overload, WithGaps)
 
     @property
     def generator(self) -> torch.Generator | None:

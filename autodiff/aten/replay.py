@@ -69,7 +69,7 @@ def state_kept_for(op: AtenOp, device: torch.device, nbytes: int) -> GeneratorSt
 
     `device` is that of the op's results, and `nbytes` what they take.
     """
-    if not op.is_random or op.overload._schema.is_mutable:
+    if not op.is_random or op.writes:
         return None
     generator = op.generator or _default_generator(device)
     if generator is None:

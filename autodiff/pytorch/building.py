@@ -128,7 +128,7 @@ class _Builder:
         )
         if state is not None:
             op, reads = replayable(op, state), (*reads, self._keep(state, call.run))
-        name = self._name(call.overload)
+        name = self._numbered(op.name.rpartition("::")[2])
         writes = tuple(
             self._add(parts[i], Source(name if len(kept) == 1 else f"{name}.{i}"), call)
             for i in kept
@@ -144,11 +144,8 @@ class _Builder:
         self._instructions.append((state, (), (value,), run))
         return value
 
-    def _name(self, overload: Any) -> str:
-        """Return the op's name, with a number from its second call on."""
-        return self._numbered(overload._schema.name.rpartition("::")[2])
-
     def _numbered(self, name: str) -> str:
+        """Return a name, with a number from its second use on."""
         number = self._names[name] = self._names.get(name, -1) + 1
         return f"{name}_{number}" if number else name
 

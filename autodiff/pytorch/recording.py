@@ -145,7 +145,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch's
             call = Call(func, args, kwargs, result, self.run)
             self.calls.append(call)
             if call.writes:
-                self._written.update(map(_storage, call.written))
+                self._written.update(map(storage_key, call.written))
         return result
 
     def _literal(self, func: Any, real: torch.Tensor) -> torch.Tensor:
@@ -156,7 +156,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch's
 
     def _number(self, real: torch.Tensor) -> Any:
         """Return the number in a tensor from outside, unless the step has written into it."""
-        if _storage(self.fake_of(real)) in self._written:
+        if storage_key(self.fake_of(real)) in self._written:
             raise DataDependentOutputException(_aten._local_scalar_dense.default)
         return real.item()
 
@@ -178,48 +178,6 @@ class Differentiations(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def functional(recorder: Recorder, results: Any) -> tuple[list[Call], Any]:
-    """Return the calls and results of a recorded step with every value written once.
-
-    Raises GraphError if the step writes into a tensor from outside that shares memory with another.
-    """
-    _refuse_shared_writes(recorder)
-    fakes = [fake for _, fake in recorder.given.values()]
-    again = Recorder(recorder.fake_mode, lambda given: None, lambda: None)
-
-    def replay(*given: torch.Tensor) -> Any:
-        now = {id(fake): one for fake, one in zip(fakes, given, strict=True)}
-
-        def place(tensor: torch.Tensor) -> torch.Tensor:
-            return now[id(tensor)]
-
-        for call in recorder.calls:
-            args, kwargs = tree_map_only(torch.Tensor, place, (call.args, call.kwargs))
-            again.run = call.run
-            result = call.overload(*args, **kwargs)
-            for before, after in zip(tree_leaves(call.result), tree_leaves(result), strict=True):
-                if isinstance(before, torch.Tensor):
-                    now[id(before)] = after
-        return tree_map_only(torch.Tensor, place, results)
-
-    with torch.no_grad(), again:
-        results = torch.func.functionalize(replay)(*fakes)
-    return again.calls, results
-
-
-def _refuse_shared_writes(recorder: Recorder) -> None:
-    owners: dict[int, int] = {}
-    for _, fake in recorder.given.values():
-        owners[_storage(fake)] = owners.get(_storage(fake), 0) + 1
-    for call in recorder.calls:
-        if call.writes and any(owners.get(_storage(tensor), 0) > 1 for tensor in call.written):
-            raise GraphError(
-                f"{call.overload} writes into memory that two tensors from outside the step share; "
-                "expected each written tensor to have memory of its own; clone one of the two, or "
-                "profile the step as it runs with profile_step"
-            )
-
-
 def _refuse_sparse(func: Any, leaf: Any) -> None:
     if isinstance(leaf, torch.Tensor) and leaf.layout is not torch.strided:
         raise GraphError(
@@ -228,5 +186,6 @@ def _refuse_sparse(func: Any, leaf: Any) -> None:
         )
 
 
-def _storage(tensor: torch.Tensor) -> int:
+def storage_key(tensor: torch.Tensor) -> int:
+    """Return what tells a tensor's storage from others."""
     return tensor.untyped_storage()._cdata  # type: ignore[no-any-return]  # PyTorch does not say

@@ -25,7 +25,8 @@ from autodiff.errors import GraphError
 from autodiff.instructions import INPUT, PARAMETER
 from autodiff.program import Program
 from autodiff.pytorch.building import Given, build
-from autodiff.pytorch.recording import Differentiations, Recorder, functional
+from autodiff.pytorch.functional import written_once
+from autodiff.pytorch.recording import Differentiations, Recorder
 from autodiff.pytorch.restoring import Restored
 
 
@@ -44,7 +45,7 @@ def from_pytorch(
             results = _run(step, example_args, recorder)
             calls = recorder.calls
             if any(call.writes for call in calls):
-                calls, results = functional(recorder, results)
+                calls, results = written_once(recorder, results)
         except GraphError:
             raise
         except Exception as error:  # a user's step, or PyTorch on its behalf, may raise anything

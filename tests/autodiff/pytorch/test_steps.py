@@ -168,9 +168,35 @@ def penalty() -> Case:
     return step_of(model, loss_of), (torch.randn(8, 4, requires_grad=True),)
 
 
+def recurrent(model: nn.Module) -> Case:
+    """The outputs of a recurrent layer, whose gates are computed in place on parts of a tensor."""
+    step = step_of(model, lambda model, x: model(x)[0].square().sum())
+    return step, (torch.randn(3, 4, 6),)
+
+
+def cells(cell: nn.Module) -> Case:
+    """Four steps of a recurrent cell."""
+
+    def loss_of(cell: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        state = None
+        for one in x:
+            state = cell(one, state)
+        assert state is not None
+        return (state[0] if isinstance(state, tuple) else state).square().sum()
+
+    return step_of(cell, loss_of), (torch.randn(4, 4, 6),)
+
+
 def plain(model: nn.Module, *args: Any) -> Case:
     """Return the sum of a model's result."""
     return step_of(model, lambda model, *args: model(*args).sum()), args
+
+
+def column_written(a: torch.Tensor) -> torch.Tensor:
+    """Return a matrix with the exponential of a column in place, which backward reads."""
+    a = a + 1
+    a[:, 1].exp_()
+    return a.square()
 
 
 CASES: dict[str, Callable[[], Case]] = {
@@ -201,6 +227,11 @@ CASES: dict[str, Callable[[], Case]] = {
     "batch norm in eval": lambda: norm(nn.BatchNorm1d(8).eval(), 64, 8),
     "instance norm": lambda: norm(nn.InstanceNorm1d(8, affine=True), 4, 8, 16),
     "gradient penalty": penalty,
+    "GRU": lambda: recurrent(nn.GRU(6, 8, batch_first=True, bidirectional=True)),
+    "RNN": lambda: recurrent(nn.RNN(6, 8, bias=False)),
+    "GRU cells": lambda: cells(nn.GRUCell(6, 6)),
+    "LSTM cells": lambda: cells(nn.LSTMCell(6, 6)),
+    "column written": lambda: matrix(column_written),
     "silu": lambda: plain(nn.Sequential(nn.Linear(8, 8), nn.SiLU(), nn.Mish()), torch.randn(4, 8)),
 }
 
@@ -231,6 +262,19 @@ def test_forward_is_what_ran_before_backward_began() -> None:
     assert [mask.phase for mask in masks] == [FORWARD] * 4
     assert len(find_cells(program)) == 4
     assert profile_schedule(program, Revolve(1)(program)).peak_bytes < profile(program).peak_bytes
+
+
+def test_recurrent_cells_are_planned() -> None:
+    """Gates written in place, of which only backward reads some, hinder no plan of the cells."""
+    step, args = cells(nn.GRUCell(6, 6))
+    program = from_pytorch(step, *args)
+    assert len(find_cells(program)) == 5
+    kept = profile(program)
+    found = profile_schedule(program, Revolve(1)(program))
+    assert found.peak_bytes < kept.peak_bytes
+    assert all(
+        torch.equal(one, other) for one, other in zip(kept.gradients, found.gradients, strict=True)
+    )
 
 
 def test_weights_are_cast_once_under_autocast() -> None:
