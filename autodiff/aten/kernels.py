@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 Args = tuple[Any, ...]
+PAGE_BYTES = 4096
 
 
 def _in_buffer_of(result: torch.Tensor, elements: int) -> torch.Tensor:
@@ -81,6 +82,45 @@ def _batch_norm_backward(args: Args, out: Any) -> Any:
     return tuple(one if wanted else None for one, wanted in zip(out, mask, strict=True))
 
 
+def _lstm(args: Args, out: Any) -> Any:
+    """Return oneDNN's LSTM with the workspace that it keeps for backward; none without gradients.
+
+    It holds gates, cell outputs, three sequences of states as wide as the wider of input and
+    hidden state, and two of cell states, each from a new page on (oneDNN 3, `set_conf`,
+    `set_workspace_sizes` and `set_offsets` of src/cpu/rnn/rnn_utils). Bound: float32.
+    """
+    x, hidden = args[0], args[10]
+    if not torch.is_grad_enabled():
+        return (*out[:3], None)
+    if x.dtype != torch.float32:
+        return out
+    (steps, batch), width = x.shape[:2], max(x.shape[-1], hidden)
+    states = 2 * (steps + 1) * batch
+    elements = (
+        steps * batch * _padded(4 * hidden),
+        steps * batch * _padded(hidden),
+        *(3 * [states * _padded(width)]),
+        *(2 * [states * hidden]),
+    )
+    nbytes = sum(_up(4 * count, PAGE_BYTES) for count in elements)
+    return (*out[:3], out[3].new_empty(nbytes))
+
+
+def _lstm_backward(args: Args, out: Any) -> Any:
+    """Return the gradients of an LSTM, those of its two biases in a buffer each."""
+    return (*out[:4], out[4].clone(), *out[5:])
+
+
+def _padded(width: int) -> int:
+    """Return the length of oneDNN's rows: whole cache lines, of a number that avoids aliasing."""
+    length = _up(width, 16)
+    return length if length % 256 else length + 16
+
+
+def _up(number: int, unit: int) -> int:
+    return -(-number // unit) * unit
+
+
 def _sparse_copy(args: Args, out: torch.Tensor) -> torch.Tensor:
     """Return a sparse result with as many elements as the argument has, or the arguments together.
 
@@ -121,6 +161,8 @@ CORRECTIONS: dict[str, Callable[[Args, Any], Any]] = {
     ),
     **dict.fromkeys(("aten::im2col", "aten::col2im"), _resized_from_input),
     **dict.fromkeys(("aten::_embedding_bag", "aten::_embedding_bag_forward_only"), _embedding_bag),
+    "aten::mkldnn_rnn_layer": _lstm,
+    "aten::mkldnn_rnn_layer_backward": _lstm_backward,
     "aten::native_layer_norm": _layer_norm,
     "aten::native_group_norm": _group_norm,
     **dict.fromkeys(("aten::native_batch_norm", "aten::_native_batch_norm_legit"), _batch_norm),

@@ -33,14 +33,11 @@ ATTENTION = {
     "_safe_softmax": "math",
 }
 """The op by which scaled_dot_product_attention shows which kernel it took."""
-LSTM = "mkldnn_rnn_layer"
 _INSIDE = (
     "runs as one op ({}) in inference, whose own buffers are not seen; "
     "torch.backends.mha.set_fastpath_enabled(False) takes it apart"
 )
 UNSEEN = {
-    LSTM: f"the workspace of PyTorch's LSTM on the CPU ({LSTM}) is not predicted: "
-    "execute=true measures it",
     "_transformer_encoder_layer_fwd": "an encoder layer "
     + _INSIDE.format("_transformer_encoder_layer_fwd"),
     "_native_multi_head_attention": "an attention layer "
@@ -137,9 +134,8 @@ def remarks(result: Result) -> list[str]:
         needs, _ = human_bytes_apart(first, later)
         lines.append(f"the first step needs more than later ones, {needs}, and has to fit")
     ran = _ops(result.profile)
-    predicted = result.predicted is not None
     lines += _executed(result)
-    lines += [words for op, words in UNSEEN.items() if op in ran and (predicted or op != LSTM)]
+    lines += [words for op, words in UNSEEN.items() if op in ran]
     lines += _not_counted(result.profile)
     return [f"{line[0].upper()}{line[1:].rstrip('.')}." for line in lines]
 

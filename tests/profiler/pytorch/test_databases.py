@@ -47,7 +47,6 @@ PREDICTED_OTHERWISE = {
     "sparse.mm.reduce": "PyTorch's fake gradient of a CSR matrix has no elements",
     "sparse.sampled_addmm": "PyTorch's fake gradient of a CSR matrix has no elements",
     "nn.functional.one_hot": "PyTorch runs other ops for it on fake tensors",
-    "LSTM": "oneDNN chooses the size of what its LSTM keeps for backward",
 }
 """Ops and modules whose prediction differs from what is measured, and why."""
 

@@ -53,6 +53,14 @@ def of_data(make: Callable[[], nn.Module], *shape: int) -> Step:
     return lambda: norm(x).sum().backward()
 
 
+def lstm(inputs: int, training: bool = True) -> Step:
+    """Return a step of two LSTM layers, or their forward pass without gradients."""
+    layers, x = nn.LSTM(inputs, 64, 2), torch.randn(8, 2, inputs)
+    if training:
+        return lambda: layers(x)[0].sum().backward()
+    return torch.no_grad()(lambda: layers(x)[0])
+
+
 def sparse_embedding() -> Step:
     """Return a step of an embedding with sparse gradients."""
     table, rows = nn.Embedding(100, 64, sparse=True), torch.randint(0, 100, (8, 64))
@@ -69,6 +77,9 @@ CASES: dict[str, tuple[Callable[[], Step], int]] = {
     "huber_loss": (lambda: loss(functional.huber_loss), 4_008),
     "fold": (folded, 57_608),
     "sparse embedding": (sparse_embedding, 135_176),
+    "lstm": (lambda: lstm(3), 322_568),
+    "lstm of wide inputs": (lambda: lstm(300), 723_720),
+    "lstm, inference": (lambda: lstm(3, training=False), 12_288),
 }
 NORMS: dict[str, Callable[[], Step]] = {
     "layer_norm": lambda: normalized(lambda: nn.LayerNorm(8), 64, 8),
@@ -108,7 +119,15 @@ def test_norms(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["mse_loss", "fold", "sparse embedding", "layer_norm", "group_norm", "batch_norm of data"],
+    [
+        "mse_loss",
+        "fold",
+        "sparse embedding",
+        "lstm",
+        "layer_norm",
+        "group_norm",
+        "batch_norm of data",
+    ],
 )
 def test_without_its_correction_a_prediction_is_wrong(
     name: str, monkeypatch: pytest.MonkeyPatch
