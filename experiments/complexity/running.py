@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from autodiff.errors import TapemeasureError
 from experiments.cli.exit import WRONG_INPUT, outcome
+from experiments.cli.traces import leave_no_trace
 from experiments.complexity.config import StudyConfig, study_config
 from experiments.complexity.formulas import Complexity
 from experiments.complexity.journal import JOURNAL, ShapeJournal
@@ -40,6 +41,7 @@ def run_task(cfg: DictConfig) -> None:
     except TapemeasureError as error:
         outcome.exit_codes.append(WRONG_INPUT)
         print(f"error: {one_line(error)}", file=sys.stderr)
+        leave_no_trace(directory)
         return
     say(found)
     print(f"formulas: {write_report(found, journal.rows, directory)}")

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from autodiff.errors import TapemeasureError
 from experiments.cli.exit import FINE, WRONG_INPUT, outcome
 from experiments.cli.interrupts import Interrupted
+from experiments.cli.traces import leave_no_trace
 from experiments.errors import FakeTensorError, ModuleError, one_line
 from experiments.modules.config import ModuleConfig, module_config
 from experiments.modules.execution import execute
@@ -34,11 +35,13 @@ def run_task(cfg: DictConfig) -> None:
     A TapemeasureError becomes one line and an exit code, so that other jobs of a multirun go on.
     """
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    directory = Path(HydraConfig.get().runtime.output_dir)
     try:
-        _profile(plain, Path(HydraConfig.get().runtime.output_dir))
+        _profile(plain, directory)
     except TapemeasureError as error:
         outcome.exit_codes.append(WRONG_INPUT)
         print(f"error: {one_line(error)}", file=sys.stderr)
+        leave_no_trace(directory)
 
 
 def _profile(plain: dict[str, Any], directory: Path) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from experiments.cli.exit import (
     say_fault,
 )
 from experiments.cli.interrupts import SIGNALLED, exit_code_of
+from experiments.cli.traces import leave_no_trace
 from experiments.errors import disk_advice, is_the_launchers, one_line
 from experiments.grid.config import SweepConfig, sweep_config
 from experiments.grid.points import points_of
@@ -94,14 +93,14 @@ def run_job(
         points = points_of(config)
         if config.dry_run:
             say_plan(points)
-            _leave_no_trace(directory)
+            leave_no_trace(directory)
             return FINE, 0.0
         if config.execute:
             usable_device(config.device)
         return _run(config, given, points, directory, sweep_directory, concurrent)
     except TapemeasureError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
-        _leave_no_trace(directory)
+        leave_no_trace(directory)
         return WRONG_INPUT, float("nan")
     except BrokenPipeError:
         print(
@@ -267,16 +266,3 @@ def _measured(points: list[Point], timeout_s: float | None, show_progress: bool)
             if row.status in LOST:
                 log.error("%s: %s: %s", point, row.status, row.reason)
             advance(point, quiet=row.status in LOST)
-
-
-def _leave_no_trace(directory: Path) -> None:
-    """Remove what Hydra made for a job that measured nothing, unless it holds anything else."""
-    made = {".hydra", "sweep.log", "multirun.yaml"}
-    with suppress(OSError):  # it is only tidying
-        if directory.is_dir() and {path.name for path in directory.iterdir()} <= made:
-            shutil.rmtree(directory)
-            here = Path.cwd()
-            for parent in directory.absolute().parents:
-                if here not in parent.parents or any(parent.iterdir()):
-                    break
-                parent.rmdir()  # the day's directory, say, where this was its first run

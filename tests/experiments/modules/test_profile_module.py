@@ -570,14 +570,15 @@ WRONG = {
 
 @pytest.mark.parametrize("given", WRONG)
 def test_what_is_wrong_is_told_in_a_line(given: str, tmp_path: Path) -> None:
-    """A wrong path, argument, key, shape, memory or model gives one line that says what to do,
-    and the exit code is 2.
+    """A wrong path, argument, key, shape, memory or model gives one line that says what to do;
+    the exit code is 2, and no file is left.
     """
-    code, _, err = run_main(*given.split(), "hydra.run.dir=run", cwd=tmp_path)
+    code, _, err = run_main(*given.split(), "hydra.run.dir=a/run", cwd=tmp_path)
     assert code == 2
     assert WRONG[given] in err
     assert err.startswith("error: ")
     assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_memory_that_holds_no_example(tmp_path: Path) -> None:
