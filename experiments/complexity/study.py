@@ -102,7 +102,8 @@ def _running(study: StudyConfig, measure: Measure) -> list[Axis]:
             return axes
     raise ConfigError(
         f"vary: the module runs at no small shape, the last error was: {failure}; give the unit of "
-        "a variable, such as 'vary={n_embd: {letter: d, unit: 12}}'"
+        "a variable, such as 'vary={n_embd: {letter: d, unit: 12}}', or let an input follow an "
+        "argument: 'input.shape=[\"${model.arguments.width}\"]'"
     )
 
 

@@ -72,7 +72,7 @@ class FakeModule:
         Raises FakeTensorError where the step reads values, ModuleError where it fails, naming the
         line.
         """
-        with telling(self._config, size), _without_log(), self._mode:
+        with telling(self._config, size), self._mode:
             return profiled_steps(Step(self.module, self._config), size)
 
     def step_and_batch(self, size: int) -> tuple[Step, Batch]:
@@ -86,7 +86,8 @@ class FakeModule:
 def telling(config: ModuleConfig, size: int) -> Iterator[None]:
     """Turn what a module raises into an error of ours, in one line."""
     try:
-        yield
+        with _without_log():
+            yield
     except _VALUES_READ as error:
         cause = error.__cause__ or error
         func = getattr(cause, "func", None)

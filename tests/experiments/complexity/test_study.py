@@ -219,6 +219,21 @@ def test_wrong_keys() -> None:
         study_of("null", "model=mlp")
 
 
+def test_a_width_that_no_input_follows_is_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An argument that the input's size must follow is refused with the way to say so; PyTorch's
+    own account of each op that failed is not printed.
+    """
+    asked = (
+        *("model.path=torch.nn.Linear", "+model.arguments.in_features=8"),
+        *("+model.arguments.out_features=3", "input.shape=[8]"),
+    )
+    with pytest.raises(ConfigError, match="let an input follow an argument"):
+        studied(study_of("{in_features: d, batch: b}", *asked), tmp_path)
+    assert caplog.records == []
+
+
 def test_variables_of_every_kind() -> None:
     """Arguments, items of lists, dimensions of inputs, the sequence: what refers to one follows."""
     study = study_of("{hidden_sizes.0: w, pixel_values.1: h, batch: b}", "model=resnet", "batch=4")
