@@ -1,4 +1,4 @@
-"""Rebuild everything in a sweep's directory from its rows, compare two sweeps, or list runs."""
+"""Rebuild everything in a sweep's directory from its rows, compare sweeps, or list runs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
         if given.index:
             print(f"index: {reporting.write_index(given.directory)}")
             return FINE
-        if given.other is not None:
-            compare(given.directory, given.other, given.concurrent)
+        if given.others:
+            compare([given.directory, *given.others], None, given.concurrent)
             return FINE
         results = publish(given.directory, given.concurrent)
     except (TapemeasureError, OSError) as error:
@@ -45,17 +45,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=" ".join(program_of("report")),
         description="Rebuild the tables, figures and report of a sweep from its directory, or "
-        "compare two sweeps.",
+        "compare sweeps.",
     )
     parser.add_argument(
         "directory", type=Path, metavar="DIR", help="a directory that a sweep wrote"
     )
     parser.add_argument(
-        "other",
+        "others",
         type=Path,
         metavar="OTHER_DIR",
-        nargs="?",
-        help="another one to compare with; the comparison is written into DIR",
+        nargs="*",
+        help="others to compare with, as `compare` does; the comparison is written into DIR",
     )
     parser.add_argument(
         "--index",

@@ -22,7 +22,11 @@ from experiments.cli.supervision import supervised
 OURS = (autodiff, profiler, experiments)
 SUBCOMMANDS = {
     "sweep": ("experiments.sweep", "measure a grid of networks, compare with theory, report"),
-    "report": ("experiments.report", "make a sweep's report again, or compare two sweeps"),
+    "report": (
+        "experiments.report",
+        "make a sweep's report again, or list the reports of a folder",
+    ),
+    "compare": ("experiments.compare", "runs next to one another, what differs marked"),
     "plots": ("experiments.plots", "draw the README's figure from a sweep"),
     "profile": ("experiments.profile_module", "what a training step of a PyTorch module takes"),
     "complexity": ("experiments.complexity_module", "how a PyTorch module grows, as formulas"),

@@ -1,11 +1,14 @@
-"""Two sweeps compared: exact differences of operations and peak bytes, and the ratio of times.
+"""Sweeps compared point by point: exact differences of operations and peak bytes, ratios of times.
 
 Points are the same when network, shape, mode and planner are. The machine, the threads, the part of
-the sweep, and whether a point was measured or predicted may differ: that is what is compared.
+the sweep, and whether a point was measured or predicted may differ: that is what is compared. So is
+a column that has one value in each sweep and not the same in all of them, as the activation of a
+sweep of tanh and one of gelu.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,57 +21,85 @@ from experiments.text import counted
 
 MATCH = (*CASE, *AXES, "mode", "wrt", "planner", "engine", "micro_batches")
 EXACT = ("ops", "peak_bytes")
+VALUES = (SOURCE, *EXACT, "seconds")
+TURN = "turn"
+"""The number of a row among those of its point in one sweep."""
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What two sweeps have in common: one row per point of both, and the numbers of other points.
+    """The points that two sweeps or more have, with the numbers of each, and how many others.
 
-    `table` has the columns MATCH, `source` and `source_other`; each quantity as `…`, `…_other` and
-    `…_difference` (the first minus the other); `seconds`, `seconds_other` and `time_ratio` (the
-    first over the other). `untimed` counts rows whose times are excluded, since other jobs ran.
+    `table` has the columns of MATCH without `factors`, then `source_k`, `ops_k`, `peak_bytes_k` and
+    `seconds_k` of sweep k, counted from 1. `factors` are the columns by which whole sweeps differ,
+    with the value of each sweep; `single` counts the points that a sweep shares with no other;
+    `untimed` counts rows whose times are excluded, since other jobs ran.
     """
 
-    here: str
-    there: str
+    names: tuple[str, ...]
     table: pd.DataFrame
-    only_here: int
-    only_there: int
+    factors: Mapping[str, tuple[str, ...]]
+    single: tuple[int, ...]
     untimed: int = 0
+
+    def of(self, quantity: str) -> list[pd.Series[Any]]:
+        """Return the column of a quantity for each sweep."""
+        return [self.table[f"{quantity}_{number + 1}"] for number in range(len(self.names))]
+
+    def apart(self, quantity: str) -> pd.Series[bool]:
+        """Return which points differ in a quantity among the sweeps that have it."""
+        first, differs = self.of(quantity)[0], pd.Series(False, index=self.table.index)
+        for values in self.of(quantity)[1:]:
+            differs |= values.ne(first).fillna(False).astype(bool)
+            first = first.fillna(values)
+        return differs
+
+    def equal(self, quantity: str) -> int:
+        """Return in how many points a quantity is equal, of which two sweeps or more have it."""
+        known = sum((values.notna().astype(int) for values in self.of(quantity)), start=0)
+        return int(((known > 1) & ~self.apart(quantity)).sum())
 
     @property
     def differing(self) -> pd.DataFrame:
         """The points whose operations or peak bytes differ."""
-        apart = [self.table[f"{quantity}_difference"].ne(0).fillna(False) for quantity in EXACT]
-        return self.table[apart[0] | apart[1]]
+        return self.table[self.apart(EXACT[0]) | self.apart(EXACT[1])]
+
+    @property
+    def common(self) -> pd.DataFrame:
+        """The points that all sweeps have."""
+        return self.table[pd.concat(self.of(SOURCE), axis=1).notna().all(axis=1)]
 
     @property
     def verdict(self) -> str:
         """The comparison in a sentence."""
         if self.table.empty:
-            return "No point is in both."
-        found = f"{counted(len(self.table), 'point')} in both ({self.sources})"
-        equal = {
-            quantity: int((self.table[f"{quantity}_difference"] == 0).sum()) for quantity in EXACT
-        }
-        counts = f"operations equal in {equal['ops']:,}, peak bytes in {equal['peak_bytes']:,}"
+            return "No point is in two of them."
+        everywhere = "both" if len(self.names) == 2 else f"all {len(self.names)}"
+        common = len(self.common)
+        more = f", {len(self.table) - common:,} in some" if len(self.table) > common else ""
+        found = f"{counted(common, 'point')} in {everywhere}{more} ({self.sources})"
+        counts = ", ".join(
+            f"{words} equal in {self.equal(quantity):,}"
+            for quantity, words in zip(EXACT, ("operations", "peak bytes"), strict=True)
+        )
         if self.differing.empty:
             return f"{found}: {counts}."
         return f"{found} DIFFER in {len(self.differing):,}: {counts}."
 
     @property
     def sources(self) -> str:
-        """Whether the points of each sweep were measured or predicted, with their counts."""
-        pairs = self.table.groupby([SOURCE, f"{SOURCE}_other"], sort=False).size()
-        if len(pairs) == 1:
-            here, there = pairs.index[0]
-            return f"{here} in both" if here == there else f"{here} here, {there} there"
-        sides = []
-        for side, column in (("here", SOURCE), ("there", f"{SOURCE}_other")):
-            counts = self.table[column].value_counts()
-            found = [f"{counts[name]:,} {name}" for name in SOURCES if name in counts]
-            sides.append(f"{side} {', '.join(found)}")
-        return "; ".join(sides)
+        """Whether the points were measured or predicted, of each sweep where it is not the same."""
+        found = []
+        for values in self.of(SOURCE):
+            counts = values.value_counts()
+            found.append(tuple((name, int(counts[name])) for name in SOURCES if name in counts))
+        kinds = {tuple(name for name, _ in one) for one in found}
+        if len(kinds) == 1 and len(*kinds) == 1:
+            return str(found[0][0][0])
+        return "; ".join(
+            f"{number} {', '.join(f'{count:,} {name}' for name, count in one)}"
+            for number, one in enumerate(found, 1)
+        )
 
     @property
     def times(self) -> str:
@@ -82,80 +113,56 @@ class Comparison:
 
 
 def compare_rows(
-    here: pd.DataFrame,
-    there: pd.DataFrame,
-    names: tuple[str, str] = ("first", "other"),
-    concurrent: bool = False,
+    tables: Sequence[pd.DataFrame], names: Sequence[str] = (), concurrent: bool = False
 ) -> Comparison:
-    """Return the comparison of two tables; a point that is in two parts of both counts twice.
+    """Return the comparison of the rows of sweeps; a point of several parts counts in each.
 
     Times are those of rows measured while no other job ran, unless `concurrent` asks for all.
     """
-    here, there = seconds_that_count(here, concurrent), seconds_that_count(there, concurrent)
-    ours, theirs = _points(here), _points(there)
-    both = ours.merge(theirs, on=[*MATCH, "part"], suffixes=("", "_other"))
-    # A point in the grid of one sweep may be among the larger shapes of the other.
-    rest = [_once(rows[~_labels(rows).isin(set(_labels(both)))]) for rows in (ours, theirs)]
-    both = pd.concat(
-        [both, rest[0].merge(rest[1], on=list(MATCH), suffixes=("", "_other"))], ignore_index=True
+    counting = [seconds_that_count(rows, concurrent) for rows in tables]
+    points = [_points(rows) for rows in counting]
+    factors = _factors(points)
+    match = [column for column in MATCH if column not in factors]
+    wide = pd.concat(
+        [
+            one.set_index([*match, TURN])[list(VALUES)].add_suffix(f"_{number}")
+            for number, one in enumerate(points, 1)
+        ],
+        axis=1,
     )
-    for quantity in EXACT:
-        both[f"{quantity}_difference"] = both[quantity] - both[f"{quantity}_other"]
-    both["time_ratio"] = both["seconds"] / both["seconds_other"]
-    columns = [*MATCH, SOURCE, f"{SOURCE}_other"]
-    for quantity in EXACT:
-        columns += [quantity, f"{quantity}_other", f"{quantity}_difference"]
-    columns += ["seconds", "seconds_other", "time_ratio"]
-    only_here, only_there = (
-        len(set(_labels(mine)) - set(_labels(both))) for mine in (ours, theirs)
-    )
-    untimed = left_out_of(here) + left_out_of(there)
-    return Comparison(names[0], names[1], both[columns], only_here, only_there, untimed)
+    present = wide[[f"{SOURCE}_{number + 1}" for number in range(len(tables))]].notna()
+    is_shared = present.sum(axis=1) > 1
+    is_first = wide.index.get_level_values(-1) == 0
+    single = tuple(int((present[column] & ~is_shared & is_first).sum()) for column in present)
+    table = wide[is_shared].rename_axis([*match, TURN]).reset_index().drop(columns=TURN)
+    untimed = sum(map(left_out_of, counting))
+    named = tuple(names) or tuple(map(str, range(1, len(tables) + 1)))
+    return Comparison(named, table, factors, single, untimed)
 
 
 def _points(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the points with numbers, once in each part, with their seconds where timed."""
+    """Return the points with numbers, once in each part, with their seconds where timed.
+
+    A point may be in the grid of one sweep and among the larger shapes of another, so the parts of
+    a point are numbered and not named.
+    """
     ok = (
         completed(rows)
         .sort_values([SOURCE, "repeats"], kind="stable", ascending=[True, False])
         .drop_duplicates([*MATCH, "part"])
+        .sort_values("part", kind="stable")
     )
     seconds = with_seconds(ok)["seconds"].reindex(ok.index)
-    return ok[[*MATCH, "part", SOURCE, *EXACT]].assign(seconds=seconds.astype("Float64"))
+    turn = ok.groupby(list(MATCH), sort=False).cumcount()
+    return ok[[*MATCH, SOURCE, *EXACT]].assign(seconds=seconds.astype("Float64"), **{TURN: turn})
 
 
-def _once(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return each point once, whatever its part; of several the one with most repeats."""
-    return rows.drop_duplicates(list(MATCH))
-
-
-def _labels(rows: pd.DataFrame) -> pd.Series[Any]:
-    """Return what makes two rows the same point."""
-    return pd.Series(
-        list(rows[list(MATCH)].itertuples(index=False, name=None)), index=rows.index, dtype=object
-    )
-
-
-def summary_of(comparison: Comparison) -> list[dict[str, str]]:
-    """Return one line for each engine, mode and planner."""
-    lines = []
-    for (engine, mode, planner), rows in comparison.table.groupby(
-        ["engine", "mode", "planner"], sort=False
-    ):
-        ratios = rows["time_ratio"].dropna().astype(float)
-        line = {
-            "engine": str(engine),
-            "mode": str(mode),
-            "planner": str(planner),
-            "points": f"{len(rows):,}",
-        }
-        for quantity in EXACT:
-            apart = rows[f"{quantity}_difference"].dropna()
-            line[f"{quantity}_differing"] = f"{int((apart != 0).sum()):,}"
-            line[f"{quantity}_greatest"] = f"{int(apart.abs().max()):,}" if len(apart) else "–"
-        line["time"] = f"{ratios.median():.2f}" if len(ratios) else "–"
-        line["spread"] = (
-            f"{ratios.quantile(0.25):.2f} … {ratios.quantile(0.75):.2f}" if len(ratios) else "–"
-        )
-        lines.append(line)
-    return lines
+def _factors(points: Sequence[pd.DataFrame]) -> dict[str, tuple[str, ...]]:
+    """Return the columns that have one value in each sweep and not the same in all of them."""
+    found = {}
+    for column in MATCH:
+        values = [one[column].unique() for one in points]
+        texts = tuple(str(of_one[0]) for of_one in values if len(of_one) == 1)
+        if len(texts) == len(points) and len(set(texts)) > 1:
+            found[column] = texts
+    return found

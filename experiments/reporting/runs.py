@@ -21,6 +21,9 @@ INDEX = "index.html"
 _SUMMARY = "summary.json"
 """The file of a module's profile, which holds its manifest under `made`."""
 
+SWEEP, MODULE, UNKNOWN = "sweep", "module", "unknown"
+"""What a run may be of."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -52,28 +55,38 @@ def write_index(folder: Path) -> Path:
 
 def _runs_below(folder: Path) -> Iterator[Run]:
     for report in folder.rglob(REPORT):
-        manifest, kind = _manifest(report.parent)
-        keys = {"keys": "unknown"} if manifest is None else dict(_flat(manifest.get("config", {})))
+        kind, found = recorded(report.parent)
+        keys = {"keys": "unknown"} if found is None else dict(flat_keys(made_of(found)))
         made = datetime.fromtimestamp(report.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M UTC")
-        commit = "" if manifest is None else str(manifest.get("commit", ""))
+        commit = "" if found is None else str(made_of(found).get("commit", ""))
         yield Run(report.parent.relative_to(folder).as_posix(), made, kind, keys, commit)
 
 
-def _manifest(directory: Path) -> tuple[dict[str, Any] | None, str]:
-    """Return what a run recorded of itself, and whether it was a sweep or the step of a module."""
-    for name, kind in ((MANIFEST, "sweep"), (_SUMMARY, "module")):
+def recorded(directory: Path) -> tuple[str, dict[str, Any] | None]:
+    """Return of what a run is, and the object that its file holds; None where that is damaged."""
+    for name, kind in ((MANIFEST, SWEEP), (_SUMMARY, MODULE)):
         try:
             found = json.loads(read_bytes(directory / name))
-            return sound(found["made"] if kind == "module" else found), kind
         except FileNotFoundError:
             continue
-        except (ValueError, KeyError, TypeError, RecursionError, ResultsError):
-            return None, kind
-    return None, "unknown"
+        except (ValueError, RecursionError, ResultsError):
+            return kind, None
+        return kind, found if isinstance(found, dict) else None
+    return UNKNOWN, None
+
+
+def made_of(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest in what a run recorded, where it is valid."""
+    made = found.get("made", found)
+    return sound(made) if isinstance(made, dict) else {}
+
+
+def flat_keys(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Return every key of a manifest's config with its path and its value as text."""
+    return _flat(manifest.get("config", {}))
 
 
 def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """Return every key of a config with its path and its value as text."""
     for name, value in config.items():
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{before}{name}.")

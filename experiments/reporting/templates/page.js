@@ -3,7 +3,7 @@
   "use strict";
   const LONG = 12;
   const numberIn = (text) => {
-    const found = text.replace(/,/g, "").match(/^[^\d-]*(-?\d+(?:\.\d+)?)\s*([KMGT])?i?B?/);
+    const found = text.replace(/,/g, "").match(/^[^\w-]*(-?\d+(?:\.\d+)?)\s*([KMGT])?i?B?/);
     return found ? Number(found[1]) * 1024 ** " KMGT".indexOf(found[2] || " ") : NaN;
   };
   for (const table of document.querySelectorAll("table.cards")) {

@@ -14,7 +14,10 @@ import pytest
 
 from experiments.analysis.growth import formulas_of
 from experiments.figures.registry import draw_figures
+from experiments.reporting.comparison import compare_directories
+from experiments.reporting.runs import write_index
 from experiments.reporting.sweep import write_report
+from experiments.results.files import write_csv
 from tests.support.sweeps import SMALL, results_of
 
 pytestmark = pytest.mark.browser
@@ -47,6 +50,30 @@ frame.onload = () => setTimeout(() => {{
   }});
   document.body.id = "measured";
 }}, 800);
+frame.srcdoc = {page};
+</script></body>
+"""
+
+
+# What any page with tables has: the first column that sorts, sorted twice.
+TABLES = """
+<body style="margin:0"><iframe id="frame" style="width:{width}px;height:2000px;border:0"></iframe>
+<script>
+const frame = document.getElementById("frame");
+frame.onload = () => setTimeout(() => {{
+  const page = frame.contentDocument, root = page.documentElement;
+  const table = page.querySelector("table.cards:has(th.sorts)");
+  const first = () => [...table.tBodies[0].rows].map((row) => row.cells[{column}].innerText.trim());
+  const before = first();
+  table.tHead.rows[0].cells[{column}].click();
+  const up = first();
+  table.tHead.rows[0].cells[{column}].click();
+  document.body.textContent = JSON.stringify({{
+    scrollWidth: root.scrollWidth, clientWidth: root.clientWidth, before, up, down: first(),
+    sorted: table.tHead.rows[0].cells[{column}].getAttribute("aria-sort"),
+  }});
+  document.body.id = "measured";
+}}, 400);
 frame.srcdoc = {page};
 </script></body>
 """
@@ -126,3 +153,36 @@ def test_printing_shows_what_is_folded(report: Path) -> None:
     chromium(report.parent, f"--print-to-pdf={folded}", f"file://{closed}")
     pages = [len(re.findall(rb"/Type\s*/Page\b", path.read_bytes())) for path in (printed, folded)]
     assert pages[0] > pages[1] > 0
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the index of six runs, and with the comparison of ten."""
+    folder = tmp_path_factory.mktemp("runs")
+    for number in range(6):
+        run = folder / "a folder with a long name" / f"run_{number}"
+        run.mkdir(parents=True)
+        (run / "report.html").write_text("a report")
+        keys = {"grid": {"n": [number] * 30, "d": [2]}, "seed": 7 * number % 6}
+        (run / "manifest.json").write_text(json.dumps({"config": keys, "commit": f"c{number}"}))
+    write_index(folder)
+    rows = results_of(SMALL, folder).results
+    sweeps = []
+    for number in range(10):
+        sweeps.append(folder / f"sweep {number}")
+        table = rows.assign(ops=rows["ops"] + number, dtype="float32")
+        write_csv(sweeps[-1] / "results.csv", table)
+    compare_directories(sweeps, folder)
+    return folder
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("name", "column"), [("index", 3), ("comparison", 0)])
+def test_index_and_comparison_fit_and_sort(runs: Path, name: str, column: int, width: int) -> None:
+    """Nothing hangs over the edge, and a click sorts up, another one down."""
+    said = measured_at(runs / f"{name}.html", width, TABLES.replace("{column}", str(column)))
+    assert said["scrollWidth"] <= said["clientWidth"] == width
+    assert sorted(said["up"]) == sorted(said["before"]) == sorted(said["down"])
+    assert said["up"] == said["down"][::-1]
+    assert len(set(said["up"])) > 3
+    assert said["sorted"] == "descending"

@@ -443,25 +443,3 @@ def test_a_directory_without_a_sweep_is_one_line(
         assert main([str(tmp_path / path), str(tmp_path)]) == 2
         assert capsys.readouterr().err.count("\n") == 2
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty", "file"]
-
-
-def test_two_directories_are_compared(
-    results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A table on the terminal, comparison.csv and comparison.html in the first directory; the other
-    is left as it was.
-    """
-    here = written(replace(results, directory=tmp_path / "here"))
-    rows = results.results.copy()
-    rows.loc[2, "ops"] += 1
-    there = written(replace(results, directory=tmp_path / "there <i>", results=rows))
-    before = sorted(path.name for path in there.iterdir())
-    assert main([str(here), str(there)]) == 0
-    assert "DIFFER in 1: " in capsys.readouterr().out
-    table = pd.read_csv(here / "comparison.csv")
-    assert table["ops_difference"].ne(0).sum() == 1
-    page = Page((here / "comparison.html").read_text())
-    assert "DIFFER in 1: " in page.words
-    assert "there <i>" in page.words
-    assert "i" not in page.tags
-    assert sorted(path.name for path in there.iterdir()) == before
