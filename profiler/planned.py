@@ -43,7 +43,7 @@ def best_schedules(program: Program, cells: Cells | None) -> list[Schedule]:
     They are those of `Optimal` on a chain, else those of `Selective`.
     """
     top = peak(program, StoreAll()(program))
-    plan = _selective if cells is None or len(cells) > MOST_CELLS else _optimal
+    plan = selective_schedules if cells is None or len(cells) > MOST_CELLS else _optimal
     try:
         schedules = plan(program, [int(share * top) for share in SHARES])
     except PlannerError:
@@ -66,7 +66,11 @@ def _optimal(program: Program, limits: list[int]) -> list[Schedule]:
     return schedules
 
 
-def _selective(program: Program, limits: list[int]) -> list[Schedule]:
+def selective_schedules(program: Program, limits: list[int]) -> list[Schedule]:
+    """Return the plans of `Selective` within limits, and the one of the lowest peak.
+
+    Raises PlannerError if it refuses the program.
+    """
     plans = selective_plans(program)
     schedules: list[Schedule] = []
     for limit in [*limits, min(plan.peak for plan in plans)]:

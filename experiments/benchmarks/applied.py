@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-from experiments.benchmarks import architectures
-from experiments.benchmarks.architectures import Training
 from experiments.benchmarks.chain import Rows, rows_of
 from experiments.benchmarks.remat import partitioned_step
-from experiments.benchmarks.timing import alternate
+from experiments.measuring import architectures
+from experiments.measuring.architectures import Training
+from experiments.measuring.timing import alternate
 from profiler.applying.blocks import families_of
 from profiler.applying.model import checkpointed
 from profiler.applying.rerunning import run_again

@@ -15,8 +15,8 @@ from autodiff.checkpointing.store_all import StoreAll
 from autodiff.errors import TapemeasureError
 from autodiff.executable import Executable
 from autodiff.program import linearize
-from experiments.benchmarks.timing import Timing
 from experiments.measuring.pytorch_chain import Layer, in_segments
+from experiments.measuring.timing import Timing
 
 Rows = list[dict[str, Any]]
 Step = Callable[[], Any]

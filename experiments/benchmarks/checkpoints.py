@@ -6,7 +6,7 @@ from autodiff.checkpointing.parse import Planner
 from autodiff.checkpointing.revolve import Revolve
 from autodiff.checkpointing.uniform import Uniform
 from experiments.benchmarks.chain import LARGE, PRODUCTS, Chain, Rows, Step, named, rows_of
-from experiments.benchmarks.timing import alternate
+from experiments.measuring.timing import alternate
 from profiler.graphs import profile
 from profiler.pytorch.steps import profile_step
 from profiler.units import human_bytes

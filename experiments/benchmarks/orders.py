@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from autodiff.checkpointing.binomial import binomial_schedule
 from experiments.benchmarks.chain import Rows, Step, rows_of
-from experiments.benchmarks.timing import alternate
+from experiments.measuring.timing import alternate
 
 log = logging.getLogger("tapemeasure")
 

@@ -30,10 +30,10 @@ from autodiff.checkpointing.uniform import Uniform
 from autodiff.errors import PlannerError
 from autodiff.program import Program
 from autodiff.schedule import Schedule
-from experiments.benchmarks import architectures
-from experiments.benchmarks.architectures import Training
 from experiments.benchmarks.chain import Rows
 from experiments.benchmarks.remat import Measured, measured_choices
+from experiments.measuring import architectures
+from experiments.measuring.architectures import Training
 
 PLAIN, COUNTED, THEIRS = "store_all", "counted cells", "activation_memory_budget"
 BUDGETS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from experiments.benchmarks.architectures import Training
+from experiments.measuring.architectures import Training
 from profiler.pytorch.steps import profile_step
 
 log = logging.getLogger("tapemeasure")

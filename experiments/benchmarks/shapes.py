@@ -9,7 +9,7 @@ import torch
 
 from autodiff import networks
 from experiments.benchmarks.chain import Rows, Shape, Step, named, rows_of
-from experiments.benchmarks.timing import alternate
+from experiments.measuring.timing import alternate
 from profiler.graphs import profile
 from profiler.prediction import predict, predict_formula, predict_grid
 from profiler.pytorch.steps import profile_step

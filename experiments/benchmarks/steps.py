@@ -19,7 +19,7 @@ from experiments.benchmarks.chain import (
     rounds_for,
     rows_of,
 )
-from experiments.benchmarks.timing import alternate
+from experiments.measuring.timing import alternate
 
 log = logging.getLogger("tapemeasure")
 

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 
 from experiments.benchmarks.chain import LARGE, PRODUCTS, SMALL, Chain, Rows, Step, named, rows_of
-from experiments.benchmarks.timing import alternate
+from experiments.measuring.timing import alternate
 from profiler.pytorch.steps import profile_step
 
 SHAPES = (SMALL, LARGE)

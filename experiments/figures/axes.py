@@ -148,6 +148,16 @@ def second_axis(
     _label(axes, which, label)
 
 
+def linear_second_axis(
+    axes: Axes, highest: float, label: str, which: str = "x", at_most: int = 6
+) -> None:
+    """Set a linear axis of milliseconds from 0."""
+    ticks = _round_ticks(0.0, 1e3 * highest, at_most)
+    _set_ticks(axes, which, [tick / 1e3 for tick in ticks], [f"{tick:,g} ms" for tick in ticks])
+    _limits(axes, which, 0.0, 1.06 * highest)
+    _label(axes, which, label)
+
+
 def plain_axis(
     axes: Axes, ticks: Iterable[float], label: str, limits: tuple[float, float], which: str = "y"
 ) -> None:

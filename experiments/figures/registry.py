@@ -8,6 +8,7 @@ from pathlib import Path
 
 from experiments.errors import ResultsError, one_line
 from experiments.figures.accumulation import draw_micro_batches
+from experiments.figures.best_plans import draw_best_plans
 from experiments.figures.capacity import draw_capacity
 from experiments.figures.engines import draw_engines
 from experiments.figures.frontier import draw_frontier
@@ -20,6 +21,7 @@ from experiments.figures.peaks import draw_peaks
 from experiments.figures.regimes import draw_regimes
 from experiments.figures.residuals import draw_residuals
 from experiments.figures.schedules import draw_schedules
+from experiments.figures.storage_levels import draw_storage_levels
 from experiments.figures.style import Drawing, pdf_of, png_of, styled, svg_of
 from experiments.figures.timelines import draw_timelines
 from experiments.results.files import write_bytes
@@ -33,6 +35,8 @@ FIGURES: dict[str, Callable[[Results], Drawing | None]] = {
     "peaks": draw_peaks,
     "timelines": draw_timelines,
     "frontier": draw_frontier,
+    "best_plans": draw_best_plans,
+    "storage_levels": draw_storage_levels,
     "schedules": draw_schedules,
     "growth": draw_growth,
     "capacity": draw_capacity,

@@ -12,6 +12,7 @@ from typing import Any
 
 from experiments.errors import ConfigError
 from experiments.grid.planners import canonical_planner
+from experiments.grid.subjects import BestPlans, best_plans
 from experiments.keys import (
     GREATEST_DIMENSION,
     MOST_LAYERS,
@@ -58,6 +59,7 @@ KEYS = (
     "studies",
     "timeline",
     "memory",
+    "best_plans",
     "timeout_s",
     "dry_run",
     "objective",
@@ -110,6 +112,7 @@ class SweepConfig:
     objective: str
     memory: tuple[int, ...] = ()
     figure_formats: tuple[str, ...] = FIGURE_FORMATS[:2]
+    best_plans: BestPlans | None = None
 
 
 def sweep_config(given: Mapping[str, Any]) -> SweepConfig:
@@ -136,6 +139,9 @@ def sweep_config(given: Mapping[str, Any]) -> SweepConfig:
         objective=choice("objective", given.get("objective", "peak_bytes"), OBJECTIVES),
         figure_formats=_figure_formats(given.get("figures")),
         memory=() if given.get("memory") is None else each("memory", given["memory"], size),
+        best_plans=None
+        if given.get("best_plans") is None
+        else best_plans("best_plans", given["best_plans"]),
     )
 
 

@@ -10,6 +10,7 @@ from experiments.analysis.growth import formulas_of
 from experiments.errors import ResultsError
 from experiments.figures.registry import draw_figures
 from experiments.reporting.sweep import write_report
+from experiments.results.best_plans import BEST_PLANS, read_best_plans
 from experiments.results.capacity import CAPACITY, read_capacity
 from experiments.results.digests import DIGESTS, digests_of, warn_of_edits
 from experiments.results.files import clear_partials, write_csv, write_json
@@ -57,8 +58,11 @@ def publish(directory: Path, rows: list[Row] | None = None, concurrent: bool = F
     capacity = read_capacity(
         sorted({path.parent for path in directory.rglob(CAPACITY)} | {directory})
     )
+    best_plans = read_best_plans(
+        sorted({path.parent for path in directory.rglob(BEST_PLANS)} | {directory})
+    )
     results = Results(
-        directory, exact, scale, complexity, timelines, manifest, capacity, concurrent
+        directory, exact, scale, complexity, timelines, manifest, capacity, concurrent, best_plans
     )
     write_csv(directory / RESULTS, exact)
     if len(scale):
@@ -67,6 +71,8 @@ def publish(directory: Path, rows: list[Row] | None = None, concurrent: bool = F
     write_csv(directory / TIMELINES, timelines)
     if len(capacity):
         write_csv(directory / CAPACITY, capacity)
+    if len(best_plans):
+        write_csv(directory / BEST_PLANS, best_plans)
     write_json(directory / MANIFEST, {**manifest, DIGESTS: digests_of(directory, TABLES)})
     draw_figures(results)
     write_report(results)

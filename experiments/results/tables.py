@@ -14,6 +14,7 @@ import pandas as pd
 from experiments.errors import ResultsError, one_line
 from experiments.fitting.table import COMPLEXITY_COLUMNS
 from experiments.names import AXES, MODES, TIMELINE
+from experiments.results.best_plans import BEST_PLANS, BEST_PLANS_COLUMNS, read_best_plans
 from experiments.results.capacity import CAPACITY, CAPACITY_COLUMNS, read_capacity
 from experiments.results.digests import warn_of_edits
 from experiments.results.files import read_bytes, read_csv, unreadable, whole_numbers
@@ -30,7 +31,7 @@ RESULTS, SCALE, COMPLEXITY, TIMELINES, MANIFEST = (
     "timelines.csv",
     "manifest.json",
 )
-TABLES = (RESULTS, SCALE, COMPLEXITY, TIMELINES, CAPACITY)
+TABLES = (RESULTS, SCALE, COMPLEXITY, TIMELINES, CAPACITY, BEST_PLANS)
 """The files whose digests the manifest holds."""
 log = logging.getLogger("tapemeasure")
 
@@ -54,6 +55,9 @@ class Results:
         default_factory=lambda: pd.DataFrame(columns=list(CAPACITY_COLUMNS))
     )
     concurrent: bool = False
+    best_plans: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=list(BEST_PLANS_COLUMNS))
+    )
 
     def shown(self) -> Results:
         """Return the same results with the seconds that count, for figures and report."""
@@ -79,7 +83,11 @@ def read_results(directory: Path) -> Results:
     rows, scale = read_rows(directory / RESULTS), read_rows(directory / SCALE)
     complexity = pd.DataFrame(columns=list(COMPLEXITY_COLUMNS))
     timelines, capacity = merged_timelines([directory]), read_capacity([directory])
-    return Results(directory, rows, scale, complexity, timelines, manifest_in(directory), capacity)
+    best_plans = read_best_plans([directory])
+    return Results(
+        directory, rows, scale, complexity, timelines, manifest_in(directory), capacity,
+        best_plans=best_plans,
+    )  # fmt: skip
 
 
 def rows_in(directory: Path) -> pd.DataFrame:

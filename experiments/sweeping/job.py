@@ -30,6 +30,7 @@ from experiments.cli.traces import leave_no_trace
 from experiments.errors import disk_advice, is_the_launchers, one_line
 from experiments.grid.config import SweepConfig, sweep_config
 from experiments.grid.points import points_of
+from experiments.measuring.best_plans import best_plans_of
 from experiments.measuring.capacity import capacity_of
 from experiments.measuring.isolated import is_too_deep
 from experiments.measuring.point import measure
@@ -37,6 +38,7 @@ from experiments.measuring.shapes import rows_from_shapes, serves_shapes
 from experiments.measuring.timelines import timelines_of
 from experiments.names import LOST, OK, SKIPPED, TIMEOUT
 from experiments.reporting.publishing import publish
+from experiments.results.best_plans import BEST_PLANS
 from experiments.results.capacity import CAPACITY
 from experiments.results.expected import expected_below, write_expected
 from experiments.results.files import clear_partials, write_csv, write_json
@@ -191,10 +193,12 @@ def _run(
 
 
 def _write_tables(config: SweepConfig, directory: Path) -> None:
-    """Write the tables that are no rows of points: timelines, and capacity if it is asked for."""
+    """Write the tables that are no rows of points: timelines, and those that are asked for."""
     write_csv(directory / TIMELINES, timelines_of(config))
     if config.memory:
         write_csv(directory / CAPACITY, capacity_of(config))
+    if config.best_plans is not None:
+        write_csv(directory / BEST_PLANS, best_plans_of(config.best_plans, config.execute))
 
 
 def _published(directory: Path, expected: set[str]) -> int:

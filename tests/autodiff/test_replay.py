@@ -25,7 +25,7 @@ from autodiff.liveness import lifetimes
 from autodiff.program import Program
 from autodiff.pytorch.tracing import from_pytorch
 from autodiff.schedule import Claims, Schedule
-from experiments.benchmarks import architectures
+from experiments.measuring import architectures
 from profiler.audit import audit_storages
 from profiler.graphs import profile_schedule
 from tests.support.torch_models import gpt2, training_step

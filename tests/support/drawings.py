@@ -11,6 +11,9 @@ from matplotlib.transforms import Bbox
 ELSEWHERE = ("frontier", "schedules", "growth", "engines")
 """Figures whose rows this sweep lacks: test_figures_checkpointing.py draws them."""
 
+OF_BEST_PLANS = ("best_plans", "storage_levels")
+"""Figures of another table than a sweep's rows: test_best_plans.py draws them."""
+
 
 def texts(figure: Figure) -> list[tuple[str, Bbox]]:
     """Every text that a figure shows, with its box in pixels."""

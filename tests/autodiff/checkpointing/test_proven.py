@@ -32,7 +32,7 @@ from autodiff.checkpointing.proven import proven_schedule
 from autodiff.checkpointing.retention import Retention
 from autodiff.checkpointing.sizes import peak
 from autodiff.checkpointing.tasks import TaskGraph
-from experiments.benchmarks import architectures
+from experiments.measuring import architectures
 from profiler import profile_schedule, program_of
 from tests.support.schedules import forgetful
 

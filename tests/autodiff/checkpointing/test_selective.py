@@ -23,8 +23,8 @@ from autodiff.checkpointing.costs import in_whole_numbers, operations_of
 from autodiff.checkpointing.on_demand import OnDemand
 from autodiff.checkpointing.selective import selective_plans
 from autodiff.checkpointing.sizes import peak
-from experiments.benchmarks import architectures
-from experiments.benchmarks.architectures import Training
+from experiments.measuring import architectures
+from experiments.measuring.architectures import Training
 from profiler import profile_schedule, program_of
 from profiler.audit import audit_storages
 from tests.support.graphs import RandomGraph, graphs

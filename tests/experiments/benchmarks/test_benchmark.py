@@ -17,7 +17,6 @@ from autodiff import TapemeasureError
 from experiments import benchmark, benchmarks
 from experiments.benchmarks import (
     applied,
-    architectures,
     checkpoints,
     orders,
     plans,
@@ -29,7 +28,8 @@ from experiments.benchmarks import (
 from experiments.benchmarks.chain import KERNELS, PRODUCTS, Chain, rows_of
 from experiments.benchmarks.output import append_history, write_benchmark
 from experiments.benchmarks.registry import BENCHMARKS
-from experiments.benchmarks.timing import Timing, alternate
+from experiments.measuring import architectures
+from experiments.measuring.timing import Timing, alternate
 
 TINY = (6, 4, 8)
 TINY_NETWORKS = {"autoencoder": lambda: architectures.autoencoder((2, 3), 1, 16, 8)}

@@ -31,11 +31,11 @@ from experiments.figures.style import (
 from experiments.results.tables import Results
 from experiments.text import percent
 from profiler.units import human_bytes
-from tests.support.drawings import ELSEWHERE, overlaps, texts, unlabelled
+from tests.support.drawings import ELSEWHERE, OF_BEST_PLANS, overlaps, texts, unlabelled
 from tests.support.paths import ROOT
 from tests.support.sweeps import MODES, SMALL, results_of, with_scale
 
-HERE = [name for name in FIGURES if name not in ELSEWHERE]
+HERE = [name for name in FIGURES if name not in (*ELSEWHERE, *OF_BEST_PLANS)]
 
 
 @pytest.fixture(scope="module")

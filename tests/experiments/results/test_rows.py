@@ -16,6 +16,7 @@ from experiments.grid.config import sweep_config
 from experiments.grid.points import points_of
 from experiments.measuring.point import measure
 from experiments.names import AUDITS, MEASURED, PREDICTED
+from experiments.results.best_plans import BEST_PLANS, read_best_plans
 from experiments.results.capacity import CAPACITY, read_capacity
 from experiments.results.files import read_csv, write_csv
 from experiments.results.journal import JOURNAL, Journal, line_of, read_journal
@@ -133,7 +134,7 @@ def test_a_formula_as_a_cell_would_be_seen(tmp_path: Path) -> None:
     assert ",=1+1," in (tmp_path / RESULTS).read_text()
 
 
-FILES = (JOURNAL, RESULTS, SCALE, TIMELINES, CAPACITY, MANIFEST)
+FILES = (JOURNAL, RESULTS, SCALE, TIMELINES, CAPACITY, BEST_PLANS, MANIFEST)
 
 
 @pytest.mark.parametrize("kind", ["named pipe", "device", "directory"])
@@ -154,8 +155,9 @@ def test_only_regular_files_are_read(name: str, kind: str, tmp_path: Path) -> No
         path.symlink_to("/dev/full")
     else:
         path.mkdir()
-    if name == CAPACITY:
-        assert read_capacity([tmp_path]).empty
+    optional = {CAPACITY: read_capacity, BEST_PLANS: read_best_plans}
+    if name in optional:
+        assert optional[name]([tmp_path]).empty
         return
     with pytest.raises(ResultsError, match=f"is a {kind}; expected a regular file") as caught:
         rows_in(tmp_path) if name in (JOURNAL, RESULTS) else read_results(tmp_path)

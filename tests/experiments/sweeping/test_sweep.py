@@ -281,6 +281,7 @@ def test_every_preset_runs_shrunk(preset: str, tmp_path: Path) -> None:
         "scale=null",
         "studies=null",
         "timeline=null",
+        "best_plans=null",
         "hydra.run.dir=run",
         cwd=tmp_path,
     )
