@@ -130,7 +130,7 @@ class _Builder:
             op, reads = replayable(op, state), (*reads, self._keep(state, call.run))
         name = self._numbered(op.name.rpartition("::")[2])
         writes = tuple(
-            self._add(parts[i], Source(name if len(kept) == 1 else f"{name}.{i}"), call)
+            self._add(parts[i], Source(name if len(kept) == 1 else f"{name}.{i}"), is_result=True)
             for i in kept
         )
         self._instructions.append((op, reads, writes, call.run))
@@ -149,13 +149,13 @@ class _Builder:
         number = self._names[name] = self._names.get(name, -1) + 1
         return f"{name}_{number}" if number else name
 
-    def _add(self, fake: torch.Tensor, source: Source, call: Call | None = None) -> int:
+    def _add(self, fake: torch.Tensor, source: Source, *, is_result: bool = False) -> int:
         value = len(self._specs)
         spec = spec_of(fake)
         assert spec is not None
         owner = self._owner_of_storage.setdefault(_storage(fake), value)
-        if owner == value and call is not None:
-            spec = spec_of_result(spec, call.overload, call.args, fake)
+        if owner == value and is_result:
+            spec = spec_of_result(spec, fake)
         self._values[id(fake)] = value
         self._held.append(fake)
         self._specs.append(spec)

@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from autodiff.aten.storage import as_on_the_cpu
+from autodiff.aten.kernels import corrected
 from autodiff.errors import GraphError
 
 _aten = torch.ops.aten
@@ -137,8 +137,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch's
                 self._on_given(leaf)
             _refuse_sparse(func, leaf)
         args, kwargs = tree_map_only(torch.Tensor, self.fake_of, (args, kwargs))
-        with self.fake_mode:
-            result = as_on_the_cpu(func, args, func(*args, **kwargs))
+        # A program runs with autograd's mode on, whatever it was where the step was recorded.
+        with self.fake_mode, torch.enable_grad():
+            result = corrected(func._schema.name, args, func(*args, **kwargs))
         for leaf in tree_leaves(result):
             _refuse_sparse(func, leaf)
         if any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(result)):

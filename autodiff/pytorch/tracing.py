@@ -7,8 +7,8 @@ program is run, measured, predicted and planned by the same code as any other.
 Bound: the program holds for the shapes of the example arguments. A step whose control flow depends
 on values cannot be traced; one that calls `.backward()` leaves its gradients elsewhere, and must
 return `torch.autograd.grad(...)` instead. What a step writes into tensors from outside (running
-statistics, say) is left out. Predictions are as good as PyTorch's own rules for shapes: those of an
-LSTM on the CPU leave its workspace out.
+statistics, say) is left out. Predictions are as good as PyTorch's own rules for shapes,
+corrected where the CPU's kernels are known to differ (`aten.kernels`).
 """
 
 from __future__ import annotations

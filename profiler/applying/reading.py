@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from autodiff.aten.kernels import corrected
 from autodiff.aten.op import AtenOp, op_of
 from autodiff.aten.replay import replayable, state_kept_for
 from autodiff.aten.storage import spec_of_result
@@ -121,20 +122,19 @@ class _Reader:
                 f"{line_of(node)} calls {target}; expected ops on tensors that write into none of "
                 "them; take it out of the model, or use mechanism='checkpoint'"
             )
-        made = node.meta["val"]
-        several = isinstance(made, tuple | list)
-        parts = list(made) if several else [made]
-        kept = [i for i, part in enumerate(parts) if isinstance(part, torch.Tensor)]
-        shapes = [tuple(part.shape) if i in kept else None for i, part in enumerate(parts)]
         known: dict[int, int] = {}
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda one: self._fake(one, known))
+        of_rules = node.meta["val"]
+        made = corrected(target._schema.name, args, of_rules)
+        several = isinstance(made, tuple | list)
+        parts, places = (list(one) if several else [one] for one in (made, of_rules))
+        kept = [i for i, part in enumerate(parts) if isinstance(part, torch.Tensor)]
+        shapes = [tuple(part.shape) if i in kept else None for i, part in enumerate(parts)]
         reads, op = op_of(
             target, args, kwargs, lambda fake: known[id(fake)], kept if several else None, shapes
         )
         written = {
-            i: self._add(
-                parts[i], node.name if len(kept) == 1 else f"{node.name}.{i}", (target, args)
-            )
+            i: self._add(places[i], node.name if len(kept) == 1 else f"{node.name}.{i}", parts[i])
             for i in kept
         }
         state = self._state_for(op, node, written)
@@ -184,13 +184,14 @@ class _Reader:
             (Outside("statistics"), results[1:2], statistics, Work(node, "statistics"))
         )
 
-    def _add(self, fake: Any, label: str, call: tuple[Any, Any] | None = None) -> int:
+    def _add(self, fake: Any, label: str, result: Any = None) -> int:
+        """Add a value; `fake` is where the graph has it, `result` what its op's kernel makes."""
         value = len(self._specs)
-        spec = spec_of(fake)
+        spec = spec_of(fake if result is None else result)
         assert spec is not None
         owner = self._owners.setdefault(fake.untyped_storage()._cdata, value)
-        if owner == value and call is not None:
-            spec = spec_of_result(spec, *call, fake)
+        if owner == value and result is not None:
+            spec = spec_of_result(spec, result)
         self._specs.append(spec)
         self._buffers.append(owner)
         self._labels.append(label)

@@ -12,6 +12,7 @@ from torch.testing._internal.common_methods_invocations import op_db
 from torch.utils._pytree import tree_leaves
 
 from autodiff import Executable, GraphError, StoreAll
+from autodiff.aten.kernels import CORRECTIONS
 from autodiff.pytorch import from_pytorch
 from profiler import profile
 
@@ -182,5 +183,5 @@ def test_a_fault_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fault_of(other_loss) == "loss"
     assert fault_of(other_gradient) == "gradients"
     assert fault_of(right) == ""
-    monkeypatch.setattr("autodiff.aten.storage.SUMMED_WHERE_THEY_WERE", frozenset())
+    monkeypatch.delitem(CORRECTIONS, "aten::mse_loss")
     assert fault_of(right) == "peak"

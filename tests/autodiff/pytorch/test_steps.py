@@ -151,9 +151,9 @@ def folded() -> Case:
 
 
 def norm(model: nn.Module, *shape: int) -> Case:
-    """A norm of a bfloat16 input with float32 weights."""
-    step = step_of(model, lambda model, x: model(x).float().square().sum())
-    return step, (torch.randn(shape).bfloat16(),)
+    """A norm of a bfloat16 input, with its gradient, with float32 weights."""
+    x = torch.randn(shape).bfloat16().requires_grad_()
+    return step_of(model, lambda model, x: model(x).float().square().sum(), x), (x,)
 
 
 def penalty() -> Case:
@@ -221,6 +221,9 @@ CASES: dict[str, Callable[[], Case]] = {
     "solve": lambda: matrix(lambda a: torch.linalg.solve(a, a + 1)),
     "lu_factor": lambda: matrix(lambda a: torch.linalg.lu_factor(a)[0]),
     "fold": folded,
+    "bag of embeddings": lambda: plain(
+        nn.Sequential(nn.EmbeddingBag(10, 8), nn.Linear(8, 2)), torch.arange(6).view(2, 3)
+    ),
     "layer norm": lambda: norm(nn.LayerNorm(8), 64, 8),
     "group norm": lambda: norm(nn.GroupNorm(2, 8), 64, 8),
     "batch norm": lambda: norm(nn.BatchNorm1d(8), 64, 8),
@@ -228,6 +231,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "instance norm": lambda: norm(nn.InstanceNorm1d(8, affine=True), 4, 8, 16),
     "gradient penalty": penalty,
     "GRU": lambda: recurrent(nn.GRU(6, 8, batch_first=True, bidirectional=True)),
+    "LSTM": lambda: recurrent(nn.LSTM(6, 8)),
     "RNN": lambda: recurrent(nn.RNN(6, 8, bias=False)),
     "GRU cells": lambda: cells(nn.GRUCell(6, 6)),
     "LSTM cells": lambda: cells(nn.LSTMCell(6, 6)),
