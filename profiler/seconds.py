@@ -31,7 +31,7 @@ def measured_seconds(program: Program, runs: int = RUNS) -> np.ndarray:
     if unknown is not None:
         raise GraphError(
             f"{unknown.name!r} cannot be run; expected a program of ops alone, not of a compiled "
-            "model; give a cost that is computed from shapes, or cost='ops'"
+            "model; give cost='seconds', by which its ops are timed one by one, or cost='ops'"
         )
     step = Executable(program, StoreAll()(program))  # in order of creation: one step an instruction
     step.run()

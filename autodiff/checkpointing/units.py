@@ -35,12 +35,12 @@ def bytes_text(nbytes: int) -> str:
 
 
 def bytes_of(text: str) -> int | None:
-    """Return the bytes of a size; None for other text, or no whole number of bytes."""
+    """Return the bytes of a size, rounded down; None for other text, such as a part of a byte."""
     match = SIZE.fullmatch(text.strip())
     if match is None:
         return None
     nbytes = Fraction(match["number"]) * UNITS[match["unit"]]
-    return int(nbytes) if nbytes.denominator == 1 else None
+    return None if match["unit"] == "B" and nbytes.denominator != 1 else int(nbytes)
 
 
 def byte_count(name: str, value: Any) -> int:

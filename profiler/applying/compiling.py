@@ -13,12 +13,12 @@ and the bound holds for each; `fullgraph=True` refuses such a model.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
-from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import fx
@@ -26,16 +26,15 @@ from torch._dynamo.backends.common import aot_autograd
 from torch.fx.graph import _BoxedCodeGen
 from torch.utils._python_dispatch import _disable_current_modes
 
-from autodiff.checkpointing.costs import CostOf
 from autodiff.errors import GraphError
-from autodiff.program import Program
 from autodiff.schedule import Schedule
 from profiler.applying.dropout import DROPOUT
+from profiler.applying.inductor import compiled
 from profiler.applying.joint import Input, Joint
 from profiler.applying.planning import plan_for
 from profiler.applying.plans import Plans
 from profiler.applying.reading import joint_program
-from profiler.applying.requests import Request, Size
+from profiler.applying.requests import BackendOptions, Request, Size
 from profiler.applying.splitting import split
 
 ScheduleOf = Callable[[Joint], Schedule]
@@ -50,6 +49,7 @@ class PlannedBackend:
         plan: Plans,
         names: Callable[[], dict[int, str]] = dict,
         outside_bytes: int | None = None,
+        inductor: bool = False,
     ) -> None:
         """Plan by a function; `names` gives the names of the model's own tensors by their ids."""
         self.plan = plan
@@ -57,17 +57,37 @@ class PlannedBackend:
         self._graphs = count()
         self._ran: list[int] | None = None
         self._schedule_of, self._names, self._outside_bytes = schedule_of, names, outside_bytes
+        self._inductor = inductor
 
     def __call__(self, graph: fx.GraphModule, examples: Sequence[Any]) -> Callable[..., Any]:
         """Compile a graph that TorchDynamo traced."""
         partition = partial(self._partition, inputs=self._inputs(graph, examples))
+        if self._inductor:
+            return self._numbered(compiled(graph, examples, partition))
         compiler = aot_autograd(
-            fw_compiler=self._op_by_op,
-            bw_compiler=self._op_by_op,
+            fw_compiler=_op_by_op,
+            bw_compiler=_op_by_op,
             partition_fn=partition,
             decompositions=dict(DROPOUT),
         )
-        return compiler(graph, examples)
+        return self._numbered(compiler(graph, examples))
+
+    def _numbered(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a compiled graph that notes that it runs, and refuses to where another should."""
+        number = next(self._graphs)
+
+        @functools.wraps(run)
+        def checked(*args: Any) -> Any:
+            if self._expected not in (None, number):
+                raise GraphError(
+                    "TorchDynamo chose the graph of another call; expected that of the model's "
+                    "latest call; call the model once right before it is measured"
+                )
+            if self._ran is not None:
+                self._ran.append(number)
+            return run(*args)
+
+        return checked
 
     @contextmanager
     def running(self, expected: int | None) -> Iterator[list[int]]:
@@ -105,29 +125,24 @@ class PlannedBackend:
     ) -> tuple[fx.GraphModule, fx.GraphModule]:
         primals = [node for node in graph.graph.nodes if node.name.startswith("primals")]
         described = [_described(node, place, inputs) for place, node in enumerate(primals)]
-        joint = joint_program(graph, num_fwd_outputs, described, self._outside_bytes)
+        joint = joint_program(
+            graph, num_fwd_outputs, described, self._outside_bytes, draws_again=not self._inductor
+        )
         with _disable_current_modes():  # planning is not to be traced
             schedule = self._schedule_of(joint)
         return split(joint, schedule.order.tolist())
 
-    def _op_by_op(self, graph: fx.GraphModule, _: Sequence[Any]) -> Callable[[list[Any]], Any]:
-        """Return a function that runs a graph and drops each argument after its last read."""
-        graph.graph.set_codegen(_BoxedCodeGen())
-        graph.recompile()
-        number = next(self._graphs)
 
-        def run(args: list[Any]) -> Any:
-            if self._expected not in (None, number):
-                raise GraphError(
-                    "TorchDynamo chose the graph of another call; expected that of the model's "
-                    "latest call; call the model once right before it is measured"
-                )
-            if self._ran is not None:
-                self._ran.append(number)
-            return graph.forward(args)
+def _op_by_op(graph: fx.GraphModule, _: Sequence[Any]) -> Callable[[list[Any]], Any]:
+    """Return a function that runs a graph and drops each argument after its last read."""
+    graph.graph.set_codegen(_BoxedCodeGen())
+    graph.recompile()
 
-        run._boxed_call = True  # type: ignore[attr-defined]  # PyTorch's own mark
-        return run
+    def run(args: list[Any]) -> Any:
+        return graph.forward(args)
+
+    run._boxed_call = True  # type: ignore[attr-defined]  # PyTorch's own mark
+    return run
 
 
 def _described(node: fx.Node, place: int, inputs: Sequence[Input]) -> Input:
@@ -138,30 +153,14 @@ def _described(node: fx.Node, place: int, inputs: Sequence[Input]) -> Input:
 
 def backend(
     max_bytes: Size | None = None,
-    *,
-    planner: Callable[[Program], Schedule] | None = None,
-    plan: str | Path | None = None,
-    on_infeasible: str = "raise",
-    outside_bytes: Size | None = None,
-    cost: str | CostOf = "ops",
-    cache: bool | str | Path = True,
-    quiet: bool = False,
+    **options: Unpack[BackendOptions],
 ) -> PlannedBackend:
     """Return a backend for torch.compile that keeps a training step within `max_bytes`.
 
     The arguments are those of `checkpointed`; its `plan` has the plans that it made.
     Raises PlannerError where they give no plan, and when it compiles where nothing fits.
     """
-    request = Request.of(
-        max_bytes=max_bytes,
-        planner=planner,
-        plan=plan,
-        on_infeasible=on_infeasible,
-        outside_bytes=outside_bytes,
-        cache=cache,
-        quiet=quiet,
-        cost=cost,
-    )
+    request = Request.of(BackendOptions, max_bytes, **options)
     plans = Plans()
 
     def schedule_of(joint: Joint) -> Schedule:
@@ -169,4 +168,6 @@ def backend(
         plans.add(plan)
         return plan.schedule
 
-    return PlannedBackend(schedule_of, plans, outside_bytes=request.outside_bytes)
+    return PlannedBackend(
+        schedule_of, plans, outside_bytes=request.outside_bytes, inductor=request.inductor
+    )

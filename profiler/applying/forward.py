@@ -16,7 +16,7 @@ from autodiff.errors import GraphError, PlannerError, TapemeasureError
 from autodiff.schedule import Schedule
 from profiler.applying.compiling import PlannedBackend
 from profiler.applying.joint import Joint
-from profiler.applying.nested import NestedPlan
+from profiler.applying.nested import NestedPlan, NestedPlanner
 from profiler.applying.planning import nested_plan, plan_for
 from profiler.applying.plans import Plans
 from profiler.applying.requests import Request
@@ -42,9 +42,13 @@ class PlannedForward:
     ) -> None:
         """Prepare; nothing is traced before the first call."""
         self.model, self.request, self.plans, self.earlier = model, request, plans, earlier
-        self._backend = PlannedBackend(self._planned, plans, self._names, request.outside_bytes)
+        self._backend = PlannedBackend(
+            self._planned, plans, self._names, request.outside_bytes, request.inductor
+        )
         self._compiled: Callable[..., Any] | None = None
         self._compiled_for: dict[Hashable, int] = {}
+        self._callers: dict[Hashable, NestedPlanner] = {}
+        self._caller: NestedPlanner | None = None
         self._blocks: dict[Hashable, NestedPlan] = {}
         self._running: Hashable = None
         functools.update_wrapper(self, type(model).forward)
@@ -81,6 +85,10 @@ class PlannedForward:
                 fullgraph=True,
                 dynamic=False,
             )
+        if signature not in self._callers:
+            outside = self.request.outside_bytes
+            self._callers[signature] = NestedPlanner(self.model, args, kwargs, outside)
+        self._caller = self._callers[signature]
         with (
             self._backend.running(self._compiled_for[signature] if is_watched else None) as ran,
             _compiling(is_watched),
@@ -113,7 +121,7 @@ class PlannedForward:
 
     def _planned(self, joint: Joint) -> Schedule:
         tensors = [*self.model.parameters(), *self.model.buffers()]
-        plan = plan_for(joint, self.request, tensors)
+        plan = plan_for(joint, self.request, tensors, self._caller)
         self.plans.add(plan)
         return plan.schedule
 
@@ -213,9 +221,8 @@ def _compiling(is_watched: bool) -> Iterator[None]:
         ) from error
 
 
-@functools.cache
 def _logging_functions() -> set[Callable[..., Any]]:
-    """Return the functions of loggers that write a line, also those that libraries add."""
+    """Return the functions of loggers that write a line, also those that libraries added so far."""
     names = [name for name in dir(logging.Logger) if name.startswith(_LOGS)]
     return {getattr(logging.Logger, name) for name in names}
 

@@ -38,7 +38,8 @@ class Joint:
     `works[i]` is what instruction i runs; `values` names the value, or the values, of each node
     that holds tensors; `outputs` are the results of the forward graph, `gradients` those of the
     backward graph, each a node or a constant; `border` is the instruction of the loss outside;
-    `fed` are the given values that are not the model's own.
+    `fed` are the given values that are not the model's own; `updates` are the nodes that end the
+    forward pass by writing into an input, such as running statistics.
     """
 
     graph: fx.GraphModule
@@ -49,6 +50,7 @@ class Joint:
     gradients: tuple[Any, ...]
     border: int
     fed: tuple[int, ...] = ()
+    updates: tuple[fx.Node, ...] = ()
 
     @property
     def placeholders(self) -> list[fx.Node]:

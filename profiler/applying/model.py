@@ -15,19 +15,14 @@ without a plan. What the model writes to a log while it is traced is not written
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, Unpack
 
 import torch
 
-from autodiff.checkpointing.costs import CostOf
 from autodiff.errors import GraphError
-from autodiff.program import Program
-from autodiff.schedule import Schedule
 from profiler.applying.forward import PlannedForward
 from profiler.applying.plans import Plans
-from profiler.applying.requests import Request, Size
+from profiler.applying.requests import Options, Request, Size
 from profiler.applying.rerunning import run_again
 
 Model = TypeVar("Model", bound=torch.nn.Module)
@@ -36,45 +31,25 @@ Model = TypeVar("Model", bound=torch.nn.Module)
 def checkpointed(
     model: Model,
     max_bytes: Size | None = None,
-    *,
-    memory: Size | None = None,
-    optimizer: torch.optim.Optimizer | None = None,
-    planner: Callable[[Program], Schedule] | None = None,
-    plan: str | Path | None = None,
-    on_infeasible: str = "raise",
-    outside_bytes: Size | None = None,
-    cost: str | CostOf = "ops",
-    cache: bool | str | Path = True,
-    mechanism: str = "compile",
-    quiet: bool = False,
+    **options: Unpack[Options],
 ) -> Model:
     """Return the model, whose training step from now on stays within a bound on memory.
 
     `max_bytes` bounds the live bytes of a step (activations and gradients), `memory` also
     parameters, buffers, inputs, the state of `optimizer` and its update, but not gradients of an
     earlier batch. `planner` or `plan`, a file that `model.plan.to_csv` wrote, take
-    the place of a bound. `on_infeasible="least"` takes the least where nothing fits.
-    `outside_bytes` are what the loss outside of the model takes; by default twice the gradients of
-    the outputs. `cost` is "ops", or a function from a program to the cost of each instruction.
-    `mechanism="checkpoint"` compiles nothing: blocks run again by torch.utils.checkpoint.
+    the place of a bound. `on_infeasible="least"` takes the least where nothing fits, in the place
+    of "raise". `outside_bytes` are what the loss outside of the model takes; by default twice the
+    gradients of the outputs. `cost` is "ops" (the default), "seconds", or a function from a program
+    to the cost of each instruction. `mechanism="checkpoint"` compiles nothing: blocks run again by
+    torch.utils.checkpoint; `inductor=True` compiles the plan's two graphs by Inductor. `cache` is
+    a directory of plans, or False; `quiet=True` prints nothing.
     Raises PlannerError where the request is none, and at the first call where nothing fits;
     GraphError, with the line, at the first call of a model that is not one graph.
     """
     if not isinstance(model, torch.nn.Module):
         raise GraphError(f"model is a {type(model).__name__}; expected a torch.nn.Module; give one")
-    request = Request.of(
-        max_bytes=max_bytes,
-        memory=memory,
-        optimizer=optimizer,
-        planner=planner,
-        plan=plan,
-        on_infeasible=on_infeasible,
-        outside_bytes=outside_bytes,
-        cache=cache,
-        quiet=quiet,
-        cost=cost,
-        mechanism=mechanism,
-    )
+    request = Request.of(Options, max_bytes, **options)
     run_again(model, [])  # an earlier plan may have put its own functions on blocks
     earlier = model.__dict__.get("forward")
     if isinstance(earlier, PlannedForward):

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -26,6 +28,8 @@ from profiler.applying.rerunning import run_again
 from profiler.measurement import Profile
 from profiler.pytorch.steps import profile_step
 from profiler.units import human_bytes, human_bytes_apart
+
+_DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -50,19 +54,32 @@ class NestedPlan:
         """Return the lines that let the same modules run again without this project.
 
         Losses and gradients are equal. Running statistics are not: `norms`, which the lines name,
-        update them in every run.
+        update them in every run. Comments say what the lines save and cost.
         """
-        return lines_for(self.modules, self.norms)
+        peak, plain, limit = human_bytes_apart(self.peak_bytes, self.plain_peak_bytes, self.limit)
+        above = "" if self.peak_bytes <= self.limit else f", above the limit of {limit}"
+        if not self.modules:
+            return f"# No block runs again: peak {peak}{above}."
+        return (
+            f"# Blocks that run again as a whole: peak {peak}{above} (all kept: {plain}), "
+            f"{more_words(self.operations, self.plain_operations)}.\n"
+            f"{lines_for(self.modules, self.norms)}"
+        )
 
     def __str__(self) -> str:
         """Return the summary and the modules."""
         peak, plain = human_bytes_apart(self.peak_bytes, self.plain_peak_bytes)
-        more = self.operations / max(self.plain_operations, 1) - 1
+        more = more_words(self.operations, self.plain_operations)
         named = ", ".join(self.modules) or "nothing"
         return (
             f"{self.planner}: peak {peak} of at most {human_bytes(self.limit)} (all kept: {plain}),"
-            f" {100 * more:.1f}% more operations\nrun again: {named}"
+            f" {more}\nrun again: {named}"
         )
+
+
+def more_words(operations: float, plain: float) -> str:
+    """Return how many more operations than the plain ones a plan takes."""
+    return f"{100 * (operations / max(plain, 1) - 1):.1f}% more operations"
 
 
 class NestedPlanner:
@@ -71,16 +88,28 @@ class NestedPlanner:
     def __init__(
         self, model: torch.nn.Module, args: Any, kwargs: Mapping[str, Any], outside: int | None
     ) -> None:
-        """Make fakes of the model's tensors and of its arguments."""
-        self._outside = outside
+        """Note a call: fakes of its arguments, the modes of modules, the settings of autocast."""
+        self._outside, self._original = outside, model
         self._mode = FakeTensorMode()
-        with FakeCopyMode(self._mode):
-            self._model = copy.deepcopy(model)
-        self._model.__dict__.pop("forward", None)
+        self._modes = [module.training for module in model.modules()]
+        self._autocast = [
+            (device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
+            for device in _DEVICES
+        ]
         self._args, self._kwargs = tree_map_only(
             torch.Tensor, self._mode.from_tensor, (args, dict(kwargs))
         )
         self.outside_bytes = 0
+
+    @cached_property
+    def _model(self) -> torch.nn.Module:
+        """The model on fake tensors, in the modes of the call."""
+        with FakeCopyMode(self._mode):
+            model = copy.deepcopy(self._original)
+        model.__dict__.pop("forward", None)
+        for module, training in zip(model.modules(), self._modes, strict=True):
+            module.training = training
+        return model
 
     def plan(self, limit: int, *, least: bool = False) -> NestedPlan:
         """Return the plan of the fewest blocks that keeps within a limit.
@@ -136,7 +165,9 @@ class NestedPlanner:
         run_again(self._model, names)
         self._model.zero_grad(set_to_none=True)
         try:
-            with self._mode:
+            with self._mode, ExitStack() as settings:
+                for device, enabled, dtype in self._autocast:
+                    settings.enter_context(torch.autocast(device, dtype, enabled))
                 return profile_step(self._step, *tree_leaves((self._args, self._kwargs)))
         except ValuesError as error:
             raise GraphError(f"{type(self._model).__name__} cannot be planned: {error}") from error

@@ -40,6 +40,12 @@ def is_training_norm(node: fx.Node) -> bool:
     return node.target is NORM and node.args[5] is True
 
 
+def is_update(node: fx.Node) -> bool:
+    """Return whether a node writes new values into an input, as Inductor has running statistics."""
+    into = node.args[0] if node.target is _aten.copy_.default else None
+    return isinstance(into, fx.Node) and into.op == "placeholder"
+
+
 def device_of(node: fx.Node) -> torch.device:
     """Return the device of a node's results."""
     return first_value(node).device

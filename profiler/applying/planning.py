@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
@@ -33,13 +35,20 @@ from profiler.applying.nested import NestedPlan, NestedPlanner
 from profiler.applying.nodes import module_of
 from profiler.applying.optimizers import storage_bytes
 from profiler.applying.plans import Plan
-from profiler.applying.requests import Request
+from profiler.applying.requests import SECONDS, Request
+from profiler.applying.seconds import seconds_of_each
 from profiler.units import human_bytes
 
 
-def plan_for(joint: Joint, request: Request, model_tensors: Iterable[Any] = ()) -> Plan:
+def plan_for(
+    joint: Joint,
+    request: Request,
+    model_tensors: Iterable[Any] = (),
+    blocks: NestedPlanner | None = None,
+) -> Plan:
     """Return the plan of a joint graph; `model_tensors` are parameters and buffers.
 
+    `blocks` plans the blocks of the same model, for whoever asks for its lines.
     Raises PlannerError where no plan keeps within what was asked for, unless the request takes the
     least that there is.
     """
@@ -49,9 +58,10 @@ def plan_for(joint: Joint, request: Request, model_tensors: Iterable[Any] = ()) 
     limit = request.max_bytes
     if request.memory is not None:
         limit = _left(request, resident)
-    schedule = _schedule(joint.program, request, limit)
+    seconds = _seconds(joint, request) if request.cost == SECONDS else None
+    schedule = _schedule(joint.program, request, limit, seconds)
     modules = tuple(module_of(work.node) for work in joint.works)
-    plan = Plan(joint.program, schedule, modules, joint.border, limit, resident)
+    plan = Plan(joint.program, schedule, modules, joint.border, limit, resident, seconds, blocks)
     _say(
         request,
         f"planned in {perf_counter() - start:.1f} s: {plan.planner}, peak "
@@ -114,13 +124,16 @@ def _resident(joint: Joint, request: Request, model_tensors: Iterable[Any]) -> i
     return storage_bytes(model_tensors) + inputs + request.update.state_bytes
 
 
-def _schedule(program: Program, request: Request, limit: int | None) -> Schedule:
+def _schedule(
+    program: Program, request: Request, limit: int | None, seconds: np.ndarray | None
+) -> Schedule:
     if request.plan is not None:
         return read_schedule(request.plan, program)
     if request.planner is not None:
         return request.planner(program)
     assert limit is not None
-    costs = cost_of_each(request.cost, program)  # once: it may measure
+    costs = cost_of_each(request.cost, program) if seconds is None else seconds  # once
+    costs = np.where(_writes_a_buffer(program), costs, 0.0)
     budget = Budget(max_bytes=limit, cost=_named(request.cost, costs))
     path = None if request.cache is None else _file(request, program, budget, costs)
     if path is not None and path.exists():
@@ -132,13 +145,19 @@ def _schedule(program: Program, request: Request, limit: int | None) -> Schedule
             return kept
     schedule = _fastest(program, request, budget)
     if path is not None and peak(program, schedule) <= limit:
-        _keep(path, program, schedule)
+        _write(path, lambda partial: write_schedule(partial, program, schedule))
     return schedule
+
+
+def _writes_a_buffer(program: Program) -> list[bool]:
+    """Return for each instruction whether it makes more than views, which plans weigh as free."""
+    values = program.values
+    return [any(values[w].buffer == w for w in one.writes) for one in program.instructions]
 
 
 def _named(cost: str | CostOf, costs: np.ndarray) -> str | CostOf:
     """Return a cost that gives what is known already, under the name of the one that found it."""
-    if isinstance(cost, str):
+    if cost == "ops":
         return cost
 
     def known(_: Program) -> np.ndarray:
@@ -177,7 +196,12 @@ def _version() -> str:
 def _file(request: Request, program: Program, budget: Budget, costs: np.ndarray) -> Path:
     assert request.cache is not None
     made_by = (torch.__version__, _version(), str(budget))
-    digest = hashlib.sha256(repr((made_by, request.on_infeasible, costs.tobytes())).encode())
+    digest = _digest(program, repr((made_by, request.on_infeasible, costs.tobytes())))
+    return request.cache / f"{digest}.csv"
+
+
+def _digest(program: Program, made_by: str) -> str:
+    digest = hashlib.sha256(made_by.encode())
     for value in program.values:
         digest.update(repr((value.spec, value.buffer, value.role)).encode())
     for op, reads, writes, phase in program.instructions:
@@ -185,15 +209,35 @@ def _file(request: Request, program: Program, budget: Budget, costs: np.ndarray)
             repr((op.parameters, getattr(op, "nbytes", 0), reads, writes, phase)).encode()
         )
     digest.update(repr(program.targets).encode())
-    return request.cache / f"{digest.hexdigest()[:32]}.csv"
+    return digest.hexdigest()[:32]
 
 
-def _keep(path: Path, program: Program, schedule: Schedule) -> None:
-    """Write a plan to the cache, whole or not at all; a full disk is no reason to stop."""
-    partial = path.with_suffix(f".{os.getpid()}.partial")
+def _seconds(joint: Joint, request: Request) -> np.ndarray:
+    """Return the seconds of each instruction, measured once a graph, machine and thread count.
+
+    They are kept next to the plans, so that the same numbers find the same plan.
+    """
+    path = None
+    if request.cache is not None:
+        made_by = (torch.__version__, _version(), platform.node(), torch.get_num_threads())
+        path = request.cache / f"{_digest(joint.program, repr(made_by))}.npy"
+        with suppress(OSError, ValueError):  # not measured yet, or damaged
+            kept: np.ndarray = np.load(path)
+            if kept.shape == (len(joint.works),):
+                return kept
+    _say(request, "timing its operations …")
+    seconds = seconds_of_each(joint)
+    if path is not None:
+        _write(path, lambda partial: np.save(partial, seconds))
+    return seconds
+
+
+def _write(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file of the cache, whole or not at all; a full disk is no reason to stop."""
+    partial = path.with_name(f"{os.getpid()}.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_schedule(partial, program, schedule)
+        write(partial)
         partial.replace(path)
     except OSError:
         partial.unlink(missing_ok=True)

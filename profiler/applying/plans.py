@@ -25,9 +25,9 @@ from autodiff.instructions import PHASES, RECOMPUTE
 from autodiff.liveness import Lifetimes
 from autodiff.program import Program
 from autodiff.schedule import Schedule
-from profiler.applying.nested import NestedPlan
+from profiler.applying.nested import NestedPlan, NestedPlanner, more_words as _more
 from profiler.savings import planner_savings
-from profiler.units import human_bytes, human_bytes_apart, human_count
+from profiler.units import human_bytes, human_bytes_apart, human_count, human_ns
 
 _MOST_ROWS = 24
 
@@ -38,7 +38,9 @@ class Plan:
 
     `modules` has the name of the module behind each instruction; `border` is the instruction of the
     loss, at which backward begins; `resident_bytes` are parameters, buffers, inputs and the
-    optimizer's state; `limit` is what was asked for, None where that was nothing.
+    optimizer's state; `limit` is what was asked for, None where that was nothing. `costs` are the
+    seconds of each instruction, None where they were not measured; `blocks` plans the blocks of
+    the same model.
     """
 
     program: Program
@@ -47,6 +49,8 @@ class Plan:
     border: int
     limit: int | None = None
     resident_bytes: int = 0
+    costs: np.ndarray | None = None
+    blocks: NestedPlanner | None = None
 
     @cached_property
     def _lives(self) -> Lifetimes:
@@ -93,6 +97,16 @@ class Plan:
         return int(self._compared["ops"].iloc[0])
 
     @property
+    def seconds(self) -> float | None:
+        """Return the seconds of the step's ops by themselves; None unless `cost` is "seconds"."""
+        return None if self.costs is None else float(self.costs[self.schedule.order].sum())
+
+    @property
+    def plain_seconds(self) -> float | None:
+        """Return the seconds of the ops if nothing runs again; None unless those are known."""
+        return None if self.costs is None else float(self.costs.sum())
+
+    @property
     def outside_bytes(self) -> int:
         """Return the part of the peak that is not the model's: what the loss outside takes."""
         at = int(self._live.argmax())
@@ -134,6 +148,27 @@ class Plan:
         acts = (frame["held_bytes"] > 0) | (frame["again_ops"] > 0)
         return frame.loc[acts, columns].reset_index(drop=True)
 
+    def code(self) -> str:
+        """Return lines that let blocks of the model run again without this project.
+
+        Comments say what they save and cost, and what this plan does: blocks run again as a whole,
+        which costs more. They are measured on fake tensors when this is called, with the arguments
+        of the call that was planned. Raises PlannerError for a plan of a backend.
+        """
+        if self.blocks is None:
+            raise PlannerError(
+                "a plan of a backend has no model whose blocks could be named; expected a plan of "
+                "tapemeasure.checkpointed; use that"
+            )
+        limit = self.peak_bytes if self.limit is None else self.limit
+        nested = self.blocks.plan(limit, least=True)
+        peak, plain = human_bytes_apart(self.peak_bytes, self.plain_peak_bytes)
+        optimum = (
+            f"# The plan of single operations: peak {peak} (all kept: {plain}), "
+            f"{_more(self.operations, self.plain_operations)}{self._optimality}."
+        )
+        return f"{nested.code()}\n{optimum}"
+
     def to_csv(self, path: str | Path) -> Path:
         """Write the plan; `checkpointed(model, plan=path)` runs it again."""
         return write_schedule(path, self.program, self.schedule)
@@ -141,12 +176,14 @@ class Plan:
     def __str__(self) -> str:
         """Return the table."""
         peak, plain = human_bytes_apart(self.peak_bytes, self.plain_peak_bytes)
-        more = self.operations / max(self.plain_operations, 1) - 1
+        more = _more(self.operations, self.plain_operations)
         limit = "" if self.limit is None else f" of at most {human_bytes(self.limit)}"
         lines = [
-            f"{self.planner}: peak {peak}{limit} (all kept: {plain}), "
-            f"{100 * more:.1f}% more operations{self._optimality}"
+            f"{self.planner}: peak {peak}{limit} (all kept: {plain}), {more}{self._optimality}"
         ]
+        if self.seconds is not None and self.plain_seconds is not None:
+            took, before = human_ns(1e9 * self.seconds), human_ns(1e9 * self.plain_seconds)
+            lines.append(f"seconds of its operations, each timed by itself: {took} ({before})")
         if self.resident_bytes:
             total = human_bytes(self.peak_bytes + self.resident_bytes)
             lines.append(f"with parameters, buffers, inputs and the optimizer's state: {total}")

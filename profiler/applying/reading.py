@@ -47,21 +47,28 @@ from profiler.applying.nodes import (
     device_of,
     is_tangent,
     is_training_norm,
+    is_update,
     line_of,
 )
 from profiler.applying.outside import Outside
 
 
 def joint_program(
-    graph: fx.GraphModule, outputs: int, inputs: Sequence[Input], outside: int | None = None
+    graph: fx.GraphModule,
+    outputs: int,
+    inputs: Sequence[Input],
+    outside: int | None = None,
+    *,
+    draws_again: bool = True,
 ) -> Joint:
     """Return the program of a joint graph whose first `outputs` results are the forward pass's.
 
     `inputs` describe the inputs of the model in order; `outside` are the bytes that the loss
-    outside takes besides the gradients of the outputs, by default twice theirs. Raises GraphError
-    for a graph that holds more than plain ops.
+    outside takes besides the gradients of the outputs, by default twice theirs. Random ops may run
+    again, from the kept state of their generator, if `draws_again`. Raises GraphError for a graph
+    that holds more than plain ops.
     """
-    reader = _Reader(graph, inputs)
+    reader = _Reader(graph, inputs, draws_again)
     for node in graph.graph.nodes:
         reader.read(node)
     return reader.joint(outputs, outside)
@@ -70,8 +77,9 @@ def joint_program(
 class _Reader:
     """Reads the nodes of a graph one by one into values and calls."""
 
-    def __init__(self, graph: fx.GraphModule, inputs: Sequence[Input]) -> None:
+    def __init__(self, graph: fx.GraphModule, inputs: Sequence[Input], draws_again: bool) -> None:
         self._graph = graph
+        self._draws_again = draws_again
         self._inputs = iter(inputs)
         self._specs: list[Spec] = []
         self._buffers: list[int] = []
@@ -81,6 +89,7 @@ class _Reader:
         self._owners: dict[int, int] = {}
         self._values: dict[fx.Node, Any] = {}
         self._calls: list[tuple[Any, tuple[int, ...], tuple[int, ...], Work]] = []
+        self._updates: list[fx.Node] = []
         self._results: Sequence[Any] = ()
         self._described: Sequence[Any] = ()
 
@@ -96,6 +105,9 @@ class _Reader:
             self._values[node] = self._values[of][place]  # type: ignore[index]
         elif node.target in SAME:
             self._values[node] = self._values[node.args[0]]  # type: ignore[index]
+        elif is_update(node):
+            self._updates.append(node)
+            self._values[node] = self._values[node.args[1]]  # type: ignore[index]
         else:
             self._values[node] = self._called(node)
 
@@ -161,7 +173,7 @@ class _Reader:
 
         Return the op that can be drawn again and the value of the state, or None.
         """
-        if not op.is_random or op.generator is not None:
+        if not op.is_random or op.generator is not None or not self._draws_again:
             return None
         nbytes = sum(self._specs[value].nbytes for value in written.values())
         state = state_kept_for(op, device_of(node), nbytes)
@@ -200,7 +212,7 @@ class _Reader:
     def joint(self, outputs: int, outside: int | None) -> Joint:
         """Return the program of what the results need."""
         ends, gradients = tuple(self._results[:outputs]), tuple(self._results[outputs:])
-        forward, backward = self._of(ends), self._of(gradients)
+        forward, backward = self._of([*ends, *self._updates]), self._of(gradients)
         first = self._needed(forward)
         needed = self._needed([*forward, *backward])
         calls = [self._calls[i] for i in sorted(needed & first)]
@@ -229,6 +241,7 @@ class _Reader:
             gradients,
             border,
             tuple(self._fed),
+            tuple(self._updates),
         )
 
     def _of(self, nodes: Iterable[Any]) -> list[int]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 
@@ -15,9 +16,37 @@ from autodiff.checkpointing.units import bytes_of
 from autodiff.errors import PlannerError
 from autodiff.program import Program
 from autodiff.schedule import Schedule
+from profiler.applying.inductor import check_compiler
 from profiler.applying.optimizers import NO_UPDATE, Update, update_of
 
 Size = int | str
+MECHANISMS = ("compile", "checkpoint")
+SECONDS = "seconds"
+"""The cost that is measured: see `profiler.applying.seconds`."""
+
+
+class BackendOptions(TypedDict, total=False):
+    """What `backend` takes besides the bound."""
+
+    planner: Callable[[Program], Schedule] | None
+    plan: str | Path | None
+    on_infeasible: str
+    outside_bytes: Size | None
+    cost: str | CostOf
+    cache: bool | str | Path
+    quiet: bool
+    inductor: bool
+
+
+class Options(BackendOptions, total=False):
+    """What `checkpointed` takes besides the bound on live bytes."""
+
+    memory: Size | None
+    optimizer: torch.optim.Optimizer | None
+    mechanism: str
+
+
+_SIZES = ("max_bytes", "memory", "outside_bytes")
 
 
 @dataclass(frozen=True)
@@ -40,6 +69,7 @@ class Request:
     quiet: bool = False
     mechanism: str = "compile"
     cost: str | CostOf = "ops"
+    inductor: bool = False
     update: Update = NO_UPDATE
 
     def __deepcopy__(self, memo: Any) -> Request:
@@ -48,7 +78,8 @@ class Request:
 
     def __post_init__(self) -> None:
         """Raise PlannerError unless exactly one way to a plan is given."""
-        check_cost(self.cost)
+        if self.cost != SECONDS:
+            check_cost(self.cost)
         ways = (self.max_bytes, self.memory, self.planner, self.plan)
         if sum(way is not None for way in ways) != 1:
             raise PlannerError(
@@ -59,7 +90,7 @@ class Request:
             raise PlannerError(
                 f"on_infeasible = {self.on_infeasible!r}; expected 'raise' or 'least'; give one"
             )
-        if self.mechanism not in ("compile", "checkpoint"):
+        if self.mechanism not in MECHANISMS:
             raise PlannerError(
                 f"mechanism = {self.mechanism!r}; expected 'compile' or 'checkpoint'; give one"
             )
@@ -73,6 +104,13 @@ class Request:
                 f"mechanism = 'checkpoint' with cost = {cost_name(self.cost)}; expected 'ops', by "
                 "which blocks are chosen; leave out cost, or give mechanism='compile'"
             )
+        if self.inductor:
+            if self.mechanism == "checkpoint":
+                raise PlannerError(
+                    "inductor = True with mechanism = 'checkpoint', which compiles nothing; "
+                    "expected one of them; leave one out"
+                )
+            check_compiler()
         if self.optimizer is not None and self.memory is None:
             raise PlannerError(
                 "optimizer is given without memory; expected memory, which counts its state; "
@@ -80,37 +118,27 @@ class Request:
             )
 
     @classmethod
-    def of(
-        cls,
-        *,
-        max_bytes: Size | None = None,
-        memory: Size | None = None,
-        optimizer: torch.optim.Optimizer | None = None,
-        planner: Callable[[Program], Schedule] | None = None,
-        plan: str | Path | None = None,
-        on_infeasible: str = "raise",
-        outside_bytes: Size | None = None,
-        cache: bool | str | Path = True,
-        quiet: bool = False,
-        mechanism: str = "compile",
-        cost: str | CostOf = "ops",
-    ) -> Request:
-        """Return the request of a user's arguments, in which sizes may be texts."""
-        return cls(
-            size("max_bytes", max_bytes),
-            size("memory", memory),
-            optimizer,
-            planner,
-            None if plan is None else Path(plan),
-            on_infeasible,
-            size("outside_bytes", outside_bytes),
-            cache_directory() if cache is True else Path(cache) if cache else None,
-            quiet,
-            mechanism,
-            cost,
+    def of(cls, known: type, max_bytes: Size | None, **options: Unpack[Options]) -> Request:
+        """Return the request of a user's arguments, in which sizes may be texts.
+
+        Raises PlannerError for an option that the TypedDict `known` has not.
+        """
+        names = ("max_bytes", *known.__annotations__)
+        for name in sorted(options.keys() - set(names)):
+            near = get_close_matches(name, names, n=1)
+            raise PlannerError(
+                f"{name}=… is no option; expected {', '.join(names)}; "
+                f"{f'did you mean {near[0]}?' if near else 'leave it out'}"
+            )
+        given: dict[str, Any] = {"cache": True, **options, "max_bytes": max_bytes}
+        given |= {name: size(name, given.get(name)) for name in _SIZES}
+        plan, cache = given.get("plan"), given["cache"]
+        given["plan"] = None if plan is None else Path(plan)
+        given["cache"] = cache_directory() if cache is True else Path(cache) if cache else None
+        if given.get("optimizer") is not None:
             # Here and not while a model is compiled, which optimizers ask about.
-            NO_UPDATE if optimizer is None else update_of(optimizer),
-        )
+            given["update"] = update_of(given["optimizer"])
+        return cls(**given)
 
 
 def cache_directory() -> Path:

@@ -47,6 +47,8 @@ def split(joint: Joint, order: Sequence[int]) -> tuple[fx.GraphModule, fx.GraphM
             forward.place(node)
     forward.run(order[:at])
     saved = _saved(joint, order[at + 1 :])
+    for node in joint.updates:
+        forward.update(node)
     results = [forward.output(one) for one in joint.outputs]
     forward.graph.output((*results, *(forward.current[value] for value in saved)))
     backward = _Half(joint, fx.Graph(), again=True)
@@ -124,6 +126,16 @@ class _Half:
         renamed = self.graph.call_function(one.target, (node,))
         renamed.meta = dict(one.meta)
         return renamed
+
+    def update(self, node: fx.Node) -> None:
+        """Add a node that writes into an input."""
+        into = node.args[0]
+        assert isinstance(into, fx.Node)
+        new = self.graph.call_function(
+            torch.ops.aten.copy_.default,
+            (self._others[into], self.current[self._joint.values[node]]),
+        )
+        new.meta = dict(node.meta)
 
     def run(self, order: Sequence[int]) -> None:
         """Add steps in their order."""
