@@ -36,7 +36,8 @@ class Profile:
 
     `given_bytes` maps each role to the bytes that existed before the step. `uncounted` maps each op
     without a known cost to its number of calls. Of a PyTorch step, `loss` and `gradients` are what
-    the step returned, and an optimizer's update is a further phase.
+    the step returned, and an optimizer's update is a further phase; of one that is predicted for a
+    CUDA card, `reserved_bytes` is what PyTorch's allocator would reserve there.
     """
 
     ops_by_phase: dict[str, Cost]
@@ -50,6 +51,7 @@ class Profile:
     recording: Recording | None = None
     uncounted: dict[str, int] = field(default_factory=dict)
     modules: Callable[[], pd.DataFrame] | None = None
+    reserved_bytes: int | None = None
 
     @property
     def ops(self) -> Cost:

@@ -22,8 +22,7 @@ CARD = (
 PREDICTED_CARD = (
     "the kernels are those that PyTorch would take on a CUDA card of compute capability 8.0; "
     "buffers are counted in blocks of 512 bytes, as the allocator hands them out. No such "
-    "prediction was compared with a card. The allocator reserves more than it hands out, and the "
-    "CUDA context takes some hundred MiB"
+    "prediction was compared with a card. The CUDA context takes some hundred MiB more"
 )
 ATTENTION = {
     "_scaled_dot_product_flash_attention_for_cpu": "flash",
@@ -130,6 +129,11 @@ def remarks(result: Result) -> list[str]:
         f"counted are whole buffers; {NOT_COUNTED}",
         PREDICTED_CARD if result.config.device == "cuda" else CARD,
     ]
+    if (reserved := result.profile.reserved_bytes) is not None:
+        lines.append(
+            f"for a step the allocator would reserve {human_bytes(reserved)} on the card, by a "
+            "model of it"
+        )
     if first > later:
         needs, _ = human_bytes_apart(first, later)
         lines.append(f"the first step needs more than later ones, {needs}, and has to fit")

@@ -3,14 +3,13 @@
 Fake tensors stand for the CPU's: a build of PyTorch without CUDA cannot take derivatives of
 others. So what a card does differently is put in the place of the CPU's way while a step is
 predicted: the kernels of attention, `dropout` (which keeps a mask of one byte an element), what
-autocast computes in float32, and the sizes that the allocator hands out.
+autocast computes in float32, and what the allocator hands out and reserves (`allocator`).
 
 Sources in PyTorch: `attention.cpp` and `Dropout.cpp` in ATen/native, `autocast_mode.h`,
-`CUDACachingAllocator.cpp` (`kMinBlockSize`), `CublasHandlePool.cpp`.
+`CublasHandlePool.cpp`; cuBLASLt uses the workspace of cuBLAS (`torch.backends.cuda`).
 
 Bound: none of this was compared with a card. Not predicted are the workspaces of cuDNN, by which
-convolutions run, and the CUDA context (some hundred MiB, outside of the allocator). What is
-reserved is at least what is allocated; by how much more depends on the order of the sizes.
+convolutions run, and the CUDA context (some hundred MiB, outside of the allocator).
 In autocast a cast before a softmax is an op of its own here and part of the kernel on a card.
 """
 
@@ -26,9 +25,6 @@ from torch.utils import _pytree as pytree
 from autodiff.errors import GraphError
 from autodiff.instructions import BACKWARD, RECOMPUTE
 from profiler.pytorch.attention import KERNELS, Attention, attend, kernel_of
-
-BLOCK_BYTES = 512
-"""The allocator hands out multiples of so many bytes."""
 
 CUBLAS_WORKSPACE_BYTES = 2 * 4096 * 1024 + 8 * 16 * 1024
 """What cuBLAS takes in each thread that multiplies matrices: the forward pass's, and backward's."""
@@ -52,18 +48,14 @@ _OF_FLOAT32 = ("softmax.int", "log_softmax.int", "cumsum", "cumprod", "sum", "su
 """Ops that autocast asks for a result in float32 on a card."""
 
 
-def rounded(nbytes: int) -> int:
-    """Return the bytes that the allocator hands out for a buffer."""
-    return -(-nbytes // BLOCK_BYTES) * BLOCK_BYTES
+def workspaces(ops: Iterable[tuple[str, str]]) -> list[int]:
+    """Return the bytes that cuBLAS keeps for a step in each thread that multiplies matrices.
 
-
-def workspace_bytes(ops: Iterable[tuple[str, str]]) -> int:
-    """Return what cuBLAS keeps for a step, given the names and phases of its ops.
-
-    Backward and recomputation run in a thread of their own.
+    `ops` are the names and phases of the step's ops. Backward and recomputation run in a thread of
+    their own.
     """
     threads = {phase in (BACKWARD, RECOMPUTE) for name, phase in ops if name in _BY_CUBLAS}
-    return CUBLAS_WORKSPACE_BYTES * len(threads)
+    return [CUBLAS_WORKSPACE_BYTES] * len(threads)
 
 
 @contextmanager

@@ -25,7 +25,8 @@ from torch.utils import _pytree as pytree
 from autodiff.errors import GraphError, ValuesError
 from profiler.measurement import Profile
 from profiler.pytorch import watching
-from profiler.pytorch.cuda import WORKSPACE, as_on_cuda, rounded, workspace_bytes
+from profiler.pytorch.allocator import reserved, rounded
+from profiler.pytorch.cuda import WORKSPACE, as_on_cuda, workspaces
 from profiler.pytorch.interpret import ledger_of_notes, operations_of, phases_of
 from profiler.pytorch.modules import module_rows, parameter_bytes_by_module
 from profiler.pytorch.names import StepNames
@@ -77,12 +78,24 @@ def profile_step(
     _refuse_real(args, model)
     with as_on_cuda(attention) as composites:
         notes, result = record_step(step, args, model, composites)
+    return _on_cuda(notes, result, parameters)
+
+
+def _on_cuda(notes: Notes, result: Any, parameters: dict[str, int]) -> Profile:
+    """Interpret the notes of a step that ran as on a card: in the blocks of its allocator."""
     _ = notes.calls  # gives every size its value
     notes.sizes[:] = map(rounded, notes.sizes)
     profile = profile_of_notes(notes, result, parameters)
-    names = StepNames(notes, list(profile.ledger.phases))
-    ran = ((names.op(step), phase) for step, phase in enumerate(profile.ledger.phases))
-    return replace(profile, given_bytes=profile.given_bytes | {WORKSPACE: workspace_bytes(ran)})
+    ledger = profile.ledger
+    names = StepNames(notes, list(ledger.phases))
+    kept = workspaces((names.op(step), phase) for step, phase in enumerate(ledger.phases))
+    given = [*(notes.sizes[buffer] for buffer in notes.given), *kept]
+    columns = (ledger.nbytes.tolist(), ledger.born.tolist(), ledger.dies.tolist())
+    return replace(
+        profile,
+        given_bytes=profile.given_bytes | {WORKSPACE: sum(kept)},
+        reserved_bytes=reserved(given, *columns).reserved_bytes,
+    )
 
 
 def _refuse_device(device: str, attention: str | None) -> None:

@@ -7,7 +7,7 @@ import pytest
 from experiments.errors import ConfigError
 from experiments.modules import profiling
 from experiments.modules.sentences import remarks, verdict
-from profiler.pytorch.cuda import BLOCK_BYTES
+from profiler.pytorch.allocator import BLOCK_BYTES
 from tests.support.module_configs import attention, config_of
 
 
@@ -26,6 +26,7 @@ def test_the_verdict_names_the_kernel_of_a_card(more: tuple[str, ...], kernel: s
     result = profiling.measured(attention(0.1, "device=cuda", *more))
     assert verdict(result).endswith(f"with a CUDA card's attention kernel ({kernel}).")
     assert any("No such prediction was compared with a card" in line for line in remarks(result))
+    assert any("would reserve 22 MiB on the card" in line for line in remarks(result))
     assert result.profile.given_bytes["workspace"] > 0
 
 
