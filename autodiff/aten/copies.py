@@ -246,6 +246,7 @@ _LOOKED_AT = (
     ),
     "_linalg_check_errors",
     *("_nested_tensor_from_mask_left_aligned", "_nested_tensor_size"),
+    *("_nested_tensor_storage_offsets", "_nested_tensor_strides"),
 )
 
 COPIES = frozenset((*_MADE, *_MOVED, *_VIEWS_COPIED, *_LOOKED_AT))

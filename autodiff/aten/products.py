@@ -8,6 +8,7 @@ The dot product of two vectors is no matrix product. Attention is in a file of i
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from autodiff.aten.call import Call, Rule, Shape, numel
@@ -165,7 +166,7 @@ def _trilinear(call: Call) -> Cost:
     return Cost(multiplications=2 * terms, additions=max(terms - call.size, 0))
 
 
-def _grouped(call: Call) -> Cost:
+def _of_groups(call: Call) -> Cost:
     """Return the products of one matrix, or a batch of them, with the matrix of its group.
 
     The inner dimension of two matrices is divided among the groups, which have their own sums.
@@ -173,23 +174,41 @@ def _grouped(call: Call) -> Cost:
     x, y = call.args[:2]
     if len(x) == len(y) == 2:
         products = x[0] * x[1] * y[1]
-        cost = Cost(products, max(products - call.size, 0), matmul_flops=2 * products)
-    else:
-        cost = product(call.size, x[-1])
-    return cost + Cost(additions=call.size if call.arg(3) is not None else 0)
+        return Cost(products, max(products - call.size, 0), matmul_flops=2 * products)
+    return product(call.size, x[-1])
 
 
-def _scaled(call: Call) -> Cost:
-    """Return ab·s_a·s_b, plus a bias, times a scale of the result: each an operation an element."""
-    bias, scale = call.arg(4), call.arg(5)
-    return product(call.size, call.args[0][-1]) + Cost(
-        multiplications=call.size * (2 if scale is None else 3),
-        additions=call.size if bias is not None else 0,
-    )
+def _grouped(call: Call) -> Cost:
+    """Return the products by groups, plus a bias."""
+    return _of_groups(call) + Cost(additions=call.size if call.arg(3) is not None else 0)
+
+
+def _scaled(products: Callable[[Call], Cost], bias: int, scale: int | None = None) -> Rule:
+    """Return the rule of ab·s_a·s_b, plus a bias, times a scale of the result.
+
+    Each is an operation an element; `bias` and `scale` are their places among the arguments.
+    """
+
+    def rule(call: Call) -> Cost:
+        scales = 2 if scale is None or call.arg(scale) is None else 3
+        return products(call) + Cost(
+            multiplications=call.size * scales,
+            additions=call.size if call.arg(bias) is not None else 0,
+        )
+
+    return rule
+
+
+def _matmul_backward(call: Call) -> Cost:
+    """Return a product for the gradient of each matrix that is wanted."""
+    gradient, x, y, wanted = call.args[:4]
+    cost = product(numel(x), gradient[-1]) if wanted[0] else FREE
+    return cost + (product(numel(y), x[-2]) if wanted[1] else FREE)
 
 
 PRODUCTS: dict[str, Rule] = {
-    **dict.fromkeys(("mm", "bmm", "mv", "_int_mm"), _matmul),
+    **dict.fromkeys(("mm", "bmm", "mv", "_int_mm", "matmul"), _matmul),
+    "matmul_backward": _matmul_backward,
     **dict.fromkeys(("dot", "vdot"), _dot),
     **dict.fromkeys(("addmm", "baddbmm", "addmv"), _added),
     "addbmm": _summed_over_batch,
@@ -199,5 +218,8 @@ PRODUCTS: dict[str, Rule] = {
     **dict.fromkeys(("convolution", "_convolution", "convolution_overrideable"), _convolution),
     "convolution_backward": _convolution_backward,
     "_grouped_mm": _grouped,
-    "_scaled_mm": _scaled,
+    "_scaled_mm": _scaled(_matmul, 4, 5),
+    "_scaled_mm_v2": _scaled(_matmul, 8),
+    "_scaled_grouped_mm": _scaled(_of_groups, 5, 6),
+    "_scaled_grouped_mm_v2": _scaled(_of_groups, 9),
 }

@@ -18,6 +18,7 @@ from time import perf_counter_ns
 from typing import Any
 
 import torch
+from torch._guards import active_fake_mode
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
@@ -42,6 +43,8 @@ _VALUES_READ = (
 
 _NO_DATA = "its data is not allocated yet"
 """What PyTorch says, at greater length, where a kernel reads a fake tensor."""
+
+_NO_NUMPY = ".numpy() is not supported for tensor subclasses"
 
 
 def profile_step(
@@ -147,7 +150,7 @@ def _values_of_fake_tensors() -> Iterator[None]:
     try:
         yield
     except (*_VALUES_READ, RuntimeError) as error:
-        if not isinstance(error, _VALUES_READ) and _NO_DATA not in str(error):
+        if not isinstance(error, _VALUES_READ) and not _says_no_values(str(error)):
             raise
         func = getattr(error, "func", None)
         what = f" ({func})" if func is not None else ""
@@ -155,6 +158,11 @@ def _values_of_fake_tensors() -> Iterator[None]:
             f"the step reads values of tensors{what}, which fake tensors do not have; expected a "
             "step without .item() and the like; profile it on real tensors"
         ) from error
+
+
+def _says_no_values(words: str) -> bool:
+    """Return whether PyTorch's words mean that a fake tensor was asked for its values."""
+    return _NO_DATA in words or (_NO_NUMPY in words and active_fake_mode() is not None)
 
 
 def profile_of_notes(notes: Notes, result: Any, parameters: dict[str, int]) -> Profile:

@@ -74,6 +74,22 @@ def test_scaled_products() -> None:
     args = (S((4, 6)), S((6, 5)), S(()), S(()), S((5,)))
     found = cost_of("_scaled_mm", Call(args, {}, (S((4, 5)),)))
     assert found == Cost(20 * 6 + 40, 20 * 5 + 20, matmul_flops=2 * 20 * 6)
+    second = (S((4, 6)), S((6, 5)), (S(()),), (0,), (0,), (S(()),), (0,), (0,), S((5,)))
+    assert cost_of("_scaled_mm_v2", Call(second, {}, (S((4, 5)),))) == found
+
+
+def test_scaled_products_of_groups() -> None:
+    """So it is with a matrix for each group of rows, of which the result may be scaled as well."""
+    rows, weights, out, groups = S((10, 6)), S((3, 6, 5)), S((10, 5)), S((3,))
+    plain = cost_of("_grouped_mm", Call((rows, weights, groups), {}, (out,)))
+    args = (rows, weights, S((10,)), S((3, 5)), groups, None, S(()))
+    found = cost_of("_scaled_grouped_mm", Call(args, {}, (out,)))
+    assert plain is not None
+    assert found == plain + Cost(multiplications=3 * 50)
+    scales = ((S((10,)),), (0,), (0,), (S((3, 5)),), (0,), (0,))
+    second = (rows, weights, *scales, groups, S((3, 5)))
+    found = cost_of("_scaled_grouped_mm_v2", Call(second, {}, (out,)))
+    assert found == plain + Cost(multiplications=2 * 50, additions=50)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")

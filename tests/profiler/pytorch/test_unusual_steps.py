@@ -73,6 +73,24 @@ def test_an_encoder_with_padding() -> None:
     assert found.uncounted == {}
 
 
+@prototype
+def test_attention_of_jagged_tensors() -> None:
+    """Attention among jagged sequences costs what it costs for each of them, in training too."""
+    parts = [torch.randn(length, 16) for length in (5, 3)]
+
+    def step(x: torch.Tensor) -> torch.Tensor:
+        heads = x.unflatten(-1, (2, 8)).transpose(1, 2)
+        made = functional.scaled_dot_product_attention(heads, heads, heads)
+        return made.transpose(1, 2).flatten(-2)
+
+    x = torch.nested.nested_tensor(parts, layout=torch.jagged, requires_grad=True)
+    found = profile_step(lambda: step(x).values().sum().backward())
+    products = sum(2 * length * length * 8 for length in (5, 3))
+    assert found.uncounted == {}
+    assert found.ops_by_phase["forward"].matmul_flops == 2 * 2 * products
+    assert found.ops_by_phase["backward"].matmul_flops == 4 * 2 * products
+
+
 def totals(step: Callable[[], Any]) -> tuple[int, dict[str, int]]:
     """Return the operations of a step, and what was not counted."""
     found = profile_step(step)
@@ -141,6 +159,8 @@ def test_values_of_fake_tensors() -> None:
         with pytest.raises(ValuesError) as caught:
             profile_step(lambda: model(x).sum().item())
         assert profile_step(lambda: copy.deepcopy(model)).live_after_bytes == 4 * 5
+        with pytest.raises(ValuesError, match="profile it on real tensors"):
+            profile_step(lambda: model(x).detach().numpy())
     assert str(caught.value) == (
         "the step reads values of tensors (aten._local_scalar_dense.default), which fake tensors "
         "do not have; expected a step without .item() and the like; profile it on real tensors"
