@@ -56,7 +56,7 @@ def timeline_figure(ledger: Ledger, title: str) -> Figure:
 def draw_live_bytes(axes: Axes, ledger: Ledger) -> None:
     """Draw one area a role, each on the one before, a step one wide; label both axes.
 
-    A line stands where the phase changes from forward to another.
+    A line stands where the backward pass, or another phase after forward, begins.
     """
     count = len(ledger.phases)
     live = ledger.live_by_role
@@ -71,7 +71,7 @@ def draw_live_bytes(axes: Axes, ledger: Ledger) -> None:
             np.arange(count + 1), floor, ceiling, step="post", label=name, color=colour, linewidth=0
         )
         floor = ceiling
-    later = np.flatnonzero([phase != "forward" for phase in ledger.phases])
+    later = np.flatnonzero([phase not in ("forward", "recompute") for phase in ledger.phases])
     if len(later) and later[0]:
         axes.axvline(int(later[0]), color="black", linewidth=0.9)
     axes.set_xlim(0, max(count, 1))

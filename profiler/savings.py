@@ -30,6 +30,7 @@ from autodiff.liveness import Lifetimes
 from autodiff.program import Program
 from autodiff.recording import recording_from_specs
 from autodiff.schedule import Schedule
+from profiler.cell_names import cell_name
 from profiler.counter import count_operations
 from profiler.ledger import ledger_of
 from profiler.planned import best_schedules, default_planners
@@ -214,13 +215,8 @@ def _at_work(
         for k, part in enumerate(cells.forward if forward else cells.stages)
         if instruction in part
     )
-    start = cells.starts[k]
-    whose = "the first cell" if start is None else f"the cell from {program.label(start)}"
-    return (
-        k,
-        f"what {'running' if forward else 'reversing'} {whose} takes (cell {k + 1} of "
-        f"{len(cells)})",
-    )
+    doing = "running" if forward else "reversing"
+    return k, f"what {doing} {cell_name(cells, k)} takes (cell {k + 1} of {len(cells)})"
 
 
 def peak_words(parts: dict[str, int]) -> str:

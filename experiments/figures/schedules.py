@@ -1,17 +1,14 @@
 """Schedules as usually drawn: layers upwards, time to the right, snapshots as bars, bytes below.
 
-Each computed instruction is one unit of time. Layer i is the product z_i and the activation
-x_{i+1}; it is *advanced* when it is run for the first time, *recomputed* when it is run again,
-*reversed* when ∂z_i, ∂W_i and ∂x_i are computed. A bar between two layers is the value that the
-upper one reads, from its allocation until it is freed; x_1 is caller-owned. Everything is read from
-the events of timelines.csv by their names.
+Each computed instruction is one unit of time. A bar between two layers is the value that the upper
+one reads, from its allocation until it is freed; x_1 is caller-owned. What is kept of a layer
+itself (z_i, on its tape) is a dashed line through its row; a dotted one is the copy of a value on a
+level below memory, from the step that stores it. The chain has no random ops, so none is replayed.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from itertools import groupby
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -21,6 +18,14 @@ from matplotlib.patches import Patch, Rectangle
 from experiments.analysis.plans import described, planner_words
 from experiments.figures import axes as scales
 from experiments.figures.data import Series, case_words, shape_words, theory_value
+from experiments.figures.schedule_events import (
+    Bar,
+    Block,
+    Move,
+    bars_of,
+    blocks_of,
+    moves_in,
+)
 from experiments.figures.style import INK, WIDTH, Drawing, Look, finish, new_figure
 from experiments.figures.timelines import live_panel, role_handles, source_of_steps, step_axis
 from experiments.grid.planners import theory_of
@@ -32,36 +37,25 @@ from profiler.units import human_bytes
 CAPTION = (
     "How to read it: follow the blocks from left to right. Pale blocks climb the layers for the "
     "first time, hatched ones climb again from a snapshot (a bar, as long as it is kept), and dark "
-    "ones come down: the layer is reversed. A plan that keeps fewer bars climbs more often. Below, "
-    "on the same axis, the bytes that are alive."
+    "ones come down: the layer is reversed. A plan that keeps fewer bars climbs more often. Dashed "
+    "lines are a layer’s own values, kept for its reversal (a tape). A triangle that points down "
+    "is a value stored on a level below memory, where it lies along the dotted line; one that "
+    "points up is the value loaded again. Below, on the same axis, the bytes that are alive."
 )
 KINDS = {
     "advance": ("layer run first", Look("#a9cfe8", "", "")),
     "recompute": ("layer recomputed", Look("#f3c98b", "", "\\\\\\\\")),
     "reverse": ("layer reversed", Look("#10254d", "", "")),
 }
-HELD, CALLERS = "#1a1a1a", "#8a8a8a"
-MOST_PANELS, MOST_STEPS = 3, 4000
+HELD, CALLERS, TAPE, BELOW = "#1a1a1a", "#8a8a8a", "#c0470c", "#00785a"
+_LINES: dict[str, tuple[str, str, Any, float]] = {
+    "state": ("kept (snapshot)", HELD, "-", 2.6),
+    "tape": ("kept of a layer (tape)", TAPE, (0, (3, 1)), 1.7),
+    "below": ("on the level below", BELOW, (0, (1, 1)), 2.0),
+}
+_MARKERS = {"store": ("stored", "v", BELOW), "load": ("loaded", "^", "white")}
+MOST_PANELS, MOST_STEPS = 4, 4000
 _SHAPE = [*CASE, *AXES]
-
-
-@dataclass(frozen=True)
-class Block:
-    """Consecutive steps of one kind on one layer: from `start` to `stop`."""
-
-    kind: str
-    layer: int
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True)
-class Bar:
-    """The life of x_k: from `start` to `stop`."""
-
-    k: int
-    start: int
-    stop: int
 
 
 def draw_schedules(results: Results) -> Drawing | None:
@@ -86,7 +80,8 @@ def draw_schedules(results: Results) -> Drawing | None:
     for column, (planner, rows) in enumerate(plans):
         above, below = grid[0, column], grid[1, column]
         computed = rows[rows["event"] == "computed"]
-        _draw(above, blocks_of(rows, n), bars_of(rows, n), n, len(computed))
+        _draw(above, blocks_of(rows, n), n, len(computed))
+        _draw_kept(above, bars_of(rows, n), moves_in(rows))
         live_panel(below, computed, _theory_peak(first, planner), highest)
         scales.linear_byte_axis(below, highest * 1.2, "live bytes" if column == 0 else "")
         step_axis(below, len(computed), (WIDTH - 1.2) * widths[column] / sum(widths))
@@ -131,59 +126,8 @@ def _name(planner: str) -> str:
     return "store all (full)" if planner == STORE_ALL else planner_words(planner)
 
 
-def blocks_of(rows: pd.DataFrame, n: int) -> list[Block]:
-    """Return the blocks of a timeline; the loss is layer n + 1."""
-    computed = rows.loc[rows["event"] == "computed", ["node", "phase"]].itertuples(
-        index=False, name=None
-    )
-    kinds = {"forward": "advance", "recompute": "recompute"}
-    steps: list[tuple[str, int]] = []
-    for kind, run in groupby(
-        ((kinds.get(phase, "reverse"), _layer(str(node), n)) for node, phase in computed),
-        key=lambda step: step[0],
-    ):
-        layers = [layer for _, layer in run]
-        known = [layer for layer in layers if layer is not None] or [n + 1]
-        layer = known[0]
-        for here in layers:  # a view or a part of the loss belongs to the layer before or after it
-            layer = layer if here is None else here
-            steps.append((kind, layer))
-    blocks, start = [], 0
-    for (kind, layer), run in groupby(steps):
-        stop = start + len(list(run))
-        blocks.append(Block(kind, layer, start, stop))
-        start = stop
-    return blocks
-
-
-def _layer(node: str, n: int) -> int | None:
-    """Return the layer of a value: x_{i+1} is layer i's result, ∂x_i that of reversing it."""
-    found = re.fullmatch(r"(∂?)([zxW])_(\d+)", node)
-    if not found:
-        return n + 1 if node in ("L", "∂L") else None
-    k = int(found[3])
-    return k - 1 if (found[1], found[2]) == ("", "x") else k
-
-
-def bars_of(rows: pd.DataFrame, n: int) -> list[Bar]:
-    """Return the lives of x_2 … x_n that outlast the next step: what is kept, not passed on."""
-    born: dict[str, int] = {}
-    bars = []
-    for node, event, step in rows[["node", "event", "step"]].itertuples(index=False, name=None):
-        found = re.fullmatch(r"x_(\d+)", str(node))
-        if not found or not 2 <= int(found[1]) <= n:
-            continue
-        if event == "allocated":
-            born[node] = int(step)
-        elif event == "freed" and node in born:
-            start = born.pop(node)
-            if int(step) > start + 1:
-                bars.append(Bar(int(found[1]), start, int(step) + 1))
-    return bars
-
-
-def _draw(axes: Axes, blocks: list[Block], bars: list[Bar], n: int, length: int) -> None:
-    """Draw blocks on the layers' rows, bars on the lines between them."""
+def _draw(axes: Axes, blocks: list[Block], n: int, length: int) -> None:
+    """Draw blocks on the layers' rows, and the life of the caller's value below them."""
     for block in blocks:
         look = KINDS[block.kind][1]
         place, width = (block.start, block.layer - 0.36), block.stop - block.start
@@ -201,15 +145,6 @@ def _draw(axes: Axes, blocks: list[Block], bars: list[Bar], n: int, length: int)
         )
     last = max((block.stop for block in blocks if block.layer == 1), default=length)
     axes.plot([0, last], [0.5, 0.5], color=CALLERS, linewidth=2.6, solid_capstyle="butt", zorder=4)
-    for bar in bars:
-        axes.plot(
-            [bar.start, bar.stop],
-            [bar.k - 0.5] * 2,
-            color=HELD,
-            linewidth=2.6,
-            solid_capstyle="butt",
-            zorder=4,
-        )
     ticks = range(1, n + 1, max(1, -(-n // 16)))
     scales.plain_axis(axes, [*ticks, n + 1], "", (0.2, n + 1.6))
     axes.set_yticklabels(
@@ -219,6 +154,23 @@ def _draw(axes: Axes, blocks: list[Block], bars: list[Bar], n: int, length: int)
     )
     axes.set_xlim(0, length)
     axes.grid(visible=False)
+
+
+def _draw_kept(axes: Axes, bars: list[Bar], moves: list[Move]) -> None:
+    """Draw states on the lines between the rows, tapes through them, copies and moves below."""
+    for bar in bars:
+        _, colour, dash, width = _LINES[bar.kind]
+        y = bar.k - {"state": 0.5, "tape": 0.0, "below": 0.62}[bar.kind]
+        axes.plot(
+            [bar.start, bar.stop], [y, y], color=colour, linestyle=dash, linewidth=width,
+            solid_capstyle="butt", dash_capstyle="butt", zorder=2 if bar.kind == "tape" else 4,
+        )  # fmt: skip
+    for move in moves:
+        _, marker, face = _MARKERS[move.kind]
+        axes.plot(
+            [move.step + 0.5], [move.k - 0.56], marker=marker, linestyle="none", markersize=6,
+            markerfacecolor=face, markeredgecolor=BELOW, markeredgewidth=1.0, zorder=5,
+        )  # fmt: skip
 
 
 def _theory_peak(first: pd.Series, planner: str) -> float | None:
@@ -255,8 +207,22 @@ def _handles(plans: list[tuple[str, pd.DataFrame]], n: int) -> list[Patch | Line
         for kind, (name, look) in KINDS.items()
         if kind in kinds
     ]
-    bars = [("kept (snapshot)", HELD), ("caller-owned x₁", CALLERS)]
+    kept = {bar.kind for _, rows in plans for bar in bars_of(rows, n)}
+    moved = {move.kind for _, rows in plans for move in moves_in(rows)}
+    lines = [entry for kind, entry in _LINES.items() if kind in kept]
+    lines.append(("caller-owned x₁", CALLERS, "-", 2.6))
     return [
         *patches,
-        *(Line2D([], [], color=colour, linewidth=2.6, label=name) for name, colour in bars),
-    ]
+        *(
+            Line2D([], [], color=colour, linestyle=dash, linewidth=width, label=name)
+            for name, colour, dash, width in lines
+        ),
+        *(
+            Line2D(
+                [], [], linestyle="none", marker=marker, markerfacecolor=face,
+                markeredgecolor=BELOW, label=name,
+            )
+            for kind, (name, marker, face) in _MARKERS.items()
+            if kind in moved
+        ),
+    ]  # fmt: skip

@@ -121,7 +121,7 @@ def live_panel(axes: Axes, rows: pd.DataFrame, expected: float | None, highest: 
         floor = ceiling
     if expected is not None:
         axes.axhline(expected, color=INK, linewidth=1.1, linestyle=(0, (1, 1.5)), zorder=4)
-    later = rows["phase"].ne("forward").to_numpy()
+    later = rows["phase"].eq("backward").to_numpy()
     if later.any() and not later.all():
         axes.axvline(int(later.argmax()), color=INK, linewidth=0.9, zorder=3)
     _mark_peak(axes, rows["live_bytes"].to_numpy(), highest)

@@ -14,6 +14,8 @@ import pytest
 
 from autodiff.checkpointing import parse
 from autodiff.errors import PlannerError
+from autodiff.levels import moves_of
+from autodiff.networks import chain
 from experiments import theory
 from experiments.analysis.advice import advice_of
 from experiments.analysis.growth import (
@@ -28,11 +30,14 @@ from experiments.analysis.plans import plan_groups
 from experiments.figures import registry
 from experiments.figures.growth import layer_slope, layers_run
 from experiments.figures.registry import FIGURES
-from experiments.figures.schedules import bars_of, blocks_of
+from experiments.figures.schedule_events import bars_of, blocks_of, moves_in
 from experiments.figures.style import Drawing, styled
 from experiments.fitting.table import COMPLEXITY_COLUMNS
+from experiments.grid.config import sweep_config
+from experiments.measuring.timelines import timelines_of
 from experiments.reporting import sweep as reporting_sweep
 from experiments.results.tables import Results
+from profiler.programs import program_of
 from profiler.units import human_bytes
 from tests.support.drawings import ELSEWHERE, overlaps, texts, unlabelled
 from tests.support.pages import page_of
@@ -187,6 +192,69 @@ def test_the_schedule_is_read_from_the_events(planned: Results) -> None:
     everything = planned.timelines[planned.timelines["mode"] == "full"]
     assert [bar.k for bar in sorted(bars_of(everything, 5), key=lambda bar: bar.k)] == [2, 3, 4, 5]
     assert not any(block.kind == "recompute" for block in blocks_of(everything, 5))
+
+
+HREVOLVE = "hrevolve(snapshots=1, write=0.5, read=0.5)"
+
+
+@pytest.fixture(scope="module")
+def moved() -> Results:
+    """Timelines of a chain with gelu: a plan that keeps tapes, and one that moves states."""
+    timeline = {
+        "n": 6,
+        "d": 2,
+        "b": 8,
+        "network": {"activation": "gelu"},
+        "modes": ["full", "checkpointed"],
+        "planners": ["optimal(max_bytes=700)", HREVOLVE],
+    }
+    rows = timelines_of(sweep_config({**PLANS, "execute": False, "timeline": timeline}))
+    none = pd.DataFrame()
+    return Results(Path("nowhere"), none, none, none, rows, {})
+
+
+def test_tapes_and_moves_are_drawn(moved: Results) -> None:
+    """What a plan keeps of its layers is a dashed line, what it stores below memory a dotted one
+    between two triangles; the moves are those of the plan, and in no block.
+    """
+    rows = moved.timelines[moved.timelines["planner"] == HREVOLVE]
+    network = chain(6, 2, 8, activation="gelu", values=False)
+    program, schedule = parse.planned(
+        program_of(network.loss, network.weights), parse.planner_of(HREVOLVE)
+    )
+    pairs = list(moves_of(program).values())
+    kinds = {store: "store" for store, _ in pairs} | {load: "load" for _, load in pairs}
+    wanted = [(step, kinds[i]) for step, i in enumerate(schedule.order.tolist()) if i in kinds]
+    moves = moves_in(rows)
+    assert [(move.step, move.kind) for move in moves] == wanted
+    assert {move.kind for move in moves} == {"store", "load"}
+    inside = {step for one in blocks_of(rows, 6) for step in range(one.start, one.stop)}
+    assert inside == set(range(len(schedule))) - {move.step for move in moves}
+    below = [bar for bar in bars_of(rows, 6) if bar.kind == "below"]
+    assert {bar.start for bar in below} == {step for step, kind in wanted if kind == "store"}
+    tapes = {
+        planner: [bar.k for bar in bars_of(one, 6) if bar.kind == "tape"]
+        for planner, one in moved.timelines.groupby("planner")
+    }
+    assert sorted(tapes["store_all"]) == [1, 2, 3, 4, 5, 6]
+    assert 0 < len(set(tapes["optimal(max_bytes=700)"])) < 6
+    drawing = draw(moved, ("schedules",))["schedules"]
+    with styled("schedules"):
+        assert overlaps(drawing.figure) == []
+    entries = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
+    assert {"kept of a layer (tape)", "stored", "loaded", "on the level below"} <= set(entries)
+    (panel,) = [
+        axes for axes in drawing.figure.axes if axes.get_title(loc="left") == "hrevolve, s = 1"
+    ]
+    triangles = [line for line in panel.lines if line.get_marker() in "v^"]
+    assert len(triangles) == len(moves)
+
+
+def test_a_schedule_in_memory_has_no_moves(planned: Results, drawn: dict[str, Drawing]) -> None:
+    """Neither rows nor legend speak of levels where nothing is stored below."""
+    assert moves_in(planned.timelines) == []
+    entries = [text.get_text() for text in drawn["schedules"].figure.legends[0].get_texts()]
+    assert not {"stored", "loaded", "on the level below"} & set(entries)
 
 
 def test_the_titles_of_the_schedules_are_computed(drawn: dict[str, Drawing]) -> None:
