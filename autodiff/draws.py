@@ -1,7 +1,8 @@
 """What makes a schedule draw other random numbers than the program: the faults that are refused.
 
-Numbers come from generators that go on with each draw. So random ops run in order of creation, and
-again only as a replay, from the state that was kept right before the op's first run.
+Numbers come from generators that go on with each draw. So all random ops run, in order of creation,
+also where nothing reads what they draw, and again only as a replay, from the state that was kept
+right before the op's first run.
 """
 
 from __future__ import annotations
@@ -25,12 +26,26 @@ def faults_of_draws(program: Program, order: np.ndarray, repeated: np.ndarray) -
             f"step {at} computes {_written(program, order, at)} again, which would give other "
             "numbers; keep it instead",
         )
+    yield from _left_out(program, order)
     yield from _early(program, order, repeated)
     yield from _from_another_state(program, order, repeated)
 
 
 def _written(program: Program, order: np.ndarray, at: int) -> str:
     return program.label(program.instructions[int(order[at])].writes[0])
+
+
+def _left_out(program: Program, order: np.ndarray) -> Iterator[Fault]:
+    """Find a random op that never runs; its step is the one after the last."""
+    missing = program.flat.draws & ~program.flat.keeps_state
+    missing[order] = False
+    for i in np.flatnonzero(missing)[:1].tolist():
+        label = program.label(program.instructions[i].writes[0])
+        yield (
+            len(order),
+            f"the random op {label} never runs, so what is drawn later would be other numbers; "
+            "run it, also where nothing reads its result",
+        )
 
 
 def _early(program: Program, order: np.ndarray, repeated: np.ndarray) -> Iterator[Fault]:

@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 
-from autodiff.instructions import PHASES, RECOMPUTE
+from autodiff.flat import repeated
 from autodiff.kinds import kind_of
 from autodiff.liveness import Lifetimes
 from autodiff.program import Program
@@ -63,7 +63,7 @@ class Emitted:
         self._given = frozenset(program.given)
         self._held = self._given
         self._cleared = lives.cleared
-        self._phase = lives.phase
+        self._again = repeated(schedule.order).tolist()
         self._born = self._births(lives)
         order = schedule.order.tolist()
         starts = range(0, max(len(order), 1), STEPS_A_FUNCTION)
@@ -125,7 +125,7 @@ class Emitted:
 
     def _replays(self, at: int, i: int) -> bool:
         """Return whether a step draws again what it drew before."""
-        return self._phase[at] == PHASES.index(RECOMPUTE) and bool(self._program.flat.replays[i])
+        return bool(self._again[at] and self._program.flat.replays[i])
 
     def _reads(self, at: int, i: int) -> tuple[int, ...]:
         step = self._program.instructions[i]

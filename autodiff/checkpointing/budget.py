@@ -24,9 +24,11 @@ from autodiff.checkpointing.costs import cost_of_each, in_whole_numbers
 from autodiff.checkpointing.limits import Limits, below_the_least, needs_sizes
 from autodiff.checkpointing.optimal import ROUNDING, ChainPlans
 from autodiff.checkpointing.revolve import Revolve
+from autodiff.checkpointing.runs import Runs
 from autodiff.checkpointing.selective import SelectivePlan, selective_plans
 from autodiff.checkpointing.sizes import amounts, peak
-from autodiff.checkpointing.uniform import Uniform
+from autodiff.checkpointing.store import schedule_from_plan
+from autodiff.checkpointing.uniform import Uniform, uniform_plan
 from autodiff.errors import BudgetError, PlannerError
 from autodiff.program import Program
 from autodiff.schedule import Schedule
@@ -164,11 +166,15 @@ class KnownPlans:
     @cached_property
     def _uniform(self) -> list[_Weighed]:
         try:
-            n = len(find_cells(self._program))
+            cells = find_cells(self._program)
         except PlannerError:
             return []
+        n, runs = len(cells), Runs(cells)
         numbers = np.geomspace(min(2, n), n, MOST_SEGMENTS).round().astype(int)
-        return [self._weigh(Uniform(k)(self._program)) for k in sorted(set(numbers.tolist()))]
+        return [
+            self._weigh(schedule_from_plan(cells, uniform_plan(n, k), str(Uniform(k)), runs))
+            for k in sorted(set(numbers.tolist()))
+        ]
 
     def _weigh(self, schedule: Schedule) -> _Weighed:
         cost = float(self._cost[schedule.order].sum())

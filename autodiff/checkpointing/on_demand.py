@@ -11,11 +11,14 @@ Bound: an order by rule, and no search: see `retention` for the best orders of s
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
-from autodiff.checkpointing.living import claims_of
+from autodiff.checkpointing.living import claims_of, without_dead_steps
 from autodiff.checkpointing.store_all import accumulated_in_place
 from autodiff.instructions import BACKWARD, FORWARD
 from autodiff.levels import without_moves
@@ -31,6 +34,7 @@ class OnDemand:
 
     def __init__(self, program: Program) -> None:
         self.program = program
+        self._steps = without_moves(program).instructions
         self._roots = program.flat.roots.tolist()
         self._writer = {
             write: i
@@ -57,9 +61,8 @@ class OnDemand:
         at_hand = bytearray(
             root in held or value not in self._writer for value, root in enumerate(self._roots)
         )
-        reads_of = self._backward_reads() if within is not None else {}
         order: list[int] = []
-        for i, (_, reads, _, phase) in enumerate(without_moves(self.program).instructions):
+        for i, (_, reads, _, phase) in enumerate(self._steps):
             made: list[int] = []
             if phase == BACKWARD:
                 for again in self._missing(reads, at_hand):
@@ -71,19 +74,18 @@ class OnDemand:
             if within is None or phase != BACKWARD:
                 continue
             for root in {self._roots[value] for value in (*made, *reads)} - held:
-                later = reads_of.get(root, [])
-                while later and later[-1] <= i:
-                    later.pop()
-                if not later or later[-1] > i + within:
+                later = self._backward_reads.get(root, ())
+                following = bisect_right(later, i)
+                if following == len(later) or later[following] > i + within:
                     for member in self._members.get(root, ()):
                         at_hand[member] = 0
         return order
 
+    @cached_property
     def _backward_reads(self) -> dict[int, list[int]]:
-        """Return the instructions of the backward part that read each buffer, the last first."""
+        """The instructions of the backward part that read each buffer, in order."""
         found: dict[int, list[int]] = {}
-        for i in range(len(self.program.instructions) - 1, -1, -1):
-            _, reads, _, phase = self.program.instructions[i]
+        for i, (_, reads, _, phase) in enumerate(self._steps):
             if phase == BACKWARD:
                 for read in reads:
                     found.setdefault(self._roots[read], []).append(i)
@@ -103,9 +105,15 @@ class OnDemand:
     def schedule(self, kept: Iterable[int], planner: str, within: int | None = None) -> Schedule:
         """Return the schedule of an order that keeps these values, with its claims."""
         kept = frozenset(kept)
-        order = np.array(self.order(kept, within), dtype=np.int64)
-        claims = self._claims(order.tolist(), kept)
-        return Schedule(order, claims, planner, accumulated_in_place(self.program, order))
+        schedule = self.unclaimed(kept, planner, within)
+        return replace(schedule, claims=self._claims(schedule.order.tolist(), kept))
+
+    def unclaimed(self, kept: Iterable[int], planner: str, within: int | None = None) -> Schedule:
+        """Return the schedule of an order that keeps these values, to be weighed only."""
+        targets = self.program.targets
+        living = without_dead_steps(self.program, self.order(kept, within), targets)
+        order = np.array(living, dtype=np.int64)
+        return Schedule(order, Claims(0, 0, 0), planner, accumulated_in_place(self.program, order))
 
     def _claims(self, order: Sequence[int], kept: frozenset[int]) -> Claims:
         """Return the steps by phase, and the most activations that a plan with this set holds.

@@ -5,9 +5,11 @@ instruction runs more than twice, and what runs again between two first runs doe
 creation. It starts from the best plan of the other planners. What it gives is the better of the
 two; `Schedule.bound` is the least that any such order could cost, and `proved` says that it costs
 no more. An order that runs again in another sequence may have a lower peak, or cost less.
+Of the orders that cost the least it takes one of the lowest peak that it finds.
 
-Bound: proofs come for some 60 instructions of the forward part, within seconds to minutes; without
-one the plan is the best found in that time. With equal time the plan may differ between machines.
+Bound: proofs come for some 60 instructions of the forward part, within seconds to minutes, on one
+thread. A plan with a proof is the same each time; without one it is the best found in that time,
+which may differ.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from autodiff.checkpointing.costs import in_whole_numbers, operations_of
 from autodiff.checkpointing.limits import needs_sizes
 from autodiff.checkpointing.living import claims_of
 from autodiff.checkpointing.optimal import Optimal
-from autodiff.checkpointing.retention import RUNS, Retention, Solution, solver_library
+from autodiff.checkpointing.retention import RUNS, Retention, solver_library
+from autodiff.checkpointing.retention_search import Solution, solve
 from autodiff.checkpointing.revolve import Revolve
 from autodiff.checkpointing.selective import Selective
 from autodiff.checkpointing.sizes import peak
@@ -79,10 +82,8 @@ class Proven:
         return proven_schedule(program, int(self.max_bytes), str(self), self.seconds)
 
 
-def proven_schedule(
-    program: Program, budget: int, planner: str, seconds: float, workers: int = 0
-) -> Schedule:
-    """Return the best plan that a search on so many threads finds (0: one a core)."""
+def proven_schedule(program: Program, budget: int, planner: str, seconds: float) -> Schedule:
+    """Return the best plan that a search of so many seconds finds."""
     cost = in_whole_numbers(operations_of(program))
     plain = int(cost.sum())
     known = _best_of_others(program, budget, cost)
@@ -90,7 +91,7 @@ def proven_schedule(
     model = Retention(program, budget, cost, most)
     if known is not None:
         model.begin_with(known.order.tolist())
-    found = model.solve(seconds, workers)
+    found = solve(model, seconds)
     if found.order is None and known is None:
         raise _refusal(planner, found, seconds)
     if found.order is None:
@@ -129,7 +130,11 @@ def _best_of_others(program: Program, budget: int, cost: np.ndarray) -> Schedule
             continue
         if peak(program, schedule) <= budget:
             fitting.append(schedule)
-    return min(fitting, key=lambda one: int(cost[one.order].sum()), default=None)
+    return min(
+        fitting,
+        key=lambda one: (int(cost[one.order].sum()), peak(program, one)),
+        default=None,
+    )
 
 
 def _refusal(planner: str, found: Solution, seconds: float) -> PlannerError:

@@ -15,8 +15,8 @@ at some 60 tasks of the forward part.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from math import ceil, gcd
+from dataclasses import dataclass, replace
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -25,30 +25,14 @@ from autodiff.checkpointing.sizes import amounts
 from autodiff.checkpointing.store_all import as_created
 from autodiff.checkpointing.tasks import TaskGraph
 from autodiff.errors import PlannerError
-from autodiff.instructions import FORWARD
 from autodiff.levels import without_moves
 from autodiff.program import Program
 
 RUNS = 2
 
 
-@dataclass(frozen=True)
-class Solution:
-    """An order of instructions (None: none was found), and what is known of the least cost.
-
-    `cost` and `bound` are what is run again; `exhausted` says that the search is at its end: the
-    order is the best, or there is none. `held` is how many activations it holds at most.
-    """
-
-    order: list[int] | None
-    exhausted: bool
-    cost: int = 0
-    bound: int = 0
-    held: int = 0
-
-
 @dataclass(frozen=True, eq=False)
-class _Run:
+class Run:
     """One run of a task: its stage, its slot, whether it takes place, and the ends of its buffers.
 
     Each is an expression of the model, or a number where it is fixed.
@@ -73,10 +57,11 @@ def solver_library() -> Any:
 
 
 class Retention:
-    """The model of a program within a budget of bytes.
+    """The model of a program within a budget of bytes; `retention_search` solves it.
 
     `cost` has what each instruction costs, in whole numbers; `most` is what may be run again at
-    most, where a plan is known.
+    most, where a plan is known. `runs` are those of each task, `slots` is how many slots there are,
+    and `again` is what is run again, in units of `unit` operations.
     """
 
     def __init__(
@@ -84,13 +69,14 @@ class Retention:
     ) -> None:
         self.graph = TaskGraph(without_moves(program))
         self.tasks = self.graph.tasks
-        self._solver = solver_library()
-        self._model = self._solver.CpModel()
-        self._slots = _slot(len(self.tasks), 0)
+        self.solver = solver_library()
+        self.model = self.solver.CpModel()
+        self.slots = _slot(len(self.tasks), 0)
         self._writer = {write: at for at, task in enumerate(self.tasks) for write in task.writes}
         self._stays = {program.values[target].buffer for target in program.targets}
         self._late = self._latest_stages()
-        self._runs = [self._runs_of(at) for at in range(len(self.tasks))]
+        self.runs = [self._runs_of(at) for at in range(len(self.tasks))]
+        self._keep_states()
         self._cover_reads()
         self._hold_within(budget)
         self._minimize([int(cost[task.instruction]) for task in self.tasks], most)
@@ -108,21 +94,21 @@ class Retention:
                 late[writer] = max(late[writer], last)
         return late
 
-    def _runs_of(self, at: int) -> list[_Run]:
+    def _runs_of(self, at: int) -> list[Run]:
         """Return the runs of a task: the first, and those that may follow."""
-        model, task = self._model, self.tasks[at]
+        model, task = self.model, self.tasks[at]
         first = _slot(at, at)
-        runs = [_Run(at, first, 1, {b: self._end(b, first) for b in task.writes})]
+        runs = [Run(at, first, 1, {b: self._end(b, first) for b in task.writes})]
         if not task.repeats or self._late[at] < at + 2:
             return runs
         stages = range(at + 1, self._late[at] + 1)
         slots = {stage: _slot(stage, at) for stage in stages}
         for _ in range(1, RUNS):
             stage = model.new_int_var(stages[0], stages[-1], "")
-            domain = self._solver.Domain.from_values(list(slots.values()))
+            domain = self.solver.Domain.from_values(list(slots.values()))
             slot = model.new_int_var_from_domain(domain, "")
             model.add_allowed_assignments([stage, slot], list(slots.items()))
-            run = _Run(
+            run = Run(
                 stage, slot, model.new_bool_var(""), {b: self._end(b, first) for b in task.writes}
             )
             for buffer, end in run.ends.items():
@@ -133,20 +119,29 @@ class Retention:
             runs.append(run)
         return runs
 
+    def _keep_states(self) -> None:
+        """Let the state of a generator be kept only where what it is kept for runs again."""
+        for runs, task in zip(self.runs, self.tasks, strict=True):
+            for buffer in set(task.reads).difference(task.first_reads):
+                (kept,) = self.runs[self._writer[buffer]]
+                self.runs[self._writer[buffer]] = [
+                    replace(kept, active=again.active) for again in runs[1:2]
+                ]
+
     def _end(self, buffer: int, first: int) -> Any:
         if buffer in self._stays:
-            return self._slots
-        return self._model.new_int_var(first, self._slots, "")
+            return self.slots
+        return self.model.new_int_var(first, self.slots, "")
 
     def _cover_reads(self) -> None:
         """Let each run read in an interval of what it reads."""
-        for task, runs in zip(self.tasks, self._runs, strict=True):
+        for task, runs in zip(self.tasks, self.runs, strict=True):
             for run in runs:
-                for buffer in task.reads:
+                for buffer in task.first_reads if run is runs[0] else task.reads:
                     self._cover(run, buffer)
 
-    def _cover(self, reader: _Run, buffer: int) -> None:
-        model, writers = self._model, self._runs[self._writer[buffer]]
+    def _cover(self, reader: Run, buffer: int) -> None:
+        model, writers = self.model, self.runs[self._writer[buffer]]
         if len(writers) == 1:
             held = model.add(writers[0].ends[buffer] >= reader.slot)
             held.only_enforce_if(_literals(reader.active))
@@ -163,11 +158,11 @@ class Retention:
 
     def _hold_within(self, budget: int) -> None:
         """Let what is held, and the workspace of each run, stay within the budget."""
-        model, program = self._model, self.graph.program
+        model, program = self.model, self.graph.program
         amount, workspace = amounts(program)
         taking_over = {int(i) for i in as_created(program).overwrites}
         intervals, demands = [], []
-        for task, runs in zip(self.tasks, self._runs, strict=True):
+        for task, runs in zip(self.tasks, self.runs, strict=True):
             for run in runs:
                 # A buffer that is taken over is counted once in the slot where that happens.
                 start = run.slot + int(task.instruction in taking_over)
@@ -178,29 +173,34 @@ class Retention:
                 demands.append(int(workspace[task.instruction]))
         needed = [(i, d) for i, d in zip(intervals, demands, strict=True) if d]
         unit = max(1, gcd(*[demand for _, demand in needed]))
-        model.add_cumulative(
-            [interval for interval, _ in needed],
-            [demand // unit for _, demand in needed],
-            budget // unit,
-        )
+        self._held = [interval for interval, _ in needed], [demand // unit for _, demand in needed]
+        self._budget = budget // unit
+        model.add_cumulative(*self._held, self._budget)
 
-    def _interval(self, run: _Run, start: Any, stop: Any) -> Any:
-        length = self._model.new_int_var(0, self._slots + 1, "")
+    def _interval(self, run: Run, start: Any, stop: Any) -> Any:
+        length = self.model.new_int_var(0, self.slots + 1, "")
         if isinstance(run.active, int):
-            return self._model.new_interval_var(start, length, stop, "")
-        return self._model.new_optional_interval_var(start, length, stop, run.active, "")
+            return self.model.new_interval_var(start, length, stop, "")
+        return self.model.new_optional_interval_var(start, length, stop, run.active, "")
 
     def _minimize(self, costs: Sequence[int], most: int | None) -> None:
         terms = [
             (run.active, cost)
-            for cost, runs in zip(costs, self._runs, strict=True)
+            for cost, runs in zip(costs, self.runs, strict=True)
             for run in runs[1:]
         ]
-        self._unit = max(1, gcd(*[cost for _, cost in terms]))
-        total = sum(cost // self._unit * active for active, cost in terms)
+        self.unit = max(1, gcd(*[cost for _, cost in terms]))
+        self.again = sum(cost // self.unit * active for active, cost in terms)
         if most is not None and terms:
-            self._model.add(total <= most // self._unit)
-        self._model.minimize(total)
+            self.model.add(self.again <= most // self.unit)
+        self.model.minimize(self.again)
+
+    def lower_the_peak(self, again: int) -> None:
+        """Let the model run so much again, no less, and hold as little as possible at the peak."""
+        most = self.model.new_int_var(0, self._budget, "")
+        self.model.add_cumulative(*self._held, most)
+        self.model.add(self.again == again)
+        self.model.minimize(most)
 
     def begin_with(self, order: Iterable[int]) -> None:
         """Start the search at an order of instructions; one outside of the model is left out."""
@@ -209,6 +209,8 @@ class Retention:
         last: dict[tuple[int, int], int] = {}
         stage = 0
         for at in [number[i] for i in order if i in number]:
+            if not runs[at]:
+                stage = at  # what is kept for replays may be left out before it
             slot = _slot(stage, at)
             for buffer in self.tasks[at].reads:
                 last[buffer, len(runs[self._writer[buffer]]) - 1] = slot
@@ -218,62 +220,20 @@ class Retention:
             stage += at == stage
         if any(
             len(found) > len(known) or any(stage > late for stage, _ in found)
-            for found, known, late in zip(runs, self._runs, self._late, strict=True)
+            for found, known, late in zip(runs, self.runs, self._late, strict=True)
         ):
             return
-        for found, known in zip(runs, self._runs, strict=True):
+        for found, known in zip(runs, self.runs, strict=True):
             for place, run in enumerate(known):
                 active = place < len(found)
                 if place:
-                    self._model.add_hint(run.active, active)
+                    self.model.add_hint(run.active, active)
                     if active:
-                        self._model.add_hint(run.stage, found[place][0])
-                        self._model.add_hint(run.slot, found[place][1])
+                        self.model.add_hint(run.stage, found[place][0])
+                        self.model.add_hint(run.slot, found[place][1])
                 for buffer, end in run.ends.items():
                     if active and not isinstance(end, int):
-                        self._model.add_hint(end, last[buffer, place])
-
-    def hints_are_whole(self) -> bool:
-        """Return whether the order that the search starts from satisfies the model."""
-        solver = self._solver.CpSolver()
-        solver.parameters.fix_variables_to_their_hinted_value = True
-        solver.parameters.num_workers = 1
-        return solver.solve(self._model) in (self._solver.OPTIMAL, self._solver.FEASIBLE)
-
-    def solve(self, seconds: float, workers: int = 0) -> Solution:
-        """Search for so many seconds, on so many threads (0: one a core)."""
-        solver = self._solver.CpSolver()
-        solver.parameters.max_time_in_seconds = seconds
-        solver.parameters.num_workers = workers
-        status = solver.solve(self._model)
-        found = status in (self._solver.OPTIMAL, self._solver.FEASIBLE)
-        exhausted = status in (self._solver.OPTIMAL, self._solver.INFEASIBLE)
-        if not found:
-            return Solution(None, exhausted)
-        taken = [
-            (at, solver.value(run.slot), [solver.value(end) for end in run.ends.values()])
-            for at, runs in enumerate(self._runs)
-            for run in runs
-            if solver.value(run.active)
-        ]
-        return Solution(
-            self.graph.expanded(at for at, *_ in sorted(taken, key=lambda run: run[1])),
-            exhausted,
-            round(solver.objective_value) * self._unit,
-            max(0, ceil(solver.best_objective_bound - 1e-6)) * self._unit,
-            self._most_held(taken),
-        )
-
-    def _most_held(self, taken: list[tuple[int, int, list[int]]]) -> int:
-        """Return the most buffers of the forward part that are held in a slot."""
-        instructions = self.graph.program.instructions
-        change = np.zeros(self._slots + 2, dtype=np.int64)
-        for at, slot, ends in taken:
-            if instructions[self.tasks[at].instruction].phase == FORWARD:
-                for end in ends:
-                    change[slot] += 1
-                    change[end + 1] -= 1
-        return int(np.cumsum(change).max())
+                        self.model.add_hint(end, last[buffer, place])
 
 
 def _slot(stage: int, at: int) -> int:

@@ -48,6 +48,10 @@ class Selective(Limits):
         Raises BudgetError, with the least, if no plan is within the bytes.
         """
         needs_sizes(self, program)
+        if isinstance(self.max_bytes, int):
+            plain = as_created(program, str(self))
+            if peak(program, plain) <= self.max_bytes:
+                return plain
         plans = selective_plans(program, in_whole_numbers(cost_of_each(self.cost, program)))
         if self.max_ops_ratio is not None:
             limit = self.max_ops_ratio * plans[0].operations
@@ -102,7 +106,7 @@ def selective_plans(program: Program, cost: np.ndarray | None = None) -> list[Se
     found = [SelectivePlan(plans, None, peak(program, plain, weighed), total)]
     for keep in _some(kept_sets(_forward_part(plans, weighed[0], cost))):
         for within in (None, *WITHIN) if keep.is_corner else (None,):
-            schedule = plans.schedule(keep.values, Selective.name, within)
+            schedule = plans.unclaimed(keep.values, Selective.name, within)
             took = int(np.bincount(schedule.order, minlength=len(cost)) @ cost)
             most = peak(program, schedule, weighed)
             found.append(SelectivePlan(plans, keep.values, most, took, within))

@@ -19,13 +19,16 @@ from autodiff.program import Program
 class Task:
     """An instruction, the computed buffers that it reads, and the buffers that it allocates.
 
-    `repeats` says that it may run more than once.
+    `first_reads` are what its first run reads: no state of a random generator. `repeats` says that
+    it may run more than once, `for_replays` that it only keeps such a state.
     """
 
     instruction: int
     reads: tuple[int, ...]
+    first_reads: tuple[int, ...]
     writes: tuple[int, ...]
     repeats: bool
+    for_replays: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +45,13 @@ class TaskGraph:
         return tuple(
             Task(
                 i,
-                tuple(dict.fromkeys(b for b in map(self._roots.__getitem__, steps[i].reads)
-                                    if b not in self._given)),
+                self._buffers(steps[i].reads),
+                self._buffers(steps[i].first_reads),
                 tuple(write for write in steps[i].writes if self._roots[write] == write),
                 steps[i].phase == FORWARD
                 and bool(steps[i].op.repeatable)
                 and fixed.isdisjoint(map(self._roots.__getitem__, steps[i].writes)),
+                bool(self.program.flat.keeps_state[i]),
             )
             for i in range(len(steps))
             if not self._makes_views[i]
@@ -78,6 +82,11 @@ class TaskGraph:
                 times[write] = times.get(write, 0) + 1
         make(self.program.targets)
         return found
+
+    def _buffers(self, values: Iterable[int]) -> tuple[int, ...]:
+        """Return the computed buffers in which some values live, each once."""
+        roots = dict.fromkeys(self._roots[value] for value in values)
+        return tuple(root for root in roots if root not in self._given)
 
     @cached_property
     def _roots(self) -> list[int]:

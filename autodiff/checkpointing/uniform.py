@@ -53,7 +53,7 @@ class Uniform:
             raise PlannerError(
                 f"segments = {k} for {n} cells; expected at most one a cell; give segments ≤ {n}"
             )
-        return schedule_from_plan(cells, _plan(n, k), str(self))
+        return schedule_from_plan(cells, uniform_plan(n, k), str(self))
 
 
 def nearest_root(n: int) -> int:
@@ -67,7 +67,8 @@ def segment_edges(n: int, k: int) -> list[int]:
     return [i * (n // k) + max(0, i - (k - n % k)) for i in range(k + 1)]
 
 
-def _plan(n: int, k: int) -> Iterator[tuple[Action, int, int]]:
+def uniform_plan(n: int, k: int) -> Iterator[tuple[Action, int, int]]:
+    """Return the plan of n cells in k segments, of which the last one is kept."""
     segments = list(pairwise(segment_edges(n, k)))
     for start, stop in segments[:-1]:
         yield Action.SNAPSHOT, start, start

@@ -6,14 +6,14 @@ which the loss needs a part (a gradient penalty) belongs to forward as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils._pytree import tree_leaves
 
-from autodiff.aten.op import op_of
+from autodiff.aten.op import AtenOp, op_of
 from autodiff.aten.replay import GeneratorState, replayable, state_kept_for
 from autodiff.aten.storage import spec_of_result
 from autodiff.errors import GraphError
@@ -172,8 +172,8 @@ class _Builder:
         return None
 
     def program(self, results: list[int]) -> Program:
-        """Return the program of what the results need."""
-        needed = self._needed(results)
+        """Return the program of what the results need, and of all draws of random numbers."""
+        needed = self._needed(results, self._draws())
         phases = self._phases(self._needed(results[:1]))
         targets = set(results[1:])
         instructions = []
@@ -203,13 +203,21 @@ class _Builder:
             phases.append(BACKWARD if has_begun and i not in for_the_loss else FORWARD)
         return phases
 
-    def _needed(self, targets: Sequence[int]) -> set[int]:
-        """Return the instructions that the targets depend on."""
+    def _draws(self) -> set[int]:
+        """Return the random ops: also where nothing reads a result, later draws depend on it."""
+        return {
+            i
+            for i, (op, _, _, _) in enumerate(self._instructions)
+            if isinstance(op, AtenOp) and op.is_random
+        }
+
+    def _needed(self, targets: Sequence[int], run: Collection[int] = ()) -> set[int]:
+        """Return the instructions that the targets, and those to run anyway, depend on."""
         wanted = set(targets)
         needed = set()
         for i in range(len(self._instructions) - 1, -1, -1):
             _, reads, writes, _ = self._instructions[i]
-            if not wanted.isdisjoint(writes):
+            if i in run or not wanted.isdisjoint(writes):
                 needed.add(i)
                 wanted.update(reads)
         return needed

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import heapq
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from autodiff import (
     Executable,
@@ -32,9 +34,11 @@ from autodiff.checkpointing.proven import proven_schedule
 from autodiff.checkpointing.retention import Retention
 from autodiff.checkpointing.sizes import peak
 from autodiff.checkpointing.tasks import TaskGraph
+from autodiff.pytorch import from_pytorch
 from experiments.measuring import architectures
+from experiments.measuring.architectures import Training
 from profiler import profile_schedule, program_of
-from tests.support.schedules import forgetful
+from tests.support.schedules import forgetful, run
 
 SECONDS = 60
 
@@ -121,9 +125,9 @@ def test_no_order_costs_less(make: Callable[[], Program]) -> None:
         found.add(expected)
         if expected is None:
             with pytest.raises(PlannerError, match="it is proved that no order"):
-                proven_schedule(program, budget, "proven", SECONDS, workers=1)
+                proven_schedule(program, budget, "proven", SECONDS)
             continue
-        schedule = proven_schedule(program, budget, "proven", SECONDS, workers=1)
+        schedule = proven_schedule(program, budget, "proven", SECONDS)
         assert schedule.proved
         assert schedule.cost == schedule.bound == cost[schedule.order].sum() == expected
         assert peak(program, schedule) <= budget
@@ -154,7 +158,7 @@ def test_a_proved_plan_is_executed_within_its_budget(training: object) -> None:
     plain = StoreAll()(program)
     cost = in_whole_numbers(operations_of(program))
     budget = int(0.85 * peak(program, plain))
-    schedule = proven_schedule(program, budget, "proven", SECONDS, workers=1)
+    schedule = proven_schedule(program, budget, "proven", SECONDS)
     check_schedule(program, schedule)
     assert profile_schedule(program, schedule).peak_bytes == peak(program, schedule) <= budget
     assert schedule.cost == cost[schedule.order].sum()
@@ -169,7 +173,7 @@ def test_without_time_the_best_of_the_others_is_given() -> None:
     """A search that has no time to begin gives what it would have started from, unproved."""
     program = chain(6, 3, 9)
     budget = peak(program, StoreAll()(program))
-    schedule = proven_schedule(program, budget, "proven", 1e-9, workers=1)
+    schedule = proven_schedule(program, budget, "proven", 1e-9)
     check_schedule(program, schedule)
     assert schedule.planner == "proven"
     assert peak(program, schedule) <= budget
@@ -185,22 +189,126 @@ def test_a_plan_that_forgets_to_run_again_is_caught() -> None:
     """Without one of its recomputations a plan is refused, by its claims or as illegal."""
     program = chain(4, 2, 30)
     budget = int(0.85 * peak(program, StoreAll()(program)))
-    schedule = proven_schedule(program, budget, "proven", SECONDS, workers=1)
+    schedule = proven_schedule(program, budget, "proven", SECONDS)
     for forgotten in forgetful(schedule):
         with pytest.raises(ScheduleError):
             check_schedule(program, forgotten)
 
 
-def test_a_start_is_taken_whole() -> None:
+def taken_whole(model: Retention, order: np.ndarray) -> bool:
+    """Whether an order that the search starts from satisfies the model."""
+    model.begin_with(order.tolist())
+    solver = model.solver.CpSolver()
+    solver.parameters.fix_variables_to_their_hinted_value = True
+    solver.parameters.num_workers = 1
+    return solver.solve(model.model) in (model.solver.OPTIMAL, model.solver.FEASIBLE)
+
+
+def drawing() -> Program:
+    """Layers with dropout, whose masks take more than the state that they can be drawn from."""
+    torch.manual_seed(0)
+    layers = [nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Dropout(0.3)) for _ in range(3)]
+    model = nn.Sequential(*layers)
+    rows = torch.randn(1024, 4)
+    return Training(model, lambda model, x: model(x).square().sum(), (rows,)).program()
+
+
+@pytest.mark.parametrize("make", [lambda: chain(5, 3, 30), drawing], ids=["chain", "drawing"])
+def test_a_start_is_taken_whole(make: Callable[[], Program]) -> None:
     """The plan that the search starts from is an order of the model: it is found at once."""
-    program = chain(5, 3, 30)
+    program = make()
     budget = int(0.9 * peak(program, StoreAll()(program)))
     start = Selective(max_bytes=budget)(program)
     cost = in_whole_numbers(operations_of(program))
     again = int(cost[start.order].sum() - cost.sum())
-    model = Retention(program, budget, cost, again)
-    model.begin_with(start.order.tolist())
-    assert model.hints_are_whole()
+    assert again > 0
+    assert taken_whole(Retention(program, budget, cost, again), start.order)
+    assert not taken_whole(Retention(program, budget, cost, again - 1), start.order)
+
+
+def test_states_are_kept_for_replays_only() -> None:
+    """Where masks are drawn again their states are kept, and no others; numbers are the same."""
+    program = drawing()
+    plain = StoreAll()(program)
+    expected = run(program, plain)
+    states = set()
+    for share in (1.0, 0.9, 0.75):
+        budget = int(share * peak(program, plain))
+        schedule = proven_schedule(program, budget, "proven", SECONDS)
+        assert peak(program, schedule) <= budget
+        times = np.bincount(schedule.order, minlength=len(program.instructions))
+        draws = np.flatnonzero(program.flat.replays)
+        assert times[draws - 1].tolist() == (times[draws] > 1).tolist()
+        states.add(int(times[draws - 1].sum()))
+        assert all(map(torch.equal, run(program, schedule), expected))
+    assert 0 in states
+    assert len(states) > 1
+
+
+def test_a_proved_plan_is_the_same_each_time_and_of_the_lowest_peak() -> None:
+    """Among orders that cost the least it is one that holds the least, each time the same one."""
+    program = chain(3, 2, 30)
+    cost = in_whole_numbers(operations_of(program))
+    budget = int(0.9 * peak(program, StoreAll()(program)))
+    one, other = (proven_schedule(program, budget, "proven", SECONDS) for _ in range(2))
+    assert one.proved
+    assert one.order.tolist() == other.order.tolist()
+    most, least = peak(program, one), one.cost
+    assert most < budget
+    assert least_cost(program, most, cost, times=2) == least
+    assert least_cost(program, most - 1, cost, times=2) != least
+
+
+def outer_products() -> Program:
+    """Two outer products, both made before each is multiplied to a few columns of one layer."""
+    torch.manual_seed(0)
+    n = 32
+    narrow, wide, ends = torch.randn(n, 8), torch.randn(n, 64), torch.randn(n * 64)
+    weight = nn.Parameter(torch.randn(16, n))
+
+    def step(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
+        products = [one[:, None] * one[None, :] for one in (x, y)]
+        both = torch.cat([one @ narrow for one in products], 1)
+        loss = torch.dot((both @ weight @ wide).reshape(-1), ends)
+        return loss, torch.autograd.grad(loss, [weight])
+
+    return from_pytorch(step, torch.randn(n), torch.randn(n))
+
+
+def branch(program: Program, value: int) -> list[int]:
+    """The instructions that make a value, those of one read after those of the other."""
+    found: list[int] = []
+    for i, step in enumerate(program.instructions):
+        if value in step.writes:
+            for read in step.reads:
+                found += [one for one in branch(program, read) if one not in found]
+            found.append(i)
+    return found
+
+
+def test_another_sequence_of_runs_again_is_outside_of_the_proof() -> None:
+    """Made again one branch after the other, less is held than as created: the error says so."""
+    program = outer_products()
+    names = [step.op.name for step in program.instructions]
+    plain, joined = StoreAll()(program), names.index("cat")
+    (last,) = (
+        i
+        for i, step in enumerate(program.instructions)
+        if step.phase == "backward" and program.instructions[joined].writes[0] in step.reads
+    )
+    again = branch(program, program.instructions[joined].writes[0])
+    peaks = []
+    for sequence in (again, sorted(again)):
+        order = np.concatenate([plain.order[:last], sequence, plain.order[last:]])
+        schedule = Schedule(order, replace(plain.claims, recompute=len(again), held=None))
+        check_schedule(program, schedule)
+        peaks.append(peak(program, schedule))
+    assert peaks[0] == 12_292 < peaks[1]
+    with pytest.raises(PlannerError, match=r"proved that .* and runs again are in order of creat"):
+        proven_schedule(program, peaks[0], "proven", SECONDS)
+    found = proven_schedule(program, peaks[1], "proven", SECONDS)
+    assert found.proved
+    assert found.among == "orders that run nothing more than twice, and again only as created"
 
 
 def test_views_are_made_again_with_their_buffer() -> None:

@@ -150,8 +150,10 @@ def test_a_forgotten_recomputation_is_caught() -> None:
             check_schedule(program, forgotten)
 
 
-def test_random_numbers_are_drawn_once() -> None:
-    """Dropout is kept in every plan, and gradients are those of the plain run."""
+@pytest.mark.parametrize("rows", [32, 512])
+def test_random_numbers_are_drawn_once_or_replayed(rows: int) -> None:
+    """Masks of fewer bytes than a state are drawn once, others again; gradients stay the same."""
+    torch.manual_seed(0)
     model = torch.nn.Sequential(
         *[
             layer
@@ -159,12 +161,18 @@ def test_random_numbers_are_drawn_once() -> None:
             for layer in (torch.nn.Linear(6, 6), torch.nn.GELU(), torch.nn.Dropout(0.4))
         ]
     )
-    training = Training(model, lambda model, x: model(x).square().sum(), (torch.randn(32, 6),))
+    training = Training(model, lambda model, x: model(x).square().sum(), (torch.randn(rows, 6),))
     program = training.program()
     expected = run(program, StoreAll()(program))
+    draws = program.flat.draws & ~program.flat.keeps_state
+    assert draws.sum() == 3
+    times = set()
     for plan in selective_plans(program):
-        found = run(program, plan.schedule("selective"))
+        schedule = plan.schedule("selective")
+        times |= set(np.bincount(schedule.order, minlength=len(draws))[draws].tolist())
+        found = run(program, schedule)
         assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert (times == {1}) == (rows == 32)
 
 
 @pytest.mark.parametrize(
