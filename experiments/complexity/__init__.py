@@ -6,7 +6,8 @@ moments    the same moment in models of different depth
 lattice    polynomials through a grid of rows, in exact arithmetic
 formulas   polynomials and maxima of polynomials as people and programs read them
 fitting    a sum to a polynomial, a peak to a maximum; or why neither is decided
-study      which rows are measured, and what is found from them
+axes       the values at which it is measured: units, degrees, the grid, rows far away
+study      what is found from the rows
 report     the table, the files, the figure
 """
 

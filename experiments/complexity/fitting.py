@@ -76,7 +76,11 @@ class Fitting:
         good = np.flatnonzero(~misses.astype(bool).any(axis=0))
         strays = [*partial, *(column for at, column in enumerate(columns.T) if at not in set(good))]
         if not good.size:
-            return self._undecided("no moment follows a polynomial: add values, or larger ones")
+            at = int(misses.astype(bool).sum(axis=1).argmax())
+            return self._undecided(
+                f"no moment follows a polynomial, and most miss the row at {self._name(at)}: "
+                "add values, or larger ones"
+            )
         kept = good[self._undominated(numerators[:, good], denominator)]
         values = columns[:, kept].max(axis=1)
         if (missed := [at for at, peak in enumerate(peaks) if values[at] != peak]) != []:
@@ -97,7 +101,8 @@ class Fitting:
             if strays
             else ""
         )
-        return self._decided(numerators[:, kept], denominator, reason)
+        active = [str(moments[number]) for number in kept]
+        return self._decided(numerators[:, kept], denominator, reason, active)
 
     def _undominated(self, numerators: Integers, denominator: int) -> list[int]:
         """Return the polynomials that no other is above at every size from the corner on."""
@@ -112,7 +117,13 @@ class Fitting:
                 kept.append(at)
         return kept
 
-    def _decided(self, numerators: Integers, denominator: int, reason: str = "") -> Found:
+    def _decided(
+        self,
+        numerators: Integers,
+        denominator: int,
+        reason: str = "",
+        moments: Sequence[str] = (),
+    ) -> Found:
         pieces = [
             {
                 powers: Fraction(int(value), denominator)
@@ -121,7 +132,8 @@ class Fitting:
             }
             for column in numerators.T
         ]
-        return Found(Formula.of(self._letters, pieces), self.fitted, self.held_out, reason)
+        formula = Formula.of(self._letters, pieces)
+        return Found(formula, self.fitted, self.held_out, reason, moments=tuple(moments))
 
     def _undecided(self, reason: str) -> Found:
         return Found(None, self.fitted, self.held_out, reason)

@@ -163,7 +163,8 @@ class Found:
 
     `fitted` rows determine it and `held_out` rows are compared with it; `full` is its predicted
     value at the full size, None where that was not asked for. A decided formula may have a `reason`
-    too: what it does not cover.
+    too: what it does not cover. `moments` says of each polynomial of a maximum at which moment of
+    the step it counts; `lowest` is the smallest value of each letter at which a row met it.
     """
 
     formula: Formula | None
@@ -171,20 +172,20 @@ class Found:
     held_out: int
     reason: str = ""
     full: int | None = None
+    moments: tuple[str, ...] = ()
+    lowest: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Complexity:
     """All formulas of a study by quantity, the letters, and the full shape.
 
-    `lowest` is the smallest value of each letter from which the formulas were compared with rows,
-    `units` the steps between values.
+    `units` are the steps between values.
     """
 
     letters: tuple[str, ...]
     names: tuple[str, ...]
     full: tuple[int, ...]
-    lowest: tuple[int, ...]
     units: tuple[int, ...]
     found: dict[str, Found]
 
@@ -239,7 +240,6 @@ class Complexity:
             "letters": list(self.letters),
             "names": list(self.names),
             "full": list(self.full),
-            "lowest": list(self.lowest),
             "units": list(self.units),
             "found": {
                 name: {
@@ -251,6 +251,8 @@ class Complexity:
                     "held_out": one.held_out,
                     "reason": one.reason,
                     "full": one.full,
+                    "moments": list(one.moments),
+                    "lowest": list(one.lowest),
                 }
                 for name, one in self.found.items()
             },
@@ -269,11 +271,13 @@ def read_complexity(path: str | Path) -> Complexity:
                 int(one["held_out"]),
                 str(one["reason"]),
                 None if one["full"] is None else int(one["full"]),
+                tuple(map(str, one["moments"])),
+                tuple(map(int, one["lowest"])),
             )
             for name, one in given["found"].items()
         }
-        full, lowest, units = (tuple(map(int, given[key])) for key in ("full", "lowest", "units"))
-        return Complexity(letters, tuple(given["names"]), full, lowest, units, found)
+        full, units = (tuple(map(int, given[key])) for key in ("full", "units"))
+        return Complexity(letters, tuple(given["names"]), full, units, found)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ResultsError(
             f"{path} is no file of formulas ({error}); expected the complexity.json of "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from experiments.modules.build import fake_module, make_module
 from experiments.modules.config import ModuleConfig
 from experiments.modules.prediction import telling
 from experiments.modules.step import Step
+from profiler.ledger import Ledger
 from profiler.measurement import Profile
 from profiler.pytorch.names import StepNames
 from profiler.pytorch.notes import (
@@ -35,6 +36,8 @@ from profiler.pytorch.notes import (
 from profiler.pytorch.steps import profile_of_notes, record_step
 
 TRAINING, INFERENCE, CHECKPOINTED = "training", "inference", "checkpointed"
+WORKSPACES = {"mkldnn_rnn_layer": 3}
+"""Ops that return a workspace in whole pages, which no polynomial gives, and as which result."""
 _PHASES = {FORWARD: "forward", BACKWARD: "backward", OPTIMIZER: "optimizer"}
 
 
@@ -42,13 +45,15 @@ _PHASES = {FORWARD: "forward", BACKWARD: "backward", OPTIMIZER: "optimizer"}
 class Row:
     """One shape: its sums, and the live bytes of each run of its step, by the run's name.
 
-    `uncounted` are the ops whose cost is not in the table of costs.
+    `uncounted` are the ops whose cost is not in the table of costs. `apart` are the bytes of
+    WORKSPACES by op, all together: they are not in the live bytes.
     """
 
     shape: tuple[int, ...]
     sums: dict[str, int]
     runs: dict[str, Run]
     uncounted: tuple[str, ...] = ()
+    apart: dict[str, int] = field(default_factory=dict)
 
 
 class Bench:
@@ -69,12 +74,15 @@ class Bench:
         sums: dict[str, int] = {}
         runs: dict[str, Run] = {}
         uncounted: set[str] = set()
+        apart: dict[str, int] = {}
         for kind, config in kinds.items():
             notes, profile = self._measured(kind, config)
-            sums |= _sums(kind, profile)
-            runs[kind] = _run(notes, profile)
+            ledger, found = _without_workspaces(notes, profile.ledger)
+            sums |= _sums(kind, profile, ledger)
+            runs[kind] = _run(notes, ledger)
             uncounted |= profile.uncounted.keys()
-        return Row(tuple(shape), sums, runs, tuple(sorted(uncounted)))
+            apart |= {op: max(nbytes, apart.get(op, 0)) for op, nbytes in found.items()}
+        return Row(tuple(shape), sums, runs, tuple(sorted(uncounted)), apart)
 
     def _measured(self, kind: str, config: ModuleConfig) -> tuple[Notes, Profile]:
         with telling(config, config.batch), torch.random.fork_rng(devices=[]):
@@ -107,7 +115,21 @@ def _same_module(one: ModuleConfig, other: ModuleConfig) -> bool:
     return replace(one, batch=0, inputs=()) == replace(other, batch=0, inputs=())
 
 
-def _sums(kind: str, profile: Profile) -> dict[str, int]:
+def _without_workspaces(notes: Notes, ledger: Ledger) -> tuple[Ledger, dict[str, int]]:
+    """Return a ledger in which workspaces have no bytes, and those bytes by op."""
+    names, nbytes = StepNames(notes, list(ledger.phases)), ledger.nbytes.copy()
+    apart: dict[str, int] = {}
+    for step in range(len(notes.calls)):
+        place = WORKSPACES.get(names.op(step))
+        if place is None or len(notes.births[step]) <= place:
+            continue
+        at = notes.own.index(notes.births[step][place])
+        apart[names.op(step)] = apart.get(names.op(step), 0) + int(nbytes[at])
+        nbytes[at] = 0
+    return replace(ledger, nbytes=nbytes), apart
+
+
+def _sums(kind: str, profile: Profile, ledger: Ledger) -> dict[str, int]:
     """Return the quantities of a run that are sums, under the names of the report."""
     cost, given = profile.ops, profile.given_bytes
     if kind == INFERENCE:
@@ -115,7 +137,7 @@ def _sums(kind: str, profile: Profile) -> dict[str, int]:
     if kind == CHECKPOINTED:
         return {
             "recomputed_operations": int(profile.ops_by_phase[RECOMPUTE].total),
-            "checkpointed_kept_bytes": _kept(profile),
+            "checkpointed_kept_bytes": _kept(ledger),
         }
     by_phase = {
         f"{name}_operations": int(profile.ops_by_phase[phase].total)
@@ -133,31 +155,30 @@ def _sums(kind: str, profile: Profile) -> dict[str, int]:
         "parameter_bytes": given[PARAMETER],
         "state_bytes": given[OPTIMIZER_STATE],
         "input_bytes": given[INPUT],
-        "kept_bytes": _kept(profile),
+        "kept_bytes": _kept(ledger),
         "given_bytes": given[PARAMETER] + given[OPTIMIZER_STATE] + given[INPUT] + given[BUFFER],
     }
 
 
-def _kept(profile: Profile) -> int:
+def _kept(ledger: Ledger) -> int:
     """Return the bytes that are alive when forward is over, which backward will read."""
-    ledger = profile.ledger
     last = max((i for i, phase in enumerate(ledger.phases) if phase == FORWARD), default=-1)
     return int(ledger.nbytes[(ledger.born <= last) & (ledger.dies > last)].sum())
 
 
-def _run(notes: Notes, profile: Profile) -> Run:
+def _run(notes: Notes, ledger: Ledger) -> Run:
     """Return the calls of a step with the live bytes after each.
 
     An update belongs to the parameter that was read last, and what accumulates a gradient to the
     module whose backward ran before it.
     """
-    names = StepNames(notes, list(profile.ledger.phases))
+    names = StepNames(notes, list(ledger.phases))
     place, calls = "", []
-    for step, (call, phase) in enumerate(zip(notes.calls, profile.ledger.phases, strict=True)):
+    for step, (call, phase) in enumerate(zip(notes.calls, ledger.phases, strict=True)):
         if phase == OPTIMIZER:
             labels = [notes.labels[buffer] for buffer in call.reads if buffer in notes.labels]
             place = labels[0] if labels else place
         elif names.module_number(step) != NO_MODULE and call.sequence != ACCUMULATE:
             place = names.module(step)
         calls.append(Call(phase, place, names.op(step)))
-    return Run(tuple(calls), tuple(profile.ledger.live.tolist()))
+    return Run(tuple(calls), tuple(ledger.live.tolist()))

@@ -4,13 +4,13 @@ A moment is a call of an op: its phase, its module, the op, and which of the mod
 Where the length of a list of modules varies from row to row, the place in it is counted from both
 ends (`+0`, `+1`, …, `-2`, `-1`), as far as the middle of the shortest list. Between the ends live
 bytes change by the same amount from layer to layer, so that they are greatest at an end; `uneven`
-checks that in every row that is deep enough.
-
-Bound: a loop inside one module, over time steps say, has calls that only some rows have.
+checks that in every row that is deep enough. Equal calls of one place whose number varies, as those
+of an LSTM's layers, are counted from both ends too; the others of them are one moment together.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,12 +30,21 @@ class Call(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """A call that rows of different depth share; `ordinal` counts equal calls of one place."""
+    """A call that rows of different depth share.
+
+    `ordinal` counts equal calls of one place, from their end where it is negative; it is None for
+    all of them that are at no end.
+    """
 
     phase: str
     place: str
     op: str
-    ordinal: int
+    ordinal: int | None
+
+    def __str__(self) -> str:
+        """Return the moment in words; a layer has its place in the list: h[0], the last h[-1]."""
+        place = re.sub(r"(?:^|\.)([+-]\d+)", lambda at: f"[{at[1].lstrip('+')}]", self.place)
+        return f"{self.op} in {place or 'the model'} ({self.phase})"
 
 
 @dataclass(frozen=True)
@@ -55,14 +64,17 @@ def by_moment(runs: Sequence[Run]) -> list[dict[Moment, int]]:
     """Return the live bytes of each run by moment, comparable from run to run."""
     lengths = [_lengths(run.calls) for run in runs]
     ends = _ends(lengths)
+    counts = _counts(runs)
     tables = []
     for run, length in zip(runs, lengths, strict=True):
         table: dict[Moment, int] = {}
         places = {
             place: _places(place, length, ends) for place in {call.place for call in run.calls}
         }
-        for call, ordinal, live in _numbered(run):
-            for place in places[call.place]:
+        found = Counter(run.calls)
+        for call, number, live in _numbered(run):
+            ordinals = _ordinals(number, found[call], counts[call])
+            for place, ordinal in product(places[call.place], ordinals):
                 moment = Moment(call.phase, place, call.op, ordinal)
                 table[moment] = max(live, table.get(moment, 0))
         tables.append(table)
@@ -95,6 +107,25 @@ def _numbered(run: Run) -> Iterator[tuple[Call, int, int]]:
     for call, live in zip(run.calls, run.live, strict=True):
         yield call, seen[call], live
         seen[call] += 1
+
+
+def _counts(runs: Sequence[Run]) -> dict[Call, set[int]]:
+    """Return how often a call occurs in the runs that have it."""
+    counts: dict[Call, set[int]] = {}
+    for run in runs:
+        for call, count in Counter(run.calls).items():
+            counts.setdefault(call, set()).add(count)
+    return counts
+
+
+def _ordinals(number: int, count: int, counts: set[int]) -> list[int | None]:
+    """Return the names of one of `count` equal calls, of which other runs have other numbers."""
+    if len(counts) == 1:
+        return [number]
+    reach = min((min(counts) + 1) // 2, MOST_ENDS)
+    first: list[int | None] = [number] if number < reach else []
+    last: list[int | None] = [number - count] if count - number <= reach else []
+    return first + last or [None]
 
 
 def _indices(place: str) -> Iterator[tuple[str, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from rich.table import Table
 from experiments.complexity.figure import draw_marks
 from experiments.complexity.formulas import UNDECIDED, Complexity, Found
 from experiments.complexity.measuring import Row
+from experiments.complexity.study import PEAKS
 from experiments.figures.style import png_of, styled, svg_of
 from experiments.results.files import write_bytes, write_csv, write_json, write_text
+from experiments.text import joined
 
 CSV, JSON, FIGURE = "complexity.csv", "complexity.json", "complexity"
 SHOWN = ("operations", "needed_bytes", "peak_bytes")
@@ -51,6 +54,11 @@ def _cells(one: Found, full: Sequence[int]) -> tuple[str, str, str, str]:
     return text, one.formula.order, f"{one.formula(*full):,}", str(one.held_out)
 
 
+def _is_met(found: Found, full: Sequence[int]) -> bool:
+    """Return whether a formula gives what was predicted at full size."""
+    return found.formula is not None and found.formula(*full) == found.full
+
+
 def _shape(letters: Sequence[str], shape: Sequence[int]) -> str:
     return ", ".join(f"{letter}={size}" for letter, size in zip(letters, shape, strict=True))
 
@@ -61,18 +69,17 @@ def remarks(found: Complexity) -> list[str]:
     lines = [
         f"Letters: {', '.join(map(' is '.join, zip(found.letters, found.names, strict=True)))}."
     ]
-    lines.append(
-        "Compared with rows from "
-        + _shape(found.letters, found.lowest)
-        + " on"
-        + "".join(
-            f", {letter} in steps of {unit}"
-            for letter, unit in zip(found.letters, found.units, strict=True)
-            if unit > 1
-        )
-        + "."
+    steps = "".join(
+        f", {letter} in steps of {unit}"
+        for letter, unit in zip(found.letters, found.units, strict=True)
+        if unit > 1
     )
-    checked = [one for one in decided.values() if one.full is not None]
+    ranges = Counter(one.lowest for one in decided.values())
+    for number, (lowest, _) in enumerate(ranges.most_common()):
+        same = [name for name, one in decided.items() if one.lowest == lowest]
+        which = joined(same) if number else "Most formulas" if len(ranges) > 1 else "All formulas"
+        lines.append(f"{which}: compared with rows from {_shape(found.letters, lowest)} on{steps}.")
+    checked = [one for one in decided.values() if _is_met(one, found.full)]
     if checked:
         lines.append(
             f"At full size a prediction of the step equals {len(checked)} of {len(decided)} "
@@ -87,6 +94,10 @@ def remarks(found: Complexity) -> list[str]:
                 + ", ".join(f"{value:.2f}% ({letter})" for letter, value in drivers)
                 + "."
             )
+    for name in PEAKS.values():
+        if name in decided and (formula := decided[name].formula) is not None:
+            moment = decided[name].moments[formula.active(*found.full)]
+            lines.append(f"{name} at full size is that of {moment}.")
     lines += [f"{name}: {one.reason}." for name, one in decided.items() if one.reason]
     return lines
 
@@ -103,6 +114,8 @@ def table_of(found: Complexity) -> pd.DataFrame:
                 "at_full_size": one.formula(*found.full) if one.formula else one.full,
                 "fitted": one.fitted,
                 "held_out": one.held_out,
+                "moments": "; ".join(one.moments),
+                "lowest": _shape(found.letters, one.lowest),
                 "reason": one.reason,
             }
             for name, one in found.found.items()

@@ -61,5 +61,4 @@ def studied(study: StudyConfig, directory: Path) -> tuple[Complexity, ShapeJourn
     journal = ShapeJournal(directory / JOURNAL, study, measure)
     if journal.rows:
         logging.getLogger("tapemeasure").info("resumed with %d rows", len(journal.rows))
-    predict = fake.row if study.check else None
-    return complexity_of(study, journal.row, predict), journal
+    return complexity_of(study, journal.row, lambda shape: journal.row(shape, fake.row)), journal

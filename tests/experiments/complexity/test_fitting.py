@@ -83,6 +83,7 @@ def test_a_moment_that_is_the_peak_in_no_row_is_in_the_formula() -> None:
     assert found.formula is not None
     assert found.formula(3, 5000) == 3 * 5000 * 5000 + 1
     assert [str(piece.as_expr()) for piece in found.formula.pieces] == ["1000*L*d", "L*d**2 + 1"]
+    assert found.moments == ("mm in part0 (forward)", "mm in part1 (forward)")
 
 
 @settings(max_examples=25, deadline=None)
@@ -137,6 +138,10 @@ def test_layers_are_counted_from_both_ends() -> None:
     assert {one.place: live for one, live in tables[0].items()} == {
         "embed": 5, "h.+0.mlp": 15, "h.+1.mlp": 25, "h.-2.mlp": 25, "h.-1.mlp": 35,
     }  # fmt: skip
+    assert [str(one) for one in tables[0]][1:3] == [
+        "mm in h[0].mlp (forward)",
+        "mm in h[1].mlp (forward)",
+    ]
     fixed = by_moment([layers(3), layers(3)])
     assert [one.place for one in fixed[0]] == ["embed", "h.0.mlp", "h.1.mlp", "h.2.mlp"]
 
