@@ -125,9 +125,13 @@ def _of_composing(error: Exception, config: str) -> str | None:
             choice(group, preset, tuple(error.options))
         if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig):
             where = str(cause.full_key).removesuffix(str(cause.key))
-            known_keys(
-                where, [cause.key], [str(key) for key in cause.parent_node if key != "hydra"]
-            )
+            known = [] if cause.parent_node._is_none() else list(cause.parent_node)
+            if not known:
+                return (
+                    f"{where.rstrip('.')} has no keys yet; expected a + before a new one, "
+                    f"'+{cause.full_key}=…'"
+                )
+            known_keys(where, [cause.key], [str(key) for key in known if key != "hydra"])
     except ConfigError as ours:
         return str(ours)
     said = wrong_override(error, config, sys.argv[1:])

@@ -559,6 +559,7 @@ WRONG = {
     "model=mlp mode=fast": "mode='fast'; expected one of train, forward",
     "model=mlp checkpoint=[head]": "no module is called head",
     "model=mlp nokey=3": "unknown key nokey; expected one of model, ",
+    "inputs.text.high=9": "inputs has no keys yet; expected a + before a new one, '+inputs.text",
     "model=mlp model.arguments.widht=3": "; did you mean width?",
     "model.path=torch.nn.Dropout input.shape=[3]": "has no parameter that requires a gradient",
     "model.path=torch.nn.Dropout input.shape=[3] optimizer=none": "the loss depends on no "
