@@ -11,18 +11,13 @@ import torch
 from torch.testing._internal.common_methods_invocations import op_db
 from torch.utils._pytree import tree_leaves
 
-from autodiff import Executable, GraphError, StoreAll
 from autodiff.aten.kernels import CORRECTIONS
-from autodiff.pytorch import from_pytorch
-from profiler import profile
+from tests.support.traced import fault_of
 
 SAMPLES = 2
 
 ON_THE_CPU = [op for op in op_db if not op.name.startswith("jiterator")]
 """All ops but those that compile kernels for CUDA when they are called."""
-
-SEED = 42
-"""The seed that the database sets within the steps of random ops."""
 
 BY_VALUES = "what it does, or the shape of its result, depends on values"
 UNSET = "its result is memory that nothing has written"
@@ -99,31 +94,6 @@ def step_of(op: Any, sample: Any) -> Callable[..., Any]:
         return loss, torch.autograd.grad(loss, wanted, allow_unused=True) if reached else ()
 
     return step
-
-
-def fault_of(step: Callable[..., Any]) -> str:
-    """Return what is wrong with a step's program, or how it was refused; nothing if it is right."""
-    try:
-        program = from_pytorch(step)
-    except GraphError as refusal:
-        return "refused" if "\n" not in str(refusal) else "refused in several lines"
-    torch.manual_seed(SEED)
-    (loss, *gradients), _ = Executable(program, StoreAll()(program)).run()
-    torch.manual_seed(SEED)
-    expected, of_eager = step()
-    pairs = zip(gradients, [one for one in tree_leaves(of_eager) if one is not None], strict=True)
-    if not same(loss, expected):
-        return "loss"
-    if not all(same(mine, theirs) for mine, theirs in pairs):
-        return "gradients"
-    if profile(program).peak_bytes != profile(program, execute=False).peak_bytes:
-        return "peak"
-    return ""
-
-
-def same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Return whether two tensors are equal to the last bit; NaN equals NaN."""
-    return torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
 
 
 def name_of(op: Any) -> str:
