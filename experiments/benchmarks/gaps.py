@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from experiments.figures.axes import more_axis
+from experiments.figures.style import (
+    MORE_LOOKS,
+    Drawing,
+    finish,
+    handle,
+    marks,
+    new_figure,
+    png_of,
+    styled,
+)
 from experiments.results.files import write_bytes
 
 COLUMNS = 4
@@ -37,33 +45,36 @@ def print_gaps(frame: pd.DataFrame) -> None:
 
 def draw_gaps(frame: pd.DataFrame, path: Path) -> None:
     """Draw operations over budgets, a panel a network and a line a planner."""
+    with styled("plans"):
+        write_bytes(path, png_of(_drawing(frame), dpi=120))
+
+
+def _drawing(frame: pd.DataFrame) -> Drawing:
     networks = list(frame.groupby("shape", sort=False))
     families = [family for family in dict.fromkeys(frame["what"]) if family != "store_all"]
-    rows = -(-len(networks) // COLUMNS)
-    figure = Figure(figsize=(4 * COLUMNS, 3.4 * rows + 0.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True).ravel()
-    for panel, (name, group) in zip(panels, networks, strict=False):
-        for place, family in enumerate(families):
+    looks = dict(zip(families, MORE_LOOKS, strict=False))
+    columns = min(COLUMNS, len(networks))
+    rows = -(-len(networks) // columns)
+    figure = new_figure(2.9 * rows, width=max(9.6, 3.3 * columns))
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    highest = 100 * (float(frame["ratio"].max()) - 1)
+    for place, (panel, (name, group)) in enumerate(zip(panels, networks, strict=False)):
+        for rank, (family, look) in enumerate(looks.items()):
             line = group[group["what"] == family].sort_values("budget")
-            panel.plot(
-                100 * line["budget"],
-                100 * (line["ratio"] - 1),
-                marker="os^Dv"[place % 5],
-                markersize=4,
-                linewidth=1.2,
-                color=f"C{place}",
-                label=family,
-            )
-        panel.set_title(str(name), loc="left", fontsize=10)
-        panel.set_yscale("symlog", linthresh=0.1)
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.invert_xaxis()
+            across, up = 100 * line["budget"], (100 * (line["ratio"] - 1)).clip(lower=0)
+            panel.plot(across, up, color=look.colour, linestyle=look.dash, linewidth=1.2)
+            marks(panel, across, up, look, rank=rank, size=look.size)
+        panel.set_title(str(name))
+        panel.set_xlim(100, 10)
+        more_axis(panel, highest, "more operations" * (place % columns == 0), which="y")
+        percents = range(20, 101, 20)
+        panel.set_xticks(percents, labels=[f"{percent}%" for percent in percents])
+        if place + columns >= len(networks):
+            panel.set_xlabel("budget, of the plain peak")
+            panel.tick_params(labelbottom=True)
     for panel in panels[len(networks) :]:
         panel.set_visible(False)
-    figure.supxlabel("budget, % of the peak of plain backpropagation")
-    figure.supylabel("more operations, %")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=5)
-    out = io.BytesIO()
-    figure.savefig(out, dpi=120, format="png")
-    write_bytes(path, out.getvalue())
+    title = "What each planner takes of operations within a budget of memory"
+    handles = [handle(family, look) for family, look in looks.items()]
+    note = "no mark: no plan of that planner fits · linear up to 0.1%"
+    return Drawing(title, "", finish(figure, title, note, handles))

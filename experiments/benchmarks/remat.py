@@ -1,13 +1,20 @@
 """PyTorch's own choice of what to compute again, `activation_memory_budget`, measured like ours.
 
 Its partitioner cuts the joint graph of a step; both parts then run op by op, so that peaks and
-operations are those of its choice and not of fused kernels.
+operations are those of its choice and not of fused kernels. Steps draw the same random numbers.
+
+Bound: batch norms keep no running statistics here. No gradient depends on these, our programs leave
+them out too, and with them every budget below 1 fails, since what backward runs again would read
+what forward has overwritten. A choice that runs dropout again draws other numbers; its gradients
+are wrong, and it is left out.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +23,9 @@ from experiments.measuring.architectures import Training
 from profiler.pytorch.steps import profile_step
 
 log = logging.getLogger("tapemeasure")
+
+SEED = 0
+"""Of dropout's draws, before each step that is compared."""
 
 
 class Measured(NamedTuple):
@@ -30,12 +40,13 @@ def measured_choices(training: Training, budgets: tuple[float, ...]) -> list[Mea
 
     A budget under which the step raises, or gives other gradients, is left out with a line.
     """
-    plain = profile_step(training.step, *training.batch, model=training.model)
+    training = without_statistics(training)
+    plain = _profiled(training, training.step)
     found = []
     for budget in budgets:
         try:
             step = partitioned_step(training, budget)
-            profile = profile_step(step, *training.batch, model=training.model)
+            profile = _profiled(training, step)
         except Exception as error:  # whatever its compilers or the changed step raise
             log.warning(
                 "activation_memory_budget=%g fails and is left out: %s",
@@ -48,6 +59,23 @@ def measured_choices(training: Training, budgets: tuple[float, ...]) -> list[Mea
             continue
         found.append(Measured(profile.peak_bytes, profile.ops.total))
     return found
+
+
+def without_statistics(training: Training) -> Training:
+    """Return a training whose batch norms have no running statistics; its tensors are the same."""
+    kept = {id(one): one for one in training.model.parameters()}
+    model = copy.deepcopy(training.model, kept)
+    for norm in model.modules():
+        if isinstance(norm, torch.nn.modules.batchnorm._BatchNorm):
+            norm.track_running_stats = False
+            norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+    return replace(training, model=model)
+
+
+def _profiled(training: Training, step: Callable[..., Any]) -> Any:
+    """Return the profile of a step that draws the same random numbers as every other."""
+    torch.manual_seed(SEED)
+    return profile_step(step, *training.batch, model=training.model)
 
 
 def _are_close(found: Any, expected: Any) -> bool:

@@ -168,6 +168,16 @@ def plain_axis(
     _label(axes, which, label)
 
 
+def more_axis(axes: Axes, highest: float, label: str, which: str = "x") -> None:
+    """Set an axis of more operations in percent: linear up to 0.1, then in powers of ten."""
+    (axes.set_xscale if which == "x" else axes.set_yscale)("symlog", linthresh=0.1, linscale=0.5)
+    decades = range(-1, max(1, math.ceil(math.log10(max(highest, 1)))) + 1)
+    ticks = [0.0, *(10.0**decade for decade in decades)]
+    _set_ticks(axes, which, ticks, ["0", *(f"{tick:,g}%" for tick in ticks[1:])])
+    _limits(axes, which, -0.03, 1.5 * max(highest, 1.0))
+    _label(axes, which, label)
+
+
 def residual_axis(axes: Axes, greatest: int, label: str) -> None:
     """Set an axis about 0 that shows a distance of 1 as clearly as one of a million."""
     if greatest <= 1:

@@ -6,14 +6,12 @@ cells goes below; both are steps, since a plan within some bytes is one within m
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
-from matplotlib.ticker import NullLocator
 
 from experiments.figures import axes as scales
 from experiments.figures.plan_marks import RECOMPUTE, REVOLVE, UNIFORM
@@ -54,9 +52,6 @@ COUNTING = ("recompute_all", "uniform", "revolve")
 _PROVEN = Look("#f7d84a", "*", "-", 13)
 _BAND = "#a9cfe8"
 NAMES = {"chain": "the chain", "gpt2": "GPT-2", "unet": "a U-Net"}
-_LINEAR = 0.1
-"""The axis of more operations is linear up to this percentage."""
-
 HALF = 0.5
 """The share of the plain peak that the title compares planners at."""
 
@@ -130,7 +125,8 @@ def _draw_operations(axes: Axes, rows: pd.DataFrame, is_last: bool) -> set[str]:
             axes.plot([one.bound], [peak], marker="|", color=INK, markersize=9, zorder=3)
         _star(axes, one.more, peak, hollow=not one.proved)
         shown.add("proven" if one.proved else "open")
-    _more_axis(axes, float(frame["more"].max()), is_last)
+    label = "more operations than keeping everything" if is_last else ""
+    scales.more_axis(axes, float(frame["more"].max()), label)
     return shown
 
 
@@ -159,17 +155,6 @@ def _star(axes: Axes, x: float, y: float, *, hollow: bool) -> None:
         markerfacecolor="none" if hollow else _PROVEN.colour, markeredgecolor=INK,
         markeredgewidth=0.9,
     )  # fmt: skip
-
-
-def _more_axis(axes: Axes, highest: float, is_last: bool) -> None:
-    """Set the axis of more operations: linear up to `_LINEAR` percent, then in powers of ten."""
-    axes.set_xscale("symlog", linthresh=_LINEAR, linscale=0.5)
-    decades = range(-1, max(1, math.ceil(math.log10(max(highest, 1)))) + 1)
-    ticks = [0.0, *(10.0**decade for decade in decades)]
-    axes.set_xticks(ticks, labels=["0", *(f"{tick:,g}%" for tick in ticks[1:])])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlim(-0.03, 1.5 * max(highest, 1.0))
-    axes.set_xlabel("more operations than keeping everything" if is_last else "")
 
 
 def _draw_seconds(axes: Axes, rows: pd.DataFrame, is_last: bool) -> None:

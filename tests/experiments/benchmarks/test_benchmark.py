@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from autodiff import TapemeasureError
 from experiments import benchmark, benchmarks
@@ -211,9 +212,54 @@ def test_a_network_without_layers_is_refused(capfd: pytest.CaptureFixture[str]) 
     assert "layers = 0; expected at least 1" in capfd.readouterr().err
 
 
-def test_other_gradients_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
-    """A choice of PyTorch's that raises is no row: it runs batch norms on changed statistics."""
+class Noisy(nn.Module):
+    """Layers with much dropout, which is cheaper to run again than to keep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(8, 8) for _ in range(3)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = nn.functional.dropout(torch.tanh(layer(x)), 0.5)
+        return x.square().sum()
+
+
+def noisy() -> architectures.Training:
+    return architectures.Training(Noisy(), lambda model, x: model(x), (torch.randn(32, 8),))
+
+
+def test_their_choices_are_measured_on_the_same_draws_and_without_statistics() -> None:
+    """With dropout the first choice gives the plain step's gradients; a net with batch norms, whose
+    statistics are left out, has a choice that takes less memory.
+    """
     torch.manual_seed(0)
+    (kept,) = remat.measured_choices(noisy(), (1.0,))
+    assert kept.peak_bytes > 0
     training = architectures.unet((2, 3), batch=2, size=8)
-    assert remat.measured_choices(training, (0.5,)) == []
-    assert "activation_memory_budget=0.5 fails and is left out" in caplog.text
+    plain, less = remat.measured_choices(training, (1.0, 0.5))
+    assert less.peak_bytes < plain.peak_bytes
+    assert less.operations > plain.operations
+    norms = [one for one in training.model.modules() if isinstance(one, nn.BatchNorm2d)]
+    assert len(norms) > 1
+    assert all(norm.running_mean is not None for norm in norms)
+
+
+def test_other_gradients_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """A choice of PyTorch's that draws other random numbers in backward is no row."""
+    torch.manual_seed(0)
+    assert remat.measured_choices(noisy(), (0.0,)) == []
+    assert "activation_memory_budget=0 gives other gradients: left out" in caplog.text
+
+
+def test_a_choice_that_fails_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What its compilers raise is one line, and no row."""
+
+    def fail(training: Any, budget: float) -> Any:
+        raise RuntimeError("modified by an inplace operation")
+
+    monkeypatch.setattr(remat, "partitioned_step", fail)
+    assert remat.measured_choices(noisy(), (0.5,)) == []
+    assert "activation_memory_budget=0.5 fails and is left out: modified by" in caplog.text
