@@ -159,7 +159,7 @@ def check_claim(claim: Claim, rows: pd.DataFrame) -> tuple[int, int]:
         if claim.column.endswith("_bytes")
         else pd.Series(1, index=covered.index)
     )
-    columns = (covered[column].astype(int) for column in ("n", "d", "b", claim.column))
+    columns = (covered[column].tolist() for column in ("n", "d", "b", claim.column))
     for n, d, b, value, unit in zip(*columns, units, strict=True):
         true += value == unit * claim.formula(n, b * d, d * d, d)
     return true, len(covered)

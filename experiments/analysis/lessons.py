@@ -180,13 +180,12 @@ def _layers(rows: pd.DataFrame) -> list[str]:
 def _batches(rows: pd.DataFrame) -> list[str]:
     """Compare the peaks of a full step at the widest and the narrowest batch of one network."""
     full = rows[rows["mode"] == "full"].drop_duplicates(POINT)
-    best: pd.DataFrame | None = None
-    for _, line in full.groupby([*CASE, "n", "d"], sort=False):
-        score = (line["b"].nunique(), line["n"].iloc[0], -line["d"].iloc[0])
-        if best is None or score > (best["b"].nunique(), best["n"].iloc[0], -best["d"].iloc[0]):
-            best = line
-    if best is None or best["b"].nunique() < 2:
+    keys = [*CASE, "n", "d"]
+    lines = full.groupby(keys, sort=False)["b"].nunique().reset_index()
+    lines = lines.sort_values(["b", "n", "d"], ascending=[False, False, True], kind="stable")
+    if lines.empty or lines.iloc[0]["b"] < 2:
         return []
+    best = full[(full[keys] == lines.iloc[0][keys]).all(axis=1)]
     wide, narrow = best.loc[best["b"].idxmax()].to_dict(), best.loc[best["b"].idxmin()].to_dict()
     times = wide["b"] / narrow["b"], int(wide["peak_bytes"]) / int(narrow["peak_bytes"])
     return [

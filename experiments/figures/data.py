@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -85,10 +86,7 @@ def along(
     """
     others = [other for other in AXES if other != axis]
     counts = shape_counts(frame, axis)
-    middle = {
-        name: math.exp(sum(math.log(value) for value in set(frame[name])) / frame[name].nunique())
-        for name in AXES
-    }
+    middle = {name: math.exp(fmean(map(math.log, frame[name].unique()))) for name in AXES}
 
     def rating(pair: tuple[int, int]) -> tuple[float, float]:
         at = {axis: middle[axis], **dict(zip(others, pair, strict=True))}

@@ -60,7 +60,7 @@ def draw_peaks(results: Results) -> Drawing | None:
                 drawn[series] = None
             shown.append(line)
             label = AXIS_LABELS[axis] if row == len(regimes) - 1 else ""
-            scales.swept_axis(axes, frame[axis], label, (WIDTH - 1.4) / len(swept))
+            scales.swept_axis(axes, frame[axis].unique(), label, (WIDTH - 1.4) / len(swept))
             axes.set_title(_where(axes, frame, axis, fixed, regime))
     for axes in grid.flat:
         scales.byte_axis(

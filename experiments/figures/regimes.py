@@ -35,6 +35,7 @@ REGIONS = (
 )
 MARK_COLOURS = ("#10254d", "#8c3506", "#000000", "#00533c", "#4f1f60")
 SEVERAL, NONE = -1, -2
+STEPS_PER_DOUBLING = 24
 
 
 def draw_regimes(results: Results) -> Drawing | None:
@@ -58,8 +59,8 @@ def draw_regimes(results: Results) -> Drawing | None:
     handles = _moment_marks(axes, pieces, met, active)
     title = _title(met, len(active), source_words(rows))
     note = (
-        f"{case_words(rows)} · n ≥ 2 · marks {source_words(rows)} · shapes with the same n and b/d "
-        "coincide · the regions are those of large d"
+        f"{case_words(rows)} · n ≥ 2 · marks {source_words(rows)}, counted in the legend; those "
+        "that would hide each other are drawn once · the regions are those of large d"
     )
     return Drawing(title, CAPTION, finish(figure, title, note, handles))
 
@@ -71,7 +72,8 @@ def _moment_marks(
     handles: list[Any] = []
     for index in [*range(len(pieces)), SEVERAL, NONE]:
         mark, mine = _mark(index), met[met["piece"] == index]
-        axes.plot(mine["ratio"], mine["n"], linestyle="none", zorder=5, **mark)
+        shown = _apart(mine)
+        axes.plot(shown["ratio"], shown["n"], linestyle="none", zorder=5, **mark)
         count = counted(len(mine), "row")
         if index >= 0 and (index in active or len(mine)):
             look = REGIONS[index % len(REGIONS)]
@@ -87,6 +89,12 @@ def _moment_marks(
             }[index]
             handles.append(Line2D([], [], linestyle="none", label=label, **mark))
     return handles
+
+
+def _apart(marks: pd.DataFrame) -> pd.DataFrame:
+    """Return the marks less those that an earlier one would hide, in steps of about a point."""
+    places = pd.DataFrame({"ratio": np.rint(np.log2(marks["ratio"]) * STEPS_PER_DOUBLING)})
+    return marks[~places.assign(n=marks["n"]).duplicated()]
 
 
 def _title(met: pd.DataFrame, moments: int, source: str) -> str:
@@ -114,10 +122,13 @@ def _met(rows: pd.DataFrame, case: dict[str, Any]) -> pd.DataFrame:
     """
     found = []
     size = ITEMSIZES[case["dtype"]]
-    for n, d, b, peak in zip(
-        *(rows[name].astype(int) for name in (*AXES, "peak_bytes")), strict=True
-    ):
-        pieces = theory.peak_pieces("full", n, activation=case["activation"], loss=case["loss"])
+    moments = {
+        n: theory.peak_pieces("full", n, activation=case["activation"], loss=case["loss"])
+        for n in rows["n"].unique().tolist()
+    }
+    columns = (rows[name].tolist() for name in (*AXES, "peak_bytes"))
+    for n, d, b, peak in zip(*columns, strict=True):
+        pieces = moments[n]
         values = [size * piece.elements(n, d, b) for piece in pieces]
         equal = [index for index, value in enumerate(values) if value == peak]
         piece = NONE if peak != max(values) else SEVERAL if len(equal) > 1 else equal[0]

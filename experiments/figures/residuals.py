@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -66,7 +65,11 @@ def _panel(axes: Axes, rows: pd.DataFrame, quantity: str) -> dict[str, Look]:
         return {}
     kept = rows.loc[apart.index]
     frame = pd.DataFrame(
-        {"size": kept[QUANTITIES[quantity][0]].astype(float), "apart": apart, "mode": kept["mode"]}
+        {
+            "size": kept[QUANTITIES[quantity][0]].to_numpy(float),
+            "apart": apart.to_numpy(),
+            "mode": kept["mode"].to_numpy(),
+        }
     )
     modes = {
         mode: MODE_LOOKS.get(mode, MORE_LOOKS[-1])
@@ -78,7 +81,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, quantity: str) -> dict[str, Look]:
         # In steps of about two points to the right, so that many thousand rows stay a small file.
         places = pd.DataFrame(
             {
-                "x": mine["size"].clip(lower=1).map(lambda size: round(math.log2(size) * 8)),
+                "x": np.rint(np.log2(mine["size"].clip(lower=1)) * 8),
                 "y": mine["apart"],
             }
         )

@@ -39,6 +39,7 @@ from experiments.fitting.result import (
     checked,
     contradiction,
     decided,
+    each_monomials,
     lacks_rank,
     lacks_ratio,
     monomials_at,
@@ -89,11 +90,10 @@ def fit_maximum(rows: Iterable[Sequence[int]]) -> Fit:
 
 def _single(rows: Sequence[Row]) -> Polynomial | None:
     """Return the one polynomial with integer coefficients that meets every row, if there is one."""
-    matrix = monomials_at(rows)
-    chosen = independent_rows(matrix)
+    chosen = [rows[index] for index in independent_rows(each_monomials(rows))]
     if len(chosen) < len(MONOMIALS) or len(rows) <= len(MONOMIALS):
         return None
-    found = solve([matrix[index] for index in chosen], [rows[index][3] for index in chosen])
+    found = solve(monomials_at(chosen), [row[3] for row in chosen])
     polynomial = Polynomial.of(dict(zip(MONOMIALS, found, strict=True)))
     whole = all(value.denominator == 1 for value in found)
     return (

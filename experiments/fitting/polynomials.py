@@ -13,12 +13,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from typing import NamedTuple
 
 from sympy import ZZ
 from sympy.polys.matrices import DomainMatrix
 
 from experiments.text import PLAIN, PRETTY, Notation
+
+ROWS_AT_ONCE = 24
+"""Twice as many as there are monomials, which a dozen rows usually determine."""
 
 
 class Monomial(NamedTuple):
@@ -166,20 +170,19 @@ def order_of(pieces: Iterable[Polynomial]) -> Order:
     return Order(tuple(sorted(leading, reverse=True)))
 
 
-def independent_rows(matrix: Sequence[Sequence[int]]) -> list[int]:
+def independent_rows(matrix: Iterable[Sequence[int]]) -> list[int]:
     """Return the indices of the first rows that are linearly independent of those before them.
 
-    Their number is the rank. Rows are taken in blocks, since a dozen usually do.
+    Their number is the rank. Rows are taken in blocks, and no further than to full rank.
     """
-    chosen: list[int] = []
-    width = len(matrix[0]) if matrix else 0
-    for start in range(0, len(matrix), 2 * width):
-        if len(chosen) == width:
+    rest, kept = iter(enumerate(matrix)), list[tuple[int, Sequence[int]]]()
+    while block := list(islice(rest, ROWS_AT_ONCE)):
+        tried = [*kept, *block]
+        columns = _matrix([row for _, row in tried]).transpose()
+        kept = [tried[pivot] for pivot in columns.rref_den()[2]]
+        if len(kept) == len(block[0][1]):
             break
-        tried = [*chosen, *range(start, min(start + 2 * width, len(matrix)))]
-        columns = _matrix([matrix[index] for index in tried]).transpose()
-        chosen = [tried[pivot] for pivot in columns.rref_den()[2]]
-    return chosen
+    return [index for index, _ in kept]
 
 
 def solve(matrix: Sequence[Sequence[int]], values: Sequence[int]) -> list[Fraction]:

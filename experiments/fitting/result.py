@@ -8,7 +8,7 @@ Where one fails, the advice names the values to add.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -97,7 +97,8 @@ def checked(rows: Iterable[Sequence[int]]) -> list[Row]:
     """
     clean: set[Row] = set()
     for row in rows:
-        if len(row) != 4 or not all(isinstance(x, Integral) for x in row) or min(row[:3]) < 1:
+        is_whole = len(row) == 4 and all(type(x) is int or isinstance(x, Integral) for x in row)
+        if not is_whole or min(row[:3]) < 1:
             raise FitError(
                 f"row {tuple(row)} given, expected four integers (n, d, b, value) with n, d, b "
                 "at least 1: leave it out or correct it"
@@ -122,14 +123,20 @@ def name(shape: Sequence[int]) -> str:
     return f"n={shape[0]}, d={shape[1]}, b={shape[2]}"
 
 
+def each_monomials(rows: Iterable[Sequence[int]]) -> Iterator[list[int]]:
+    """Yield the values of `MONOMIALS`, in their order, at each row's shape, as exact integers."""
+    for n, d, b, *_ in rows:
+        yield [by_n * by_b * by_d for by_n in (n, 1) for by_b in (b, 1) for by_d in (d * d, d, 1)]
+
+
 def monomials_at(rows: Iterable[Sequence[int]]) -> list[list[int]]:
-    """Return the values of `MONOMIALS` at each row's shape, as exact integers."""
-    return [[monomial.at(row[0], row[1], row[2]) for monomial in MONOMIALS] for row in rows]
+    """Return the values of `MONOMIALS` at each row's shape."""
+    return list(each_monomials(rows))
 
 
 def lacks_rank(rows: Sequence[Row]) -> str:
     """Return the values to add where rows cannot tell the monomials apart, else nothing."""
-    rank = len(independent_rows(monomials_at(rows)))
+    rank = len(independent_rows(each_monomials(rows)))
     if rank == len(MONOMIALS):
         return ""
     wanted = []
@@ -147,7 +154,7 @@ def lacks_rank(rows: Sequence[Row]) -> str:
 
 def lacks_ratio(rows: Sequence[Row]) -> str:
     """Return the values to add where b/d does not reach below 1/3 and above 2, else nothing."""
-    ratios = [Fraction(row[2], row[1]) for row in rows]
+    ratios = [Fraction(b, d) for b, d in {(row[2], row[1]) for row in rows}]
     low, high = min(ratios), max(ratios)
     smallest_d, largest_d, smallest_b = (
         min(row[1] for row in rows),
@@ -172,7 +179,7 @@ def wide_gap(rows: Sequence[Row]) -> str:
 
     A piece that is active only in such a gap is not seen.
     """
-    ratios = sorted({Fraction(row[2], row[1]) for row in rows})
+    ratios = sorted({Fraction(b, d) for b, d in {(row[2], row[1]) for row in rows}})
     gaps = [
         (low, high)
         for low, high in pairwise(ratios)

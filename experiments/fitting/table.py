@@ -32,6 +32,7 @@ from experiments.fitting.result import (
     checked,
     contradiction,
     decided,
+    each_monomials,
     lacks_rank,
     monomials_at,
     name,
@@ -73,8 +74,7 @@ def fit_polynomial(rows: Iterable[Sequence[int]]) -> Fit:
     if problem:
         return undecided(len(measured), problem)
     smallest = sorted(measured, key=lambda row: (row[0] * row[1] * row[2], row))
-    matrix = monomials_at(smallest)
-    training = independent_rows(matrix)
+    training = [smallest[index] for index in independent_rows(each_monomials(smallest))]
     if len(training) == len(measured):
         beyond = 2 * max(row[0] for row in measured)
         return undecided(
@@ -82,7 +82,7 @@ def fit_polynomial(rows: Iterable[Sequence[int]]) -> Fit:
             f"all {len(training)} rows are needed to determine a polynomial, none is held out: "
             f"add n={beyond}",
         )
-    found = solve([matrix[index] for index in training], [smallest[index][3] for index in training])
+    found = solve(monomials_at(training), [row[3] for row in training])
     polynomial = Polynomial.of(dict(zip(MONOMIALS, found, strict=True)))
     wrong = [row for row in smallest if polynomial(*row[:3]) != row[3]]
     if wrong:
@@ -186,17 +186,15 @@ def _rows_of(group: pd.DataFrame, quantity: str) -> list[Row]:
     """Return the measured rows of a quantity; raise FitError where one is not an integer."""
     if quantity not in group:
         return []
-    measured = group.dropna(subset=[quantity])
+    measured = group.loc[group[quantity].notna(), ["n", "d", "b", quantity]]
     rows = []
-    for n, d, b, value in zip(
-        measured["n"], measured["d"], measured["b"], measured[quantity], strict=True
-    ):
+    for *shape, value in zip(*(measured[column].tolist() for column in measured), strict=True):
         if int(value) != value:
             raise FitError(
-                f"{quantity} is {value} at {name((n, d, b))}, expected an integer: correct this "
+                f"{quantity} is {value} at {name(shape)}, expected an integer: correct this "
                 "row of results.csv"
             )
-        rows.append((int(n), int(d), int(b), int(value)))
+        rows.append((*map(int, shape), int(value)))
     return sorted(rows)
 
 

@@ -6,6 +6,8 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
 from experiments.analysis.growth import formulas_of
 from experiments.errors import ResultsError
 from experiments.figures.registry import draw_figures
@@ -14,8 +16,8 @@ from experiments.results.best_plans import BEST_PLANS, read_best_plans
 from experiments.results.capacity import CAPACITY, read_capacity
 from experiments.results.digests import DIGESTS, digests_of, warn_of_edits
 from experiments.results.files import clear_partials, write_csv, write_json
+from experiments.results.frames import latest
 from experiments.results.journal import JOURNAL, rows_below
-from experiments.results.rows import Row, frame_of
 from experiments.results.tables import (
     COMPLEXITY,
     MANIFEST,
@@ -32,13 +34,13 @@ from experiments.results.tables import (
 log = logging.getLogger("tapemeasure")
 
 
-def publish(directory: Path, rows: list[Row] | None = None, concurrent: bool = False) -> Results:
+def publish(directory: Path, rows: pd.DataFrame | None = None, concurrent: bool = False) -> Results:
     """Merge the journals below a directory into its tables; write its figures and its report.
 
     `rows` are those of the journals, if they were read already; `concurrent` includes the timings
     of rows measured while other jobs ran. Raises ResultsError where there are no rows.
     """
-    frame = frame_of(rows_below(directory) if rows is None else rows)
+    frame = latest(rows_below(directory) if rows is None else rows)
     if frame.empty:
         raise ResultsError(
             f"{directory} holds no rows; expected a directory that a sweep wrote, with {JOURNAL} "
@@ -85,7 +87,7 @@ def publish_again(directory: Path, concurrent: bool = False) -> Results:
     Raises ResultsError where there is neither.
     """
     rows = rows_below(directory)
-    if rows:
+    if len(rows):
         return publish(directory, rows, concurrent)
     read = read_results(directory)
     results = replace(read, complexity=formulas_of(read.results), concurrent=concurrent)

@@ -20,40 +20,46 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+
+import pandas as pd
 
 from experiments.errors import ResultsError
-from experiments.results.files import check_regular, lock, naming, read_bytes
-from experiments.results.rows import Row, row_of_fields
+from experiments.results.files import check_regular, lock, naming
+from experiments.results.frames import frame_of, frame_of_fields
+from experiments.results.rows import Row
 from experiments.text import counted
 
 log = logging.getLogger("tapemeasure")
 
 JOURNAL = "rows.jsonl"
 SYNC_EVERY_S = 1.0
+LINE_BYTES = 1 << 16
 _CHECKSUM = b', "crc32": "'
 
 
-def read_journal(path: Path) -> list[Row]:
+def read_journal(path: Path) -> pd.DataFrame:
     """Return the valid rows of a journal; lines that are none are skipped, and counted in the log.
 
     Raises ResultsError if the path is no regular file.
     """
     try:
-        lines = read_bytes(path).split(b"\n")
+        check_regular(path, path.stat().st_mode)
+        with path.open("rb") as file:
+            rows, damaged = frame_of_fields(_fields_of_line(line) for line in file if line.strip())
     except FileNotFoundError:
-        return []
-    found = [_row_of_line(line) for line in lines if line.strip()]
-    rows = [row for row in found if row is not None]
+        return frame_of([])
     # A line without its end is most likely being written at this moment.
-    damaged = len(found) - len(rows) - bool(lines[-1].strip() and found and found[-1] is None)
+    damaged -= bool(damaged) and _is_torn(_last_line(path)[1])
     if damaged:
         log.warning("%s: skipped %s", path, counted(damaged, "damaged line"))
     return rows
 
 
-def rows_below(directory: Path) -> list[Row]:
-    """Return the rows of every journal in a directory and below it."""
-    return [row for path in sorted(directory.rglob(JOURNAL)) for row in read_journal(path)]
+def rows_below(directory: Path) -> pd.DataFrame:
+    """Return the rows of every journal in a directory and below it, as often as they are there."""
+    journals = [read_journal(path) for path in sorted(directory.rglob(JOURNAL))]
+    return pd.concat([rows for rows in journals if len(rows)] or [frame_of([])], ignore_index=True)
 
 
 def line_of(row: Row) -> bytes:
@@ -62,16 +68,34 @@ def line_of(row: Row) -> bytes:
     return body + _CHECKSUM + b'%08x"}\n' % zlib.crc32(body)
 
 
-def _row_of_line(line: bytes) -> Row | None:
-    """Return the row in a line, or None if it is damaged; older versions wrote no checksums."""
+def _fields_of_line(line: bytes) -> dict[str, Any] | None:
+    """Return the fields in a line, or None if it is damaged; older versions wrote no checksums."""
     body, has_checksum, end = line.rpartition(_CHECKSUM)
     if has_checksum and end.strip() != b'%08x"}' % zlib.crc32(body):
         return None
     try:
         given = json.loads(line)
-        return row_of_fields(given) if isinstance(given, dict) else None
-    except (ValueError, RecursionError, ResultsError):
+    except (ValueError, RecursionError):
         return None
+    return given if isinstance(given, dict) else None
+
+
+def _last_line(path: Path) -> tuple[int, bytes]:
+    """Return what a file has after its last end of a line, and where that begins."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        reach = 0
+        while True:  # a line is some thousand bytes long, a journal may be of gigabytes
+            reach = min(size, 2 * reach + LINE_BYTES)
+            file.seek(size - reach)
+            end = file.read(reach).rpartition(b"\n")[2]
+            if len(end) < reach or reach == size:
+                return size - len(end), end
+
+
+def _is_torn(line: bytes) -> bool:
+    """Return whether a line without its end is not a whole row."""
+    return bool(line.strip()) and frame_of_fields([_fields_of_line(line)])[0].empty
 
 
 def taken(directory: Path) -> ResultsError:
@@ -117,12 +141,11 @@ class Journal:
 
     def _repair(self) -> None:
         """End the last line if it is a whole row, else cut it off."""
-        whole = read_bytes(self.path)
-        end = whole.rfind(b"\n") + 1
-        if _row_of_line(whole[end:]) is not None:
+        start, line = _last_line(self.path)
+        if line.strip() and not _is_torn(line):
             self._write(b"\n")
         else:
-            os.ftruncate(self._file, end)
+            os.ftruncate(self._file, start)
 
     def append(self, row: Row) -> None:
         """Write one row.

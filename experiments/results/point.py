@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from experiments.names import AXES
+
+KeyOfShape = Callable[[int, int, int], str]
+"""From depth, width and batch to a key."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +47,22 @@ class Point:
 
         A planner's code is part of it only where there is one, so that all other keys stay.
         """
-        fields = {name: value for name, value in vars(self).items() if name != "part"}
-        if not self.planner_code:
-            del fields["planner_code"]
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+        return self.key_of_shape(self.n, self.d, self.b)
+
+    @property
+    def key_of_shape(self) -> KeyOfShape:
+        """The function from n, d and b to the key of the same point at that shape."""
+        left_out = {"part"} if self.planner_code else {"part", "planner_code"}
+        fields = {name: value for name, value in vars(self).items() if name not in left_out}
+        text = json.dumps({**fields, **dict.fromkeys(AXES)}, sort_keys=True).replace("%", "%%")
+        for axis in AXES:  # within a value, the quotes around the name would be escaped
+            text = text.replace(f'"{axis}": null', f'"{axis}": %({axis})s')
+
+        def key(n: int, d: int, b: int) -> str:
+            whole = text % {"n": n, "d": d, "b": b}
+            return hashlib.sha256(whole.encode()).hexdigest()[:16]
+
+        return key
 
     def __str__(self) -> str:
         extra = "".join(

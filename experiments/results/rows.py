@@ -7,22 +7,18 @@ imported, called or evaluated.
 
 from __future__ import annotations
 
-import csv
 import itertools
-import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
-import pandas as pd
-
 from autodiff.instructions import ROLES
-from experiments.errors import ResultsError, one_line
+from experiments.errors import ResultsError
 from experiments.names import (
     AUDITS,
     AUDITS_RUN,
+    AXES,
     DTYPES,
     ENGINES,
     GREATEST_WHOLE,
@@ -31,15 +27,13 @@ from experiments.names import (
     NETWORKS,
     OK,
     PREDICTED,
+    SOURCE,
     SOURCES,
     STATUSES,
 )
-from experiments.results.files import read_bytes, without_defusal
-from experiments.results.point import Point
-from experiments.text import counted, in_one_line
+from experiments.results.point import KeyOfShape, Point
+from experiments.text import in_one_line
 from experiments.theory.case import ACTIVATIONS, LOSSES
-
-log = logging.getLogger("tapemeasure")
 
 Value = str | int | float | bool | None
 """What a column can hold."""
@@ -122,16 +116,49 @@ class Row:
 
     def __post_init__(self) -> None:
         """Check every column."""
-        values = vars(self)
-        for column, (is_fine, expected) in _CHECKS.items():
-            if not is_fine(values[column]):
-                raise RowError(f"{column}={values[column]!r}; expected {expected}")
-        for column, known in KNOWN.items():
-            if values[column] not in known:
-                raise RowError(f"{column}={values[column]!r}; expected one of {', '.join(known)}")
-        for column in (*_NOT_EMPTY, *(COUNTED if self.status == OK else ())):
-            if values[column] in (None, ""):
-                raise RowError(f"{column} is empty; expected a value")
+        check_columns({column: (value,) for column, value in vars(self).items()})
+
+
+def check_columns(columns: Mapping[str, Sequence[Value]]) -> None:
+    """Raise RowError if a value of some rows is not of its column's kind; all columns are given.
+
+    Each value is checked once, however many rows have it.
+    """
+    distinct = {column: _distinct(columns[column]) for column in COLUMNS}
+    for column, (is_fine, expected) in _CHECKS.items():
+        for value in distinct[column]:
+            if not is_fine(value):
+                raise RowError(f"{column}={value!r}; expected {expected}")
+    for column, known in KNOWN.items():
+        for value in distinct[column]:
+            if value not in known:
+                raise RowError(f"{column}={value!r}; expected one of {', '.join(known)}")
+    for column in (*_NOT_EMPTY, *COUNTED):
+        empty = [value for value in distinct[column] if value in (None, "")]
+        if empty and (column in _NOT_EMPTY or _lacks_number(columns["status"], columns[column])):
+            raise RowError(f"{column} is empty; expected a value")
+
+
+def _distinct(values: Sequence[Any]) -> Collection[Value]:
+    """Return values that are fine only if all are: each once, of whole numbers the ends.
+
+    1, 1.0 and True are different values.
+    """
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        return {min(values), max(values)}
+    try:
+        pairs = zip(map(type, values), values, strict=True)
+        return set(values) if len(kinds) == 1 else [value for _, value in set(pairs)]
+    except TypeError:  # a list or a mapping, which no column can hold
+        return values
+
+
+def _lacks_number(statuses: Sequence[Value], values: Sequence[Value]) -> bool:
+    """Return whether a row with numbers lacks this one."""
+    return any(
+        status == OK and value is None for status, value in zip(statuses, values, strict=True)
+    )
 
 
 def _is_text(value: object) -> bool:
@@ -161,6 +188,11 @@ _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "float | None": (_is_real, "a number from 0"),
     "bool": (lambda value: isinstance(value, bool), "true or false"),
 }
+_DEFAULTS: dict[str, Any] = {
+    field.name: MEASURED if field.name == SOURCE else field.default
+    for field in fields(Row)
+    if field.name == SOURCE or field.default is not MISSING
+}
 _COLUMNS = {field.name: str(field.type) for field in fields(Row)}
 COLUMNS = tuple(_COLUMNS)
 TEXT_COLUMNS = tuple(column for column, kind in _COLUMNS.items() if kind == "str")
@@ -172,12 +204,14 @@ PEAK_ROLES = tuple(f"peak_{role}_bytes" for role in ROLES[2:])
 COUNTED = COLUMNS[COLUMNS.index("ops") : COLUMNS.index("input_bytes") + 1]
 """What every row has whose status is ok, whichever engine ran the step."""
 _NOT_EMPTY = ("key", "part", "planner")
-_OF_POINT = tuple(field.name for field in fields(Point) if field.name in COLUMNS)
+_OF_POINT = tuple(
+    field.name for field in fields(Point) if field.name in COLUMNS and field.name != "audit"
+)
 
 
 def row_of(point: Point, **columns: Value) -> Row:
     """Return the row of a point with the columns that are given; reasons are put into one line."""
-    given: dict[str, Any] = {name: getattr(point, name) for name in _OF_POINT if name != "audit"}
+    given: dict[str, Any] = {name: getattr(point, name) for name in _OF_POINT}
     given |= columns
     for name in ("reason", "process_reason"):
         given[name] = in_one_line(str(given.get(name) or ""))
@@ -185,116 +219,74 @@ def row_of(point: Point, **columns: Value) -> Row:
 
 
 def row_of_fields(given: Mapping[str, Any]) -> Row:
-    """Return the row that a file holds as plain values; unknown fields are ignored.
+    """Return the row that a file holds as plain values, as `columns_of_fields` takes several."""
+    columns: dict[str, Any] = columns_of_fields([given])
+    return Row(**{column: value for column, (value,) in columns.items()})
+
+
+def columns_of_fields(given: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[Value]]:
+    """Return the columns of rows that a file holds as plain values; unknown fields are ignored.
 
     Files of older versions have no column `source`: there the key says whether the step was run.
-    Raises RowError if a value is not of its column's kind or the key is not that of the point.
+    Raises RowError if rows have different fields, a value is not of its column's kind, or a key is
+    not that of the row's point.
     """
-    known = {
-        column: given[column]
-        for column in COLUMNS
-        if column in given and (given[column] is not None or _COLUMNS[column].endswith("None"))
+    present = given[0].keys()
+    if any(fields.keys() != present for fields in given):
+        raise RowError("rows have different fields; expected the same in each")
+    columns: dict[str, Sequence[Value]] = {
+        column: [fields[column] for fields in given] for column in COLUMNS if column in present
     }
-    try:
-        row = Row(**{"source": MEASURED, **known})
-    except TypeError as error:
-        raise RowError(f"a column is missing: {one_line(error)}") from None
-    source = _source_by_key(row, (row.source,) if "source" in known else SOURCES)
-    if source is None:
-        raise RowError(f"key={row.key!r}; expected the key of the point that the row describes")
-    return row if source == row.source else replace(row, source=source)
+    sources = columns.get(SOURCE, (None,) * len(given))
+    for column, kind in _COLUMNS.items():
+        values = columns.get(column, (None,) * len(given))
+        if None in values and not kind.endswith("None"):
+            if column not in _DEFAULTS:
+                raise RowError(f"a column is missing: {column}; expected a value in each row")
+            values = [_DEFAULTS[column] if value is None else value for value in values]
+        columns[column] = values
+    columns = {column: columns[column] for column in COLUMNS}
+    check_columns(columns)
+    return {**columns, SOURCE: _sources_by_key(columns, sources)}
 
 
-def _source_by_key(row: Row, sources: Iterable[str]) -> str | None:
-    """Return the source with which a row's point has the row's key; None where it has with none.
+def _sources_by_key(
+    columns: Mapping[str, Sequence[Any]], given: Sequence[Value]
+) -> Sequence[Value]:
+    """Return the source with which each row's point has the row's key, the given one if any.
 
     What a row does not say of its point is tried: which audits were asked for, and whether process
-    memory was.
+    memory was. Rows that differ in their shape only share what is tried.
+    Raises RowError where a row's point has its key with no source.
     """
-    shared = {name: getattr(row, name) for name in _OF_POINT if name != "audit"}
-    asked = sorted(AUDITS, key=lambda audit: audit != AUDITS_RUN.get(row.audit))
-    for source, audit, measures in itertools.product(sources, asked, (True, False)):
-        point = Point(**shared, audit=audit, execute=source == MEASURED, measure_process=measures)
-        if point.key == row.key:
-            return source
-    return None
+    labels = zip(*(columns[name] for name in _OF_POINT if name not in AXES), strict=True)
+    tried: dict[tuple[Any, ...], list[tuple[Value, KeyOfShape]]] = {}
+    found = []
+    for place, (source, *kind) in enumerate(zip(given, labels, columns["audit"], strict=True)):
+        ways = tried.get(like := (source, *kind))
+        if ways is None:
+            ways = tried[like] = list(
+                _ways({name: columns[name][place] for name in COLUMNS}, source)
+            )
+        key, shape = columns["key"][place], [columns[axis][place] for axis in AXES]
+        way = next((way for way in ways if way[1](*shape) == key), None)
+        if way is None:
+            raise RowError(f"key={key!r}; expected the key of the point that the row describes")
+        if way is not ways[0]:  # most likely that of the next row as well
+            ways.remove(way)
+            ways.insert(0, way)
+        found.append(way[0])
+    return found
 
 
-def latest(rows: Iterable[Row]) -> list[Row]:
-    """Return one row a key: the last that is ok, or else the last."""
-    found: dict[str, Row] = {}
-    for row in rows:
-        known = found.get(row.key)
-        if known is None or row.status == OK or known.status != OK:
-            found[row.key] = row
-    return list(found.values())
-
-
-def frame_of(rows: Iterable[Row]) -> pd.DataFrame:
-    """Return the latest rows as a table with typed columns."""
-    frame = pd.DataFrame([vars(row) for row in latest(rows)], columns=list(COLUMNS))
-    kinds = {"str": object, "bool": bool, "int": "Int64", "int | None": "Int64"}
-    return frame.astype({name: kinds.get(kind, "Float64") for name, kind in _COLUMNS.items()})
-
-
-def read_rows(path: Path) -> pd.DataFrame:
-    """Return a table of rows as it was written; one without rows if there is no file.
-
-    A damaged row is skipped and counted in the log.
-    Raises ResultsError if the file is no table of rows at all.
-    """
-    if not path.exists():
-        return frame_of([])
-    # Line by line: no cell of ours has the end of a line, so a stray quote costs one row only.
-    first, *lines = read_bytes(path).decode(errors="replace").split("\n")
-    header = _cells(first)
-    unknown = [name for name in header if name not in COLUMNS]
-    if unknown or not {"key", "status"} <= set(header):
-        reason = f"it has a column {unknown[0]!r}" if unknown else "it has no column key or status"
-        raise ResultsError(
-            f"{path} is no table of rows: {reason}; expected one that a sweep wrote; "
-            "make it again from the journals"
+def _ways(row: Mapping[str, Any], source: Value) -> Iterator[tuple[Value, KeyOfShape]]:
+    """Yield the sources that a row can have, each with the key that its point then has."""
+    shared = {name: row[name] for name in _OF_POINT}
+    asked = sorted(AUDITS, key=lambda audit: audit != AUDITS_RUN.get(row["audit"]))
+    sources = SOURCES if source is None else (source,)
+    for one, audit, measures in itertools.product(sources, asked, (True, False)):
+        execute = one == MEASURED
+        yield (
+            one,
+            Point(**shared, audit=audit, execute=execute, measure_process=measures).key_of_shape,
         )
-    rows = [_row_of_cells(header, _cells(line)) for line in lines if line.strip()]
-    damaged = rows.count(None)
-    if damaged and damaged == len(rows):
-        raise ResultsError(
-            f"{path} holds no row that is whole; expected a table that a sweep wrote; "
-            "make it again from the journals"
-        )
-    if damaged:
-        log.warning("%s: skipped %s", path, counted(damaged, "damaged line"))
-    return frame_of(row for row in rows if row is not None)
-
-
-def _cells(line: str) -> list[str]:
-    """Return the cells of one line; none if it cannot be cut into cells."""
-    try:
-        return next(csv.reader([line.rstrip("\r")], strict=True), [])
-    except csv.Error:
-        return []
-
-
-def _row_of_cells(header: list[str], cells: list[str]) -> Row | None:
-    """Return the row in the cells of one line, or None if it is damaged."""
-    if len(cells) != len(header):
-        return None
-    try:
-        return row_of_fields(
-            {name: _value_of(name, cell) for name, cell in zip(header, cells, strict=True)}
-        )
-    except (ValueError, ResultsError):
-        return None
-
-
-def _value_of(column: str, cell: str) -> Value:
-    """Return the value of a cell; raise ValueError if it is not of its column's kind."""
-    if column in TEXT_COLUMNS:
-        return str(without_defusal(cell))
-    if not cell:
-        return None
-    if column in WHOLE_COLUMNS:
-        return int(cell)
-    if column in REAL_COLUMNS:
-        return float(cell)
-    return {"True": True, "False": False}.get(cell, cell)

@@ -18,9 +18,9 @@ from experiments.results.best_plans import BEST_PLANS, BEST_PLANS_COLUMNS, read_
 from experiments.results.capacity import CAPACITY, CAPACITY_COLUMNS, read_capacity
 from experiments.results.digests import warn_of_edits
 from experiments.results.files import read_bytes, read_csv, unreadable, whole_numbers
+from experiments.results.frames import latest, read_rows
 from experiments.results.journal import rows_below
 from experiments.results.manifest import sound
-from experiments.results.rows import frame_of, read_rows
 from experiments.results.timings import seconds_that_count
 from experiments.text import counted
 
@@ -96,8 +96,8 @@ def rows_in(directory: Path) -> pd.DataFrame:
     Raises ResultsError if there is neither.
     """
     rows = rows_below(directory)
-    if rows:
-        return frame_of(rows)
+    if len(rows):
+        return latest(rows)
     results = read_results(directory)
     return pd.concat([results.results, results.scale], ignore_index=True)
 

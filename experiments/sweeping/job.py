@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,11 @@ from experiments.results.best_plans import BEST_PLANS
 from experiments.results.capacity import CAPACITY
 from experiments.results.expected import expected_below, write_expected
 from experiments.results.files import clear_partials, write_csv, write_json
+from experiments.results.frames import frame_of, latest
 from experiments.results.journal import Journal, rows_below
 from experiments.results.manifest import manifest_of
 from experiments.results.point import Point
-from experiments.results.rows import Row, latest, row_of
+from experiments.results.rows import Row, row_of
 from experiments.results.tables import MANIFEST, TIMELINES
 from experiments.sweeping.console import progress_of, say_closing, say_plan, say_start
 from experiments.sweeping.launchers import end_with_parent, let_children_start, runs_side_by_side
@@ -128,7 +129,7 @@ def publish_sweep(directory: Path) -> int:
     """Merge and publish the rows of a multirun's jobs; return the exit code, print errors."""
     try:
         expected, rows = expected_below(directory), rows_below(directory)
-        if not expected and not rows:
+        if not expected and rows.empty:
             return FINE  # a dry run, or jobs whose config was refused, which they have said
         return _publish(directory, rows, expected, is_multirun=True)
     except (TapemeasureError, OSError) as error:
@@ -160,8 +161,9 @@ def _run(
         clear_partials(directory)
         write_json(directory / MANIFEST, manifest_of(given))
         write_expected(directory, keys)
-        rows = [row for row in rows_below(sweep_directory or directory) if row.key in keys]
-        found = {row.key for row in rows if row.status in (OK, SKIPPED)}
+        rows = _rows_of(keys, sweep_directory or directory)
+        new: list[Row] = []
+        found = set(rows.loc[rows["status"].isin([OK, SKIPPED]), "key"])
         to_measure = [point for point in points if point.key not in found]
         say_start(len(points), len(to_measure))
         if sweep_directory is None:
@@ -170,26 +172,34 @@ def _run(
             for row in _measured(to_measure, config.timeout_s, sweep_directory is None):
                 row = replace(row, concurrent=concurrent)
                 journal.append(row)
-                rows.append(row)
+                new.append(row)
+            rows = pd.concat([rows, frame_of(new)])
             _write_tables(config, directory)
         except KeyboardInterrupt as error:
             if sweep_directory is not None:
                 raise
             code, is_interrupted = exit_code_of(error), True
             # It may have come after a row was written and before it was counted: read them again.
-            rows = [row for row in rows_below(directory) if row.key in keys]
-        if any(row.status in LOST for row in latest(rows)):
+            rows = _rows_of(keys, directory)
+        rows = latest(rows)
+        if rows["status"].isin(LOST).any():
             code = max(code, SOME_FAILED)
-        if sweep_directory is None and rows:
+        if sweep_directory is None and len(rows):
             code = max(code, _published(directory, set() if is_interrupted else keys))
     if code > SIGNALLED:
         log.warning(
             "interrupted; saved %d of %d points; resume with: %s",
-            len(latest(rows)),
+            len(rows),
             len(points),
             resume_command(directory),
         )
-    return code, _objective(latest(rows), config.objective)
+    return code, _objective(rows, config.objective)
+
+
+def _rows_of(keys: set[str], directory: Path) -> pd.DataFrame:
+    """Return the rows of some points from every journal below a directory."""
+    rows = rows_below(directory)
+    return rows[rows["key"].isin(keys)]
 
 
 def _write_tables(config: SweepConfig, directory: Path) -> None:
@@ -211,12 +221,12 @@ def _published(directory: Path, expected: set[str]) -> int:
 
 
 def _publish(
-    directory: Path, rows: list[Row], expected: set[str], is_multirun: bool = False
+    directory: Path, rows: pd.DataFrame, expected: set[str], is_multirun: bool = False
 ) -> int:
     """Make the tables and the report of a directory's rows and print a summary; return the code."""
     keys: set[str] = set()
     lost = False
-    if rows:
+    if len(rows):
         results = publish(directory, rows)
         table = pd.concat([results.results, results.scale], ignore_index=True)
         say_closing(table, directory)
@@ -243,10 +253,10 @@ def _first(error: OSError) -> str:
     return f"{advice}, then " if advice else ""
 
 
-def _objective(rows: Iterable[Row], column: str) -> float:
+def _objective(rows: pd.DataFrame, column: str) -> float:
     """Return the greatest value of a column over the points that are ok; NaN if there is none."""
-    values = [getattr(row, column) for row in rows if row.status == OK]
-    return max((float(value) for value in values if value is not None), default=float("nan"))
+    values = rows.loc[rows["status"] == OK, column].dropna()
+    return float(values.max()) if len(values) else float("nan")
 
 
 def _measured(points: list[Point], timeout_s: float | None, show_progress: bool) -> Iterator[Row]:

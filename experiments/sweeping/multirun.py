@@ -72,9 +72,8 @@ def _noted(config: Any, directory: Path) -> Path:
     if jobs is None:
         return directory
     write_expected(directory, points)
-    found = points.keys() & {
-        row.key for row in rows_below(directory) if row.status in (OK, SKIPPED)
-    }
+    rows = rows_below(directory)
+    found = points.keys() & set(rows.loc[rows["status"].isin([OK, SKIPPED]), "key"])
     say = (
         f"{len(points)} points: {len(found)} found, {len(points) - len(found)} to measure, "
         f"in {len(configs)} jobs"

@@ -29,21 +29,14 @@ from experiments.reporting.publishing import publish_again
 from experiments.reporting.sweep import missing_points, write_report
 from experiments.results.expected import POINTS, expected_below
 from experiments.results.files import write_csv
-from experiments.results.journal import JOURNAL, Journal, read_journal
-from experiments.results.rows import (
-    COLUMNS,
-    Row,
-    RowError,
-    frame_of,
-    read_rows,
-    row_of,
-    row_of_fields,
-)
+from experiments.results.frames import frame_of, read_rows
+from experiments.results.journal import JOURNAL, Journal
+from experiments.results.rows import COLUMNS, Row, RowError, row_of, row_of_fields
 from experiments.results.tables import COMPLEXITY, MANIFEST, RESULTS, TIMELINES, read_results
 from experiments.sweeping import job
 from tests.support.command_line import run_main
 from tests.support.paths import ROOT
-from tests.support.rows import with_key
+from tests.support.rows import journal_rows, with_key
 from tests.support.sweeps import TINY
 
 FEW = settings(
@@ -224,16 +217,16 @@ def test_a_damaged_journal_loses_no_valid_row(
     damaged = data.draw(damages(content))
     path = here / JOURNAL
     path.write_bytes(damaged)
-    whole = dict(zip(content.split(b"\n"), read_journal(finished / JOURNAL), strict=False))
+    whole = dict(zip(content.split(b"\n"), journal_rows(finished / JOURNAL), strict=False))
     untouched = [whole[line] for line in damaged.split(b"\n") if line in whole]
-    rows = read_journal(path)
+    rows = journal_rows(path)
     assert all(row in rows for row in untouched)
     assert all(row in whole.values() for row in rows)  # no damage makes another valid row
     assert set(frame_of(rows)["key"]) == {row.key for row in rows}
     new = row_of(points_of(sweep_config(TINY))[0], status="timeout", reason="planted")
     with Journal(here) as journal:
         journal.append(new)
-    assert read_journal(path) == [*rows, new]
+    assert journal_rows(path) == [*rows, new]
 
 
 values = st.one_of(
@@ -252,10 +245,10 @@ def test_a_row_of_any_values_is_valid_or_passed_over(
     """A row whose columns hold anything is either no row, or comes through the table and its file
     as it is.
     """
-    values = {**vars(read_journal(finished / JOURNAL)[0]), **changes}
+    values = {**vars(journal_rows(finished / JOURNAL)[0]), **changes}
     values = values if "key" in changes else with_key(values)
     (here / JOURNAL).write_text(json.dumps(values) + "\n")
-    rows = read_journal(here / JOURNAL)
+    rows = journal_rows(here / JOURNAL)
     assert rows == valid([values])
     frame = frame_of(rows)
     write_csv(here / RESULTS, frame)
@@ -285,7 +278,7 @@ def test_rows_of_any_values_make_a_report(
     directory = here / "run"
     shutil.rmtree(directory, ignore_errors=True)
     shutil.copytree(finished, directory)
-    rows = [vars(row) for row in read_journal(directory / JOURNAL)]
+    rows = [vars(row) for row in journal_rows(directory / JOURNAL)]
     rows = [
         with_key({**row, **changes}) if place < several else row for place, row in enumerate(rows)
     ]
@@ -331,12 +324,12 @@ def test_a_sweep_goes_on_in_a_damaged_directory(
     shutil.copytree(finished, directory)
     for name in names:
         (directory / name).write_bytes(data.draw(damages((finished / name).read_bytes())))
-    before = read_journal(directory / JOURNAL)
+    before = journal_rows(directory / JOURNAL)
     sweep = {**TINY, "grid": grid, "modes": modes}
     with mock.patch("experiments.reporting.publishing.draw_figures", return_value={}):
         code, _ = job.run_job(sweep, directory)
     assert (code, capsys.readouterr().err) == (0, "")
-    rows = read_journal(directory / JOURNAL)
+    rows = journal_rows(directory / JOURNAL)
     assert rows[: len(before)] == before
     table = frame_of(rows)
     assert {point.key for point in points_of(sweep_config(sweep))} <= set(
@@ -405,7 +398,7 @@ def test_a_directory_with_any_damage_is_reported_or_told(
         results = None
     if has_journal and name != JOURNAL:
         assert results is not None
-        assert set(results.results["key"]) == {row.key for row in read_journal(finished / JOURNAL)}
+        assert set(results.results["key"]) == {row.key for row in journal_rows(finished / JOURNAL)}
 
 
 @FEW
@@ -563,7 +556,7 @@ def test_traps_in_a_results_directory_are_data(
         (directory / name).write_bytes(pickle.dumps(Trap(marker)))
     (here / "trapped.py").write_text(f"{command}\nplanner = None\n")
     monkeypatch.syspath_prepend(str(here))
-    row = vars(read_journal(finished / JOURNAL)[0])
+    row = vars(journal_rows(finished / JOURNAL)[0])
     rows = [
         with_key({**row, "planner": "trapped:planner", "mode": "checkpointed"}),
         with_key({**row, "planner": target}),
@@ -580,7 +573,7 @@ def test_traps_in_a_results_directory_are_data(
     assert code == 0
     assert not marker.exists()
     assert "trapped" not in sys.modules
-    assert [row.key for row in read_journal(directory / "0" / "aside")] == [
+    assert [row.key for row in journal_rows(directory / "0" / "aside")] == [
         rows[0]["key"],
         row["key"],
     ]

@@ -25,9 +25,10 @@ from experiments.grid.config import sweep_config
 from experiments.grid.points import points_of
 from experiments.measuring.point import measure
 from experiments.reporting import publishing
-from experiments.results.journal import JOURNAL, read_journal
+from experiments.results.journal import JOURNAL
 from experiments.results.tables import read_results
 from experiments.sweeping import job
+from tests.support.rows import journal_rows
 
 SWEEP: dict[str, Any] = {
     "network": {"name": "chain", "activation": ["tanh", "gelu"], "loss": "sum"},
@@ -76,7 +77,7 @@ def whole_lines(directory: Path) -> list[bytes]:
 
 def check_end(directory: Path) -> None:
     """Each point has one row, and the table is the rows; no part of a file is left."""
-    rows = read_journal(directory / JOURNAL)
+    rows = journal_rows(directory / JOURNAL)
     keys = [row.key for row in rows]
     assert len(keys) == len(set(keys)), "a row is doubled"
     assert set(keys) == EXPECTED, "a row is missing"

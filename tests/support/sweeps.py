@@ -16,7 +16,7 @@ from experiments.grid.points import points_of
 from experiments.measuring.capacity import capacity_of
 from experiments.measuring.point import measure
 from experiments.measuring.timelines import timelines_of
-from experiments.results.rows import frame_of
+from experiments.results.frames import frame_of
 from experiments.results.tables import Results
 from experiments.theory.checkpointing import Checkpointed, checkpointed
 from tests.support.rows import with_keys

@@ -19,7 +19,8 @@ from experiments.names import AUDITS, MEASURED, PREDICTED
 from experiments.results.best_plans import BEST_PLANS, read_best_plans
 from experiments.results.capacity import CAPACITY, read_capacity
 from experiments.results.files import read_csv, write_csv
-from experiments.results.journal import JOURNAL, Journal, line_of, read_journal
+from experiments.results.frames import frame_of, read_rows
+from experiments.results.journal import JOURNAL, Journal, line_of
 from experiments.results.rows import (
     COLUMNS,
     COUNTED,
@@ -28,8 +29,6 @@ from experiments.results.rows import (
     TEXT_COLUMNS,
     WHOLE_COLUMNS,
     RowError,
-    frame_of,
-    read_rows,
     row_of,
     row_of_fields,
 )
@@ -41,6 +40,7 @@ from experiments.results.tables import (
     read_results,
     rows_in,
 )
+from tests.support.rows import journal_rows
 
 TINY: dict[str, Any] = {
     "network": {"name": "chain", "activation": "tanh", "loss": "sum"},
@@ -70,7 +70,7 @@ def test_a_row_of_an_older_version_has_its_source_by_its_key(
     row = measure(points_of(sweep_config({**TINY, "execute": execute}))[0])
     older = {name: value for name, value in vars(row).items() if name != "source"}
     (tmp_path / JOURNAL).write_text(json.dumps(older) + "\n")
-    (read,) = read_journal(tmp_path / JOURNAL)
+    (read,) = journal_rows(tmp_path / JOURNAL)
     assert read == row
     assert read.source == source
     write_csv(tmp_path / RESULTS, frame_of([read]).drop(columns="source"))
@@ -83,13 +83,13 @@ def test_no_digit_of_a_journal_can_change(tmp_path: Path) -> None:
     line = line_of(row).decode()
     path = tmp_path / JOURNAL
     path.write_text(line)
-    assert read_journal(path) == [row]
+    assert journal_rows(path) == [row]
     for place in [place for place, letter in enumerate(line) if letter.isdigit()]:
         if line[place - 3 : place + 1] in ("crc3", "rc32"):
             continue  # without a checksum's name the line is one of an older version
         other = str((int(line[place]) + 1) % 10)
         path.write_text(line[:place] + other + line[place + 1 :] + "\n")
-        assert read_journal(path) == [], line[place - 20 : place + 1]
+        assert journal_rows(path) == [], line[place - 20 : place + 1]
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,11 @@ from experiments.results.capacity import CAPACITY
 from experiments.results.expected import POINTS
 from experiments.results.files import write_csv
 from experiments.results.journal import JOURNAL, rows_below
-from experiments.results.rows import TEXT_COLUMNS, frame_of
+from experiments.results.rows import TEXT_COLUMNS
 from experiments.results.tables import COMPLEXITY, MANIFEST, RESULTS, SCALE, TIMELINES
 from experiments.sweeping import job
 from tests.support.pages import Page
-from tests.support.rows import with_key
+from tests.support.rows import journal_rows, with_key
 
 SWEEP: dict[str, Any] = {
     "network": {"name": "chain", "activation": "tanh", "loss": "sum"},
@@ -88,7 +88,7 @@ def test_no_text_of_a_file_is_run(
     """
     directory = tmp_path / "run"
     shutil.copytree(finished, directory)
-    rows = [vars(row) for row in rows_below(finished)]
+    rows = [vars(row) for row in journal_rows(finished / JOURNAL)]
     hostile = [
         with_key({**row, name: text}) for row in rows[-1:] for name in TEXT_COLUMNS[1:]
         for text in HOSTILE
@@ -98,7 +98,7 @@ def test_no_text_of_a_file_is_run(
         (directory / JOURNAL).write_text("".join(lines))
     else:
         (directory / JOURNAL).unlink()
-        table = pd.concat([frame_of(rows_below(finished)), pd.DataFrame(hostile)])
+        table = pd.concat([rows_below(finished), pd.DataFrame(hostile)])
         write_csv(directory / RESULTS, table)
         write_csv(directory / SCALE, table.assign(part="scale"))
     for name in (TIMELINES, CAPACITY, COMPLEXITY):

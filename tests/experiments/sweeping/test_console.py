@@ -11,7 +11,7 @@ import pytest
 from experiments.grid.config import sweep_config
 from experiments.grid.points import points_of
 from experiments.measuring.point import measure
-from experiments.results.rows import frame_of
+from experiments.results.frames import frame_of
 from experiments.sweeping.console import greatest_residual, say_closing
 
 TINY: dict[str, Any] = {

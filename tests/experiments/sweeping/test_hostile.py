@@ -12,10 +12,11 @@ import pytest
 
 from experiments import profile_module
 from experiments.measuring import isolated
-from experiments.results.journal import JOURNAL, read_journal
+from experiments.results.journal import JOURNAL
 from experiments.sweeping import job
 from tests.support.command_line import run_main
 from tests.support.paths import ROOT
+from tests.support.rows import journal_rows
 from tests.support.running import TINY, ended, start
 
 PLANNERS = {
@@ -46,7 +47,7 @@ def test_whatever_a_planner_does_is_its_own_row(
     given: dict[str, Any] = {**TINY, "modes": ["checkpointed"], "execute": execute}
     here = Path.cwd()
     code, _ = job.run_job({**given, "planners": [*names, "store_all"]}, tmp_path)
-    rows = {row.planner: row for row in read_journal(tmp_path / JOURNAL)}
+    rows = {row.planner: row for row in journal_rows(tmp_path / JOURNAL)}
     assert code == 1
     assert list(rows) == [*names, "store_all"]
     assert rows.pop("store_all").status == "ok"
@@ -151,7 +152,7 @@ def test_a_graph_that_is_too_deep_is_given_up_once(
     )
     grid = {"n": [2, 3000, 4000], "d": [2], "b": [2]}
     code, _ = job.run_job({**TINY, "grid": grid, "modes": ["full"]}, tmp_path)
-    rows = {row.n: row for row in read_journal(tmp_path / JOURNAL)}
+    rows = {row.n: row for row in journal_rows(tmp_path / JOURNAL)}
     assert code == 1
     assert tried == [3000]
     assert [row.status for row in rows.values()] == ["ok", "timeout", "timeout"]
@@ -190,6 +191,6 @@ def test_a_disk_that_fills_while_the_report_is_written_is_one_line(tmp_path: Pat
     assert err.startswith(f"error: {run}/")
     assert ": File too large; completed rows are saved; free disk space, then rerun" in err
     assert "HYDRA_FULL_ERROR" not in err
-    assert len(read_journal(run / JOURNAL)) == 4
+    assert len(journal_rows(run / JOURNAL)) == 4
     assert (run / "results.csv").read_text().count("\n") == 5
     assert not list(run.rglob("*.partial"))

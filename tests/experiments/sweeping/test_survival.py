@@ -30,13 +30,14 @@ from experiments.measuring import point as measure, timelines
 from experiments.measuring.shapes import needed_bytes
 from experiments.results import files
 from experiments.results.expected import write_expected
-from experiments.results.journal import JOURNAL, Journal, read_journal
+from experiments.results.journal import JOURNAL, Journal
 from experiments.results.rows import Row, row_of
 from experiments.results.tables import read_results
 from experiments.sweeping import job
 from experiments.sweeping.launchers import runs_side_by_side
 from tests.support.command_line import run_main
 from tests.support.paths import ROOT
+from tests.support.rows import journal_rows
 from tests.support.running import SMALL, TINY, ended, lines_of, start, until
 
 
@@ -200,7 +201,7 @@ def test_points_whose_process_dies_become_rows(
         {**TINY, "planners": [*planners, "recompute_all"], "timeout_s": 300}, tmp_path
     )
     rows = {
-        row.planner: row for row in read_journal(tmp_path / JOURNAL) if row.mode == "checkpointed"
+        row.planner: row for row in journal_rows(tmp_path / JOURNAL) if row.mode == "checkpointed"
     }
     assert code == 1
     assert rows["recompute_all"].status == "ok"
@@ -221,7 +222,7 @@ def test_a_point_over_its_time_becomes_a_row(tmp_path: Path) -> None:
         "timeout_s": 0.5,
     }
     code, _ = job.run_job(given, tmp_path)
-    (row,) = read_journal(tmp_path / JOURNAL)
+    (row,) = journal_rows(tmp_path / JOURNAL)
     assert code == 1
     assert (row.status, row.reason) == (
         "timeout",
@@ -235,7 +236,7 @@ def test_a_fault_in_the_same_process_is_a_row_too(tmp_path: Path) -> None:
         {**TINY, "planners": ["tests.support.deadly:faulty", "store_all"]}, tmp_path
     )
     assert code == 1
-    assert [row.status for row in read_journal(tmp_path / JOURNAL)] == ["ok", "failed", "ok"]
+    assert [row.status for row in journal_rows(tmp_path / JOURNAL)] == ["ok", "failed", "ok"]
 
 
 def test_a_planner_that_leaves_costs_its_point_alone(tmp_path: Path) -> None:
@@ -246,7 +247,7 @@ def test_a_planner_that_leaves_costs_its_point_alone(tmp_path: Path) -> None:
         {**TINY, "planners": ["tests.support.deadly:leaving", "store_all"]}, tmp_path
     )
     assert code == 1
-    assert [(row.status, row.reason) for row in read_journal(tmp_path / JOURNAL)] == [
+    assert [(row.status, row.reason) for row in journal_rows(tmp_path / JOURNAL)] == [
         ("ok", ""),
         ("failed", "SystemExit: 3"),
         ("ok", ""),
@@ -383,7 +384,7 @@ def test_numbers_that_no_table_holds_are_a_failed_row(
         lambda point: {"status": "ok", "reason": "", "ops": 2**63, "peak_bytes": 4},
     )
     code, _ = job.run_job(TINY, tmp_path)
-    rows = read_journal(tmp_path / JOURNAL)
+    rows = journal_rows(tmp_path / JOURNAL)
     assert code == 1
     assert [row.status for row in rows] == ["failed", "failed"]
     assert (
@@ -432,7 +433,7 @@ def test_a_full_disk_is_one_line_and_loses_no_row(tmp_path: Path) -> None:
         "free disk space, then rerun the same command: python -m experiments.sweep"
     )
     before = (tmp_path / "run" / JOURNAL).read_bytes()
-    found = len(read_journal(tmp_path / "run" / JOURNAL))
+    found = len(journal_rows(tmp_path / "run" / JOURNAL))
     assert 0 < found < 16
     assert before.count(b"\n") == found
     assert before.endswith(b"\n")
@@ -440,7 +441,7 @@ def test_a_full_disk_is_one_line_and_loses_no_row(tmp_path: Path) -> None:
     assert code == 0
     assert f"16 points: {found} found, {16 - found} to measure" in out
     assert (tmp_path / "run" / JOURNAL).read_bytes().startswith(before)
-    assert len(read_journal(tmp_path / "run" / JOURNAL)) == 16
+    assert len(journal_rows(tmp_path / "run" / JOURNAL)) == 16
 
 
 @pytest.mark.slow
@@ -520,7 +521,7 @@ def test_a_second_sweep_in_the_same_directory_is_refused(
         assert {path: path.read_bytes() for path in tmp_path.rglob("*")} == before
     assert capsys.readouterr().err.count("\n") == 1
     with Journal(tmp_path):
-        assert len(read_journal(tmp_path / JOURNAL)) == 1
+        assert len(journal_rows(tmp_path / JOURNAL)) == 1
 
 
 @pytest.mark.slow
@@ -628,7 +629,7 @@ def test_a_whole_row_without_its_end_is_kept(tmp_path: Path) -> None:
         journal.append(row_of(points_of(sweep_config(TINY))[0], status="failed", reason="planted"))
     assert code == 0
     assert (tmp_path / JOURNAL).read_bytes().startswith(whole)
-    assert len(read_journal(tmp_path / JOURNAL)) == whole.count(b"\n") + 1
+    assert len(journal_rows(tmp_path / JOURNAL)) == whole.count(b"\n") + 1
 
 
 def test_rows_that_are_missing_are_said_loudly(
@@ -642,7 +643,7 @@ def test_rows_that_are_missing_are_said_loudly(
         assert job.publish_sweep(tmp_path) == 1
         assert "1 OF 1 POINTS ARE MISSING" in caplog.text
         job.run_job(TINY, tmp_path / "0", sweep_directory=tmp_path)
-        keys = {row.key for row in read_journal(tmp_path / "0" / JOURNAL)}
+        keys = {row.key for row in journal_rows(tmp_path / "0" / JOURNAL)}
         write_expected(tmp_path, [*keys, "0123456789abcdef"])
         assert job.publish_sweep(tmp_path) == 1
         assert "1 OF 3 POINTS ARE MISSING" in caplog.text

@@ -21,13 +21,15 @@ from autodiff import Tanh
 from experiments.grid.config import sweep_config
 from experiments.grid.points import points_of
 from experiments.measuring import point as measure
+from experiments.results.frames import latest
 from experiments.results.journal import JOURNAL, Journal, read_journal
 from experiments.results.point import Point
-from experiments.results.rows import COLUMNS, frame_of, row_of
+from experiments.results.rows import COLUMNS, row_of
 from experiments.results.tables import read_results
 from experiments.sweeping import job
 from tests.support.command_line import run_main
 from tests.support.paths import ROOT
+from tests.support.rows import journal_rows
 from tests.support.sweeps import TINY
 
 
@@ -120,7 +122,7 @@ def test_a_torn_line_is_measured_again(finished: Path, tmp_path: Path) -> None:
     lines = whole.splitlines(keepends=True)
     (tmp_path / JOURNAL).write_bytes(b"".join(lines[:5]) + lines[5][:40])
     code, _ = job.run_job(TINY, tmp_path)
-    keys = [row.key for row in read_journal(tmp_path / JOURNAL)]
+    keys = [row.key for row in journal_rows(tmp_path / JOURNAL)]
     assert code == 0
     assert len(keys) == len(set(keys)) == 16
     assert (tmp_path / JOURNAL).read_bytes().startswith(b"".join(lines[:5]))
@@ -196,7 +198,7 @@ def test_failed_points_are_measured_again(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         journal.append(row_of(point, status="failed", reason="killed by SIGKILL"))
     code, _ = job.run_job(TINY, tmp_path)
-    frame = frame_of(read_journal(tmp_path / JOURNAL))
+    frame = latest(read_journal(tmp_path / JOURNAL))
     assert code == 0
     assert len(frame) == 16
     assert (frame["status"] == "ok").all()
@@ -309,4 +311,4 @@ def test_a_journal_keeps_no_half_row(tmp_path: Path, monkeypatch: pytest.MonkeyP
             journal.append(row)
         monkeypatch.undo()
     assert (tmp_path / JOURNAL).read_bytes() == before
-    assert read_journal(tmp_path / JOURNAL) == [row]
+    assert journal_rows(tmp_path / JOURNAL) == [row]
