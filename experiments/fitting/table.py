@@ -188,13 +188,14 @@ def _rows_of(group: pd.DataFrame, quantity: str) -> list[Row]:
         return []
     measured = group.loc[group[quantity].notna(), ["n", "d", "b", quantity]]
     rows = []
-    for *shape, value in zip(*(measured[column].tolist() for column in measured), strict=True):
+    columns = (measured[column].tolist() for column in measured)
+    for n, d, b, value in zip(*columns, strict=True):
         if int(value) != value:
             raise FitError(
-                f"{quantity} is {value} at {name(shape)}, expected an integer: correct this "
+                f"{quantity} is {value} at {name((n, d, b))}, expected an integer: correct this "
                 "row of results.csv"
             )
-        rows.append((*map(int, shape), int(value)))
+        rows.append((int(n), int(d), int(b), int(value)))
     return sorted(rows)
 
 
