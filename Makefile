@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-INSTALL = $(BIN)/python -m pip install --quiet --editable
+INSTALL = $(BIN)/python -m pip install --editable
 # make coverage says which lines the tests reach.
 PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal $(if $(COVERAGE),--cov --cov-report=term)
 
@@ -13,6 +13,7 @@ NO_BROWSER = $(if $(BROWSER),, and not browser)
 .PHONY: sweep test test-all soak slurm lint coverage docs benchmark clean
 
 $(VENV)/.sweep: pyproject.toml
+	@echo "Making a virtual environment in $(VENV) and installing PyTorch and the rest into it: some minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(INSTALL) .

@@ -11,16 +11,19 @@ from experiments import reporting
 from experiments.cli.exit import FINE, SOME_FAILED, WRONG_INPUT, program_of, say_fault
 from experiments.cli.interrupts import ending_quietly, exit_code_of, listen
 from experiments.errors import one_line
+from experiments.progress import working
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     given = _parser().parse_args(arguments)
     listen()
-    with ending_quietly():  # loads pandas and PyTorch, which an interrupt would leave half made
+    # Loads pandas and PyTorch, which an interrupt would leave half made.
+    with working("loading PyTorch"), ending_quietly():
         compare = reporting.compare_directories
     try:
-        compare(given.directories, given.output, given.concurrent)
+        with working("comparing"):
+            compare(given.directories, given.output, given.concurrent)
     except (TapemeasureError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return WRONG_INPUT

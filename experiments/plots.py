@@ -10,6 +10,7 @@ from autodiff.errors import TapemeasureError
 from experiments import figures
 from experiments.cli.exit import FINE, WRONG_INPUT, program_of
 from experiments.errors import one_line
+from experiments.progress import working
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,7 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("path", type=Path, metavar="FILE.png", help="where to put the figure")
     given = parser.parse_args(arguments)
     try:
-        figures.draw_overview_of(given.directory, given.path)
+        with working("drawing"):
+            figures.draw_overview_of(given.directory, given.path)
     except (TapemeasureError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return WRONG_INPUT

@@ -23,6 +23,7 @@ from experiments.cli.command import print_help, run_command
 from experiments.cli.exit import outcome, report_command
 from experiments.cli.helping import CONFIGS
 from experiments.cli.interrupts import ending_quietly, exit_code_of, listen
+from experiments.progress import working
 
 LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm", "ray")
 
@@ -30,7 +31,10 @@ LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm", "ray")
 @hydra.main(config_path=str(CONFIGS), config_name="config", version_base="1.3")
 def task(cfg: DictConfig) -> float:
     """Run one job, the whole sweep or a part of a multirun; return its objective."""
-    with ending_quietly():  # loads PyTorch, which an interrupt would leave half made
+    with (
+        working("loading PyTorch"),
+        ending_quietly(),
+    ):  # loads PyTorch, which an interrupt would leave half made
         run_task = sweeping.run_task
     return run_task(cfg)
 

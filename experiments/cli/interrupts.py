@@ -70,6 +70,8 @@ def _is_main() -> bool:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
+    # A line that moves may have hidden the cursor.
+    os.write(2, b"\x1b[?25h\r\x1b[K" if os.isatty(2) else b"")
     os.write(2, b"interrupted; nothing was measured\n")
     os._exit(SIGNALLED + number)
 

@@ -24,6 +24,7 @@ from experiments.figures.schedules import draw_schedules
 from experiments.figures.storage_levels import draw_storage_levels
 from experiments.figures.style import Drawing, pdf_of, png_of, styled, svg_of
 from experiments.figures.timelines import draw_timelines
+from experiments.progress import working
 from experiments.results.files import write_bytes
 from experiments.results.tables import Results, read_results
 
@@ -66,7 +67,7 @@ def drawings(results: Results) -> dict[str, Drawing]:
     made = {}
     for name, draw in FIGURES.items():
         try:
-            with styled(name):
+            with styled(name), working(f"drawing {name}"):
                 drawing = draw(shown)
         except Exception as error:  # a file that somebody changed may hold anything
             log.error(
@@ -92,7 +93,7 @@ def draw_figures(results: Results) -> dict[str, Path]:
         for suffix, written in WRITERS.items():
             path = folder / f"{name}.{suffix}"
             if name in made and suffix in formats:
-                with styled(name):
+                with styled(name), working(f"writing {path.name}"):
                     write_bytes(path, written(made[name]))
             else:
                 path.unlink(missing_ok=True)

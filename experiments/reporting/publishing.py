@@ -11,6 +11,7 @@ import pandas as pd
 from experiments.analysis.growth import formulas_of
 from experiments.errors import ResultsError
 from experiments.figures.registry import draw_figures
+from experiments.progress import working
 from experiments.reporting.sweep import write_report
 from experiments.results.best_plans import BEST_PLANS, read_best_plans
 from experiments.results.capacity import CAPACITY, read_capacity
@@ -40,7 +41,7 @@ def publish(directory: Path, rows: pd.DataFrame | None = None, concurrent: bool 
     `rows` are those of the journals, if they were read already; `concurrent` includes the timings
     of rows measured while other jobs ran. Raises ResultsError where there are no rows.
     """
-    frame = latest(rows_below(directory) if rows is None else rows)
+    frame = latest(_rows_below(directory) if rows is None else rows)
     if frame.empty:
         raise ResultsError(
             f"{directory} holds no rows; expected a directory that a sweep wrote, with {JOURNAL} "
@@ -51,7 +52,7 @@ def publish(directory: Path, rows: pd.DataFrame | None = None, concurrent: bool 
     is_scale = frame["part"] == "scale"
     exact = frame[~is_scale].reset_index(drop=True)
     scale = frame[is_scale].reset_index(drop=True)
-    complexity = formulas_of(exact)
+    complexity = _formulas_of(exact)
     timelines = merged_timelines(
         sorted({path.parent for path in directory.rglob(TIMELINES)} | {directory}),
         can_do_without=True,
@@ -66,19 +67,41 @@ def publish(directory: Path, rows: pd.DataFrame | None = None, concurrent: bool 
     results = Results(
         directory, exact, scale, complexity, timelines, manifest, capacity, concurrent, best_plans
     )
-    write_csv(directory / RESULTS, exact)
-    if len(scale):
-        write_csv(directory / SCALE, scale)
-    write_csv(directory / COMPLEXITY, complexity)
-    write_csv(directory / TIMELINES, timelines)
-    if len(capacity):
-        write_csv(directory / CAPACITY, capacity)
-    if len(best_plans):
-        write_csv(directory / BEST_PLANS, best_plans)
-    write_json(directory / MANIFEST, {**manifest, DIGESTS: digests_of(directory, TABLES)})
-    draw_figures(results)
-    write_report(results)
+    with working("writing the tables"):
+        _write_tables(results)
+    _show(results)
     return results
+
+
+def _write_tables(results: Results) -> None:
+    directory = results.directory
+    write_csv(directory / RESULTS, results.results)
+    write_csv(directory / COMPLEXITY, results.complexity)
+    write_csv(directory / TIMELINES, results.timelines)
+    for name, table in (
+        (SCALE, results.scale),
+        (CAPACITY, results.capacity),
+        (BEST_PLANS, results.best_plans),
+    ):
+        if len(table):
+            write_csv(directory / name, table)
+    write_json(directory / MANIFEST, {**results.manifest, DIGESTS: digests_of(directory, TABLES)})
+
+
+def _show(results: Results) -> None:
+    draw_figures(results)
+    with working("writing the report"):
+        write_report(results)
+
+
+def _rows_below(directory: Path) -> pd.DataFrame:
+    with working("reading the rows"):
+        return rows_below(directory)
+
+
+def _formulas_of(rows: pd.DataFrame) -> pd.DataFrame:
+    with working("fitting formulas"):
+        return formulas_of(rows)
 
 
 def publish_again(directory: Path, concurrent: bool = False) -> Results:
@@ -86,11 +109,10 @@ def publish_again(directory: Path, concurrent: bool = False) -> Results:
 
     Raises ResultsError where there is neither.
     """
-    rows = rows_below(directory)
+    rows = _rows_below(directory)
     if len(rows):
         return publish(directory, rows, concurrent)
     read = read_results(directory)
-    results = replace(read, complexity=formulas_of(read.results), concurrent=concurrent)
-    draw_figures(results)
-    write_report(results)
+    results = replace(read, complexity=_formulas_of(read.results), concurrent=concurrent)
+    _show(results)
     return results

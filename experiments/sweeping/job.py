@@ -37,6 +37,7 @@ from experiments.measuring.point import measure
 from experiments.measuring.shapes import rows_from_shapes, serves_shapes
 from experiments.measuring.timelines import timelines_of
 from experiments.names import LOST, OK, SKIPPED, TIMEOUT
+from experiments.progress import working
 from experiments.reporting.publishing import publish
 from experiments.results.best_plans import BEST_PLANS
 from experiments.results.capacity import CAPACITY
@@ -198,17 +199,21 @@ def _run(
 
 def _rows_of(keys: set[str], directory: Path) -> pd.DataFrame:
     """Return the rows of some points from every journal below a directory."""
-    rows = rows_below(directory)
+    with working("reading the rows"):
+        rows = rows_below(directory)
     return rows[rows["key"].isin(keys)]
 
 
 def _write_tables(config: SweepConfig, directory: Path) -> None:
     """Write the tables that are no rows of points: timelines, and those that are asked for."""
-    write_csv(directory / TIMELINES, timelines_of(config))
+    with working("measuring timelines"):
+        write_csv(directory / TIMELINES, timelines_of(config))
     if config.memory:
-        write_csv(directory / CAPACITY, capacity_of(config))
+        with working("searching what fits"):
+            write_csv(directory / CAPACITY, capacity_of(config))
     if config.best_plans is not None:
-        write_csv(directory / BEST_PLANS, best_plans_of(config.best_plans, config.execute))
+        with working("planning"):
+            write_csv(directory / BEST_PLANS, best_plans_of(config.best_plans, config.execute))
 
 
 def _published(directory: Path, expected: set[str]) -> int:
