@@ -19,6 +19,9 @@ import numpy as np
 
 from autodiff.checkpointing.moves import NEVER, Moves
 
+TILE = 16
+"""How many ends of sub-chains are taken at a time."""
+
 
 @dataclass(frozen=True, eq=False)
 class Slots:
@@ -131,26 +134,29 @@ def classes_of(moves: Moves) -> list[int]:
 
 
 def _interned(alike: list[int], lowest: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the number of each sub-chain and the distinct ones, shorter ones first.
+    """Return the number of each sub-chain and the distinct ones, each after its parts.
 
-    Those that end in the last cell belong to the first sweep and are like no others.
+    Those that end in the last cell belong to the first sweep and are like no others. The ends are
+    taken in tiles, so that the rows of a few ends are read again while they are in the cache.
     """
     n = len(alike)
     ident = np.full((n, n), -1, dtype=np.int64)
     numbers: dict[tuple[int, int], int] = {}
     chains: list[tuple[int, int]] = []
-    for b in range(lowest, n):
-        for a in range(b, lowest - 1, -1):
-            if b == n - 1:
-                key = -2, a
-            elif a == b:
-                key = -1, alike[a]
-            else:
-                key = int(ident[a, b - 1]), alike[b]
-            number = numbers.setdefault(key, len(numbers))
-            if number == len(chains):
-                chains.append((a, b))
-            ident[a, b] = number
+    for tile in range(lowest, n, TILE):
+        ends = range(tile, min(tile + TILE, n))
+        for a in range(ends[-1], lowest - 1, -1):
+            for b in range(max(a, tile), ends[-1] + 1):
+                if b == n - 1:
+                    key = -2, a
+                elif a == b:
+                    key = -1, alike[a]
+                else:
+                    key = int(ident[a, b - 1]), alike[b]
+                number = numbers.setdefault(key, len(numbers))
+                if number == len(chains):
+                    chains.append((a, b))
+                ident[a, b] = number
     return ident, np.array(chains, dtype=np.int64).reshape(-1, 2)
 
 
