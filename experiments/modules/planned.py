@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from autodiff.checkpointing.budget import KnownPlans
+from autodiff.checkpointing.budget import Budget, KnownPlans
 from autodiff.checkpointing.costs import operations_of
 from autodiff.checkpointing.sizes import peak
 from autodiff.errors import BudgetError, TapemeasureError
@@ -37,6 +37,19 @@ class PlannedBatch:
     is_largest: bool
 
 
+@dataclass(frozen=True)
+class Advice:
+    """The plan of a batch within the memory: what it needs, its operations and the plain ones.
+
+    `needed_bytes` is that of the least plan where no plan fits.
+    """
+
+    fits: bool
+    needed_bytes: int
+    operations: float
+    plain_operations: float
+
+
 class _EnoughError(TapemeasureError):
     """As many batches were planned as a search may plan."""
 
@@ -46,6 +59,26 @@ def resident_bytes(steps: Steps, batch: int, size: int) -> int:
     given = steps.later.given_bytes
     inputs = given.get("input", 0)
     return sum(given.values()) - inputs + inputs * size // batch
+
+
+def advice_of(config: ModuleConfig, predicted: Steps, plans: Plans | None) -> Advice | None:
+    """Return the plan of single operations within the memory; None where the batch fits without.
+
+    The bytes that exist before the step are those of the profile, the peak above them is the
+    plan's. None too where those bytes take the memory by themselves.
+    """
+    memory, program = config.memory_bytes, None if plans is None else plans.program
+    if program is None or memory is None or predicted.needed_bytes <= memory:
+        return None
+    resident = resident_bytes(predicted, config.batch, config.batch)
+    if memory <= resident:
+        return None
+    plain = float(operations_of(program).sum())
+    try:
+        schedule = Budget(max_bytes=memory - resident)(program)
+    except BudgetError as error:
+        return Advice(False, error.peak_bytes + resident, plain, plain)
+    return Advice(True, peak(program, schedule) + resident, schedule.cost or plain, plain)
 
 
 def largest_planned(

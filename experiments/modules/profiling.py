@@ -19,9 +19,10 @@ from experiments.cli.exit import FINE, WRONG_INPUT, outcome
 from experiments.cli.interrupts import Interrupted
 from experiments.cli.traces import leave_no_trace
 from experiments.errors import FakeTensorError, ModuleError, one_line
+from experiments.modules.blocks import compared, fewest_blocks
 from experiments.modules.config import ModuleConfig, module_config
 from experiments.modules.execution import execute
-from experiments.modules.planned import largest_planned
+from experiments.modules.planned import advice_of, largest_planned
 from experiments.modules.plans import plans_of
 from experiments.modules.prediction import FakeModule, largest_batch
 from experiments.modules.report import say, write_report
@@ -121,4 +122,7 @@ def measured(config: ModuleConfig) -> Result:
         plans=plans,
         planned=largest_planned(fake, config, predicted, plans),
         not_searched=not_searched,
+        blocks=fewest_blocks(fake, config, predicted),
+        by_hand=compared(config, predicted),
+        advice=advice_of(config, predicted, plans),
     )

@@ -37,7 +37,7 @@ from experiments.modules.summary import (
     shown_modules,
     sum_rows,
 )
-from experiments.modules.training import training_words
+from experiments.modules.training import plan_numbers, training_words
 from experiments.reporting.page import page_figures, render
 from experiments.results.files import write_bytes, write_csv, write_json, write_text
 from experiments.results.manifest import manifest_of
@@ -129,6 +129,7 @@ def write_report(result: Result, directory: Path, config: dict[str, Any]) -> Pat
         "modules.html.jinja",
         title=title(result),
         verdict=verdict(result),
+        todo=training_words(result),
         tone={True: "good", False: "bad", None: "open"}[result.fits],
         remarks=remarks(result),
         sums=[
@@ -195,6 +196,7 @@ def _numbers(result: Result) -> dict[str, Any]:
         "uncounted": profile.uncounted,
         "fits": result.fits,
         "largest_batch": None if result.search is None else result.search.largest,
+        **plan_numbers(result),
         "executed": None
         if executed is None
         else {

@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.modules.blocks import Blocks, ByHand
 from experiments.modules.config import ModuleConfig
 from experiments.modules.execution import Execution
-from experiments.modules.planned import PlannedBatch
+from experiments.modules.planned import Advice, PlannedBatch
 from experiments.modules.plans import Plans
 from experiments.modules.prediction import Search
 from experiments.modules.step import Steps, needed_bytes
@@ -58,6 +59,9 @@ class Result:
     not_searched: str = ""
     plans: Plans | None = None
     planned: PlannedBatch | None = None
+    blocks: Blocks | None = None
+    by_hand: ByHand | None = None
+    advice: Advice | None = None
 
     @property
     def steps(self) -> Steps:

@@ -1,5 +1,7 @@
 """`tapemeasure profile` ends with the line that trains the batch within the memory."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +12,11 @@ from autodiff.checkpointing.budget import Budget
 from autodiff.errors import BudgetError
 from experiments.modules import planned
 from experiments.modules.profiling import measured
+from experiments.modules.report import write_report
+from experiments.modules.step import needed_bytes
 from experiments.modules.training import _more, training_words
 from profiler.applying.model import checkpointed
+from profiler.pytorch.steps import profile_step
 from tests.support.module_configs import config_of
 from tests.support.planned import tracked_peak
 
@@ -73,9 +78,8 @@ def test_the_largest_batch_with_a_plan_fits_and_the_next_does_not() -> None:
     assert found.is_largest
     assert found.needed_bytes <= 400 * 1024
     assert found.size > result.search.largest
-    assert text.splitlines()[-1].startswith(
-        f"The largest batch with a plan is {found.size} instead of {result.search.largest} ("
-    )
+    line = f"The largest batch with a plan is {found.size} instead of {result.search.largest} ("
+    assert f"\n{line}" in text
 
     def left_for(size: int) -> tuple[Any, int]:
         other = measured(config_of(*MLP, f"batch={size}"))
@@ -95,9 +99,79 @@ def test_a_search_that_ends_early_does_not_call_its_batch_the_largest(
     result, text = words("400KiB")
     assert result.planned.size == 256
     assert not result.planned.is_largest
-    assert text.splitlines()[-1].startswith("A plan trains a batch of at least 256 instead of ")
+    assert "\nA plan trains a batch of at least 256 instead of " in text
 
 
 def test_no_batch_is_planned_where_the_batch_fits_or_no_plan_is_asked_for() -> None:
     assert words("1GiB")[0].planned is None
     assert words("400KiB", "plans=false")[0].planned is None
+
+
+class Blocks(nn.Module):
+    """Blocks of two layers, and a loss inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(
+            *(nn.Sequential(nn.Linear(16, 64), nn.GELU(), nn.Linear(64, 16)) for _ in range(4))
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.blocks(x).square().mean()
+
+
+BLOCKS = (f"model.path={__name__}.Blocks", "input.shape=[16]", "batch=64", "optimizer=sgd")
+OWN_STEP = """
+def train_step(model, batch, optimizer):
+    for part in batch.chunk(2):
+        (model(part) / 2).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+"""
+
+
+def _run_again(lines: str, model: nn.Module) -> nn.Module:
+    exec("\n".join(line.strip("\n")[2:] for line in lines.splitlines()), {"model": model})
+    return model
+
+
+@pytest.mark.parametrize("is_own", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_the_lines_of_blocks_take_what_they_say(is_own: bool, tmp_path: Path) -> None:
+    """Also around a step of the user's own, which accumulates gradients; they are in the page."""
+    (tmp_path / "train.py").write_text(OWN_STEP)
+    own = (f"step={tmp_path / 'train.py'}:train_step",) if is_own else ()
+    memory = "125KiB" if is_own else "120KiB"
+    result = measured(config_of(*BLOCKS, f"memory={memory}", *own))
+    text = training_words(result)
+    found = result.blocks
+    assert found is not None
+    assert 0 < len(found.modules) < 4
+    assert found.needed_bytes <= result.config.memory_bytes < result.needed_bytes
+    assert found.operations > found.plain_operations
+    model = _run_again(text.partition("operations, by\n  from")[2].join(["  from", ""]), Blocks())
+    optimizer, x = torch.optim.SGD(model.parameters(), lr=0.1), torch.randn(64, 16)
+
+    def step(*_: Any) -> None:
+        for part in x.chunk(2) if is_own else [x]:
+            (model(part) / 2).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step()
+    assert abs(needed_bytes(profile_step(step, x, model=model)) - found.needed_bytes) <= 8
+    write_report(result, tmp_path / "report", {})
+    assert "get_submodule" in (tmp_path / "report" / "report.html").read_text()
+    numbers = json.loads((tmp_path / "report" / "summary.json").read_text())
+    assert numbers["blocks"]["modules"] == list(found.modules)
+    assert (numbers["plan"] is None) == is_own
+
+
+def test_checkpoints_by_hand_are_compared_with_none_and_with_the_optimum() -> None:
+    plain = measured(config_of(*BLOCKS))
+    result = measured(config_of(*BLOCKS, 'checkpoint=["blocks.*"]'))
+    found = result.by_hand
+    assert found.plain_bytes == plain.needed_bytes > result.needed_bytes
+    assert found.plain_operations == plain.profile.ops.total < result.profile.ops.total
+    assert 1 <= found.optimal_ratio < result.profile.ops.total / found.plain_operations
+    assert training_words(result).startswith("checkpoint=[blocks.*]: a batch of 64 takes ")
+    assert plain.by_hand is None
