@@ -50,6 +50,7 @@ class PlannedForward:
         self._callers: dict[Hashable, NestedPlanner] = {}
         self._caller: NestedPlanner | None = None
         self._blocks: dict[Hashable, NestedPlan] = {}
+        self._blocks_of: dict[bytes, NestedPlan] = {}
         self._running: Hashable = None
         functools.update_wrapper(self, type(model).forward)
 
@@ -105,10 +106,15 @@ class PlannedForward:
     def _plan_blocks(
         self, signature: Hashable, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        """Choose the blocks that run again, once for each signature."""
+        """Choose the blocks that run again: of signatures with the same ops and buffers, once."""
         if signature not in self._blocks:
-            self._blocks[signature] = nested_plan(self.model, args, kwargs, self.request)
-            self.plans.add(self._blocks[signature])
+            planner = NestedPlanner(self.model, args, kwargs, self.request.outside_bytes)
+            known = self._blocks_of.get(planner.program)
+            if known is None:
+                known = nested_plan(planner, self.model, args, kwargs, self.request)
+                self._blocks_of[planner.program] = known
+                self.plans.add(known)
+            self._blocks[signature] = known
         if self._running != signature:
             run_again(self.model, list(self._blocks[signature].modules))
             self._running = signature

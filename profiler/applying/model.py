@@ -36,14 +36,15 @@ def checkpointed(
     """Return the model, whose training step from now on stays within a bound on memory.
 
     `max_bytes` bounds the live bytes of a step (activations and gradients), `memory` also
-    parameters, buffers, inputs, the state of `optimizer` and its update, but not gradients of an
-    earlier batch. `planner` or `plan`, a file that `model.plan.to_csv` wrote, take
-    the place of a bound. `on_infeasible="least"` takes the least where nothing fits, in the place
-    of "raise". `outside_bytes` are what the loss outside of the model takes; by default twice the
-    gradients of the outputs. `cost` is "ops" (the default), "seconds", or a function from a program
-    to the cost of each instruction. `mechanism="checkpoint"` compiles nothing: blocks run again by
-    torch.utils.checkpoint; `inductor=True` compiles the plan's two graphs by Inductor. `cache` is
-    a directory of plans, or False; `quiet=True` prints nothing.
+    parameters, buffers, inputs, the state of `optimizer` and its update, and, with
+    `accumulate=True`, gradients of an earlier batch. `planner` or `plan`, a file that
+    `model.plan.to_csv` wrote, take the place of a bound. `on_infeasible="least"` takes the least
+    where nothing fits, in the place of "raise". `outside_bytes` are what the loss outside of the
+    model takes; by default twice the gradients of the outputs. `cost` is "ops" (the default),
+    "seconds", or a function from a program to the cost of each instruction.
+    `mechanism="checkpoint"` compiles nothing: blocks run again by torch.utils.checkpoint;
+    `inductor=True` compiles the plan's two graphs by Inductor. `cache` is a directory of plans, or
+    False; `quiet=True` prints nothing.
     Raises PlannerError where the request is none, and at the first call where nothing fits;
     GraphError, with the line, at the first call of a model that is not one graph.
     """

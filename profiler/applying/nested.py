@@ -12,6 +12,7 @@ cannot be measured on fake tensors, and is refused.
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -73,8 +74,13 @@ class NestedPlan:
         named = ", ".join(self.modules) or "nothing"
         return (
             f"{self.planner}: peak {peak} of at most {human_bytes(self.limit)} (all kept: {plain}),"
-            f" {more}\nrun again: {named}"
+            f" {more}\n{outside_words(self.outside_bytes, self.peak_bytes)}\nrun again: {named}"
         )
+
+
+def outside_words(outside: int, peak: int) -> str:
+    """Return which share of the peak is what the loss outside of the model is assumed to take."""
+    return f"outside of the model (an assumption): {100 * outside / max(peak, 1):.0f}% of the peak"
 
 
 def more_words(operations: float, plain: float) -> str:
@@ -111,12 +117,28 @@ class NestedPlanner:
             module.training = training
         return model
 
+    @cached_property
+    def _plain(self) -> Profile:
+        return self._measured([])
+
+    @cached_property
+    def program(self) -> bytes:
+        """A digest of the step's ops and buffers: calls that agree in it have one plan."""
+        ledger = self._plain.ledger
+        digest = hashlib.sha256(repr(ledger.phases).encode())
+        for step in range(len(ledger.phases)):
+            digest.update(ledger.names.step(step).encode())
+        for numbers in (ledger.nbytes, ledger.born, ledger.dies, ledger.role):
+            digest.update(numbers.tobytes())
+        digest.update(repr((self._plain.given_bytes, self.outside_bytes)).encode())
+        return digest.digest()
+
     def plan(self, limit: int, *, least: bool = False) -> NestedPlan:
         """Return the plan of the fewest blocks that keeps within a limit.
 
         Raises BudgetError with the least where none does, unless the `least` is asked for.
         """
-        plain = self._measured([])
+        plain = self._plain
         fitting: list[tuple[list[str], Profile]] = []
         lowest: tuple[list[str], Profile] = ([], plain)
         for names in families_of(self._model):

@@ -54,10 +54,12 @@ def plan_for(
     """
     start = perf_counter()
     _say(request, f"planning a step of {len(joint.program.instructions)} operations …")
-    resident = _resident(joint, request, model_tensors)
-    limit = request.max_bytes
+    own = list(model_tensors)
+    resident, limit = _resident(joint, request, own), request.max_bytes
     if request.memory is not None:
-        limit = _left(request, resident)
+        kept = _accumulated(request, own)
+        limit = _left(request, resident, kept)
+        resident += kept
     seconds = _seconds(joint, request) if request.cost == SECONDS else None
     schedule = _schedule(joint.program, request, limit, seconds)
     modules = tuple(module_of(work.node) for work in joint.works)
@@ -71,9 +73,13 @@ def plan_for(
 
 
 def nested_plan(
-    model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], request: Request
+    planner: NestedPlanner,
+    model: torch.nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    request: Request,
 ) -> NestedPlan:
-    """Return the plan of a model's blocks for a call with such arguments.
+    """Return the plan of a model's blocks for a call, as its planner measures it.
 
     Raises BudgetError as `plan_for` does.
     """
@@ -83,26 +89,32 @@ def nested_plan(
     if request.memory is not None:
         own = [*model.parameters(), *model.buffers()]
         resident = request.update.state_bytes + storage_bytes([*own, *tree_leaves((args, kwargs))])
-        limit = _left(request, resident)
+        limit = _left(request, resident, _accumulated(request, own))
     assert limit is not None
-    planner = NestedPlanner(model, args, kwargs, request.outside_bytes)
     plan = planner.plan(limit, least=request.on_infeasible == "least")
     _say(request, f"planned in {perf_counter() - start:.1f} s: peak {human_bytes(plan.peak_bytes)}")
     return plan
 
 
-def _left(request: Request, resident: int) -> int:
-    """Return what a memory leaves for forward and backward.
+def _accumulated(request: Request, own: Iterable[torch.Tensor]) -> int:
+    """Return the bytes of gradients of earlier batches, which exist when a later one begins."""
+    learning = [one for one in own if one.requires_grad] if request.accumulate else []
+    return sum(one.nbytes for one in {id(one): one for one in learning}.values())
+
+
+def _left(request: Request, resident: int, kept: int) -> int:
+    """Return what a memory leaves for forward and backward; `kept` are accumulated gradients.
 
     Raises PlannerError where that is nothing, and where the optimizer's update needs more, which no
     plan changes; `on_infeasible="least"` takes the latter.
     """
     memory, update = request.memory, request.update
     assert memory is not None
-    if memory <= resident:
+    if memory <= resident + kept:
         raise PlannerError(
-            f"memory = {memory}; parameters, buffers, inputs and the optimizer's state take "
-            f"{resident} bytes; expected more than that; give more memory, or a smaller batch"
+            f"memory = {memory}; parameters, buffers, inputs, the optimizer's state and "
+            f"accumulated gradients take {resident + kept} bytes; expected more than that; give "
+            "more memory, or a smaller batch"
         )
     at_update = resident + update.gradient_bytes + update.temporary_bytes
     if memory < at_update and request.on_infeasible == "raise":
@@ -112,7 +124,7 @@ def _left(request: Request, resident: int) -> int:
             "makes it less; give more memory, another optimizer (fused=True), or "
             "on_infeasible='least'"
         )
-    return memory - resident
+    return memory - resident - kept
 
 
 def _resident(joint: Joint, request: Request, model_tensors: Iterable[Any]) -> int:

@@ -25,7 +25,7 @@ from autodiff.instructions import PHASES, RECOMPUTE
 from autodiff.liveness import Lifetimes
 from autodiff.program import Program
 from autodiff.schedule import Schedule
-from profiler.applying.nested import NestedPlan, NestedPlanner, more_words as _more
+from profiler.applying.nested import NestedPlan, NestedPlanner, more_words as _more, outside_words
 from profiler.savings import planner_savings
 from profiler.units import human_bytes, human_bytes_apart, human_count, human_ns
 
@@ -186,9 +186,8 @@ class Plan:
             lines.append(f"seconds of its operations, each timed by itself: {took} ({before})")
         if self.resident_bytes:
             total = human_bytes(self.peak_bytes + self.resident_bytes)
-            lines.append(f"with parameters, buffers, inputs and the optimizer's state: {total}")
-        share = self.outside_bytes / max(self.peak_bytes, 1)
-        lines.append(f"outside of the model (an assumption): {100 * share:.0f}% of the peak")
+            lines.append(f"with all that exists before the step: {total}")
+        lines.append(outside_words(self.outside_bytes, self.peak_bytes))
         lines.append(f"the peak: {self.why}")
         return "\n".join([*lines, *self._rows()])
 

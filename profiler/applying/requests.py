@@ -43,6 +43,7 @@ class Options(BackendOptions, total=False):
 
     memory: Size | None
     optimizer: torch.optim.Optimizer | None
+    accumulate: bool
     mechanism: str
 
 
@@ -70,6 +71,7 @@ class Request:
     mechanism: str = "compile"
     cost: str | CostOf = "ops"
     inductor: bool = False
+    accumulate: bool = False
     update: Update = NO_UPDATE
 
     def __deepcopy__(self, memo: Any) -> Request:
@@ -111,6 +113,11 @@ class Request:
                     "expected one of them; leave one out"
                 )
             check_compiler()
+        if self.accumulate and self.memory is None:
+            raise PlannerError(
+                "accumulate = True without memory; expected memory, which counts the gradients "
+                "of earlier batches; give memory in the place of max_bytes"
+            )
         if self.optimizer is not None and self.memory is None:
             raise PlannerError(
                 "optimizer is given without memory; expected memory, which counts its state; "

@@ -15,6 +15,7 @@ import tapemeasure
 from autodiff.errors import GraphError, PlannerError
 from profiler.applying import seconds
 from profiler.applying.model import checkpointed
+from profiler.audit.storages import StorageTracker
 from profiler.pytorch.steps import profile_step
 from tests.support.planned import chain, differing, stepped, tracked_peak, trained
 from tests.support.training_models import MODELS
@@ -191,3 +192,51 @@ def test_what_is_no_option_is_refused(options: dict[str, object], said: str) -> 
 def test_a_size_may_have_a_fraction() -> None:
     model = checkpointed(chain(), "1.2MiB", quiet=True, cache=False)
     assert model.forward.request.max_bytes == 1258291
+
+
+class Scaled(nn.Module):
+    """Blocks whose result is scaled by a number; a large one takes another op."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = blocks(3)
+
+    def forward(self, x: torch.Tensor, by: float) -> torch.Tensor:
+        y = self.blocks(x) * by
+        return (y.tanh() if by > 2 else y).square().mean()
+
+
+def test_blocks_are_planned_once_for_calls_of_the_same_ops() -> None:
+    """A number that changes no op keeps the plan; one that does is planned by itself."""
+    model, x = Scaled(), torch.randn(64, 16)
+    eager = copy.deepcopy(model)
+    checkpointed(model, "1GiB", mechanism="checkpoint", quiet=True)
+    for by, plans in ((0.5, 1), (0.75, 1), (3.0, 2), (4.0, 2), (0.5, 2)):
+        stepped(x, by)(model)
+        stepped(x, by)(eager)
+        assert len(model.plan) == plans
+    for one, other in zip(model.parameters(), eager.parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad)
+    assert "outside of the model (an assumption): 0% of the peak" in str(model.plan)
+
+
+@pytest.mark.parametrize("mechanism", ["compile", "checkpoint"])
+def test_accumulated_gradients_are_counted(mechanism: str) -> None:
+    """The second of two batches takes the gradients of the first; all of it is in the memory."""
+    model, x = blocks(4), torch.randn(64, 16)
+    learning = sum(p.nbytes for p in model.parameters())
+    most = profile_step(stepped(x, loss_of=loss_of), copy.deepcopy(model)).peak_bytes
+    memory = learning + x.nbytes + learning + most - 1
+    plain = copy.deepcopy(model)
+    given = {"mechanism": mechanism, "quiet": True, "cache": False}
+    checkpointed(plain, memory=memory, **given)
+    checkpointed(model, memory=memory, accumulate=True, **given)
+    step = stepped(x, loss_of=loss_of)
+    step(plain)
+    step(model)
+    assert model.plan.limit == plain.plan.limit - learning
+    with StorageTracker([*model.parameters(), x, *(p.grad for p in model.parameters())]) as tracker:
+        step(model)
+    assert tracker.peak_bytes + 2 * learning + x.nbytes <= memory
+    with pytest.raises(PlannerError, match="accumulate = True without memory"):
+        checkpointed(model, "1GiB", accumulate=True)
