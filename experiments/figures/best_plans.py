@@ -49,7 +49,7 @@ LOOKS = {
 COUNTING = ("recompute_all", "uniform", "revolve")
 """The planners that count cells and do not weigh them."""
 
-_PROVEN = Look("#f7d84a", "*", "-", 13)
+_PROVEN = Look(INK, "*", "-", 13)
 _BAND = "#a9cfe8"
 NAMES = {"chain": "the chain", "gpt2": "GPT-2", "unet": "a U-Net"}
 HALF = 0.5
@@ -76,11 +76,12 @@ def draw_best_plans(results: Results) -> Drawing | None:
         top = 1.08 * float(rows["peak_bytes"].max())
         scales.linear_byte_axis(grid[place, 0], top, "peak above parameters")
     title = _title(subjects)
-    timed = ", times medians of alternating runs on one thread, bars: quartiles"
+    not_run = " · no panel of seconds: nothing was run"
+    timed = ", times medians of alternating runs on one thread, bars: quartiles" * (columns - 1)
     short = [too_short_words(plain_of(rows, "seconds"), "shortest") for _, rows in subjects]
     note = (
         "operations and peaks weighed from the schedules"
-        f"{timed if columns == 2 else ''}{next(filter(None, short), '')}"
+        f"{timed}{next(filter(None, short), '' if timed else not_run)}"
     )
     return Drawing(title, CAPTION, finish(figure, title, note, _handles(drawn)))
 
