@@ -22,6 +22,7 @@ from autodiff.errors import GraphError
 from autodiff.instructions import ACTIVATION
 from profiler.measurement import Profile
 from profiler.pytorch.steps import profile_step
+from profiler.table import latex_of
 from profiler.units import human_bytes, human_count
 
 _COLUMNS = {
@@ -52,6 +53,10 @@ class Summary:
 
     def _repr_html_(self) -> str:
         return f"{self._shown().to_html(index=False)}<p>{self._last_line()}</p>"
+
+    def to_latex(self) -> str:
+        """Return the table for LaTeX with the package booktabs."""
+        return latex_of(self._shown(), "lllrrrrl")
 
     def _shown(self) -> pd.DataFrame:
         shown = self.frame[list(_COLUMNS)].assign(

@@ -65,6 +65,11 @@ _IN_LATEX = str.maketrans(
         "∂": r"$\partial$",
         "…": r"\dots{}",
         "σ": r"$\sigma$",
+        "·": r"$\cdot$",
+        "≤": r"$\leq$",
+        "≥": r"$\geq$",
+        "’": "'",
+        **{digit: f"$^{place}$" for place, digit in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
         **{digit: f"$_{place}$" for place, digit in enumerate("₀₁₂₃₄₅₆₇₈₉")},
     }
 )

@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from experiments.figures.layout import inches_at_most
 from experiments.figures.style import text_width
 from profiler.units import human_bytes
 
@@ -32,7 +33,7 @@ def swept_axis(
     marks = sorted({int(value) for value in values})
     place = (lambda value: math.log(value)) if base else float
     low, high = place(marks[0]), place(marks[-1])
-    per_unit = inches * 72 / (high - low) if high > low else math.inf
+    per_unit = inches_at_most(inches) * 72 / (high - low) if high > low else math.inf
     labels: list[str] = []
     edge = math.inf
     for mark in reversed(marks):
@@ -93,7 +94,7 @@ def count_axis(
     Ticks are at powers of ten; where there is space also at 2 and 5 times one.
     """
     low, high = _span(values)
-    room = inches / (0.6 if which == "x" else 0.3)
+    room = inches_at_most(inches) / (0.6 if which == "x" else 0.3)
     steps = (1, 2, 5) if 3 * math.log10(1.7 * high / low) < room else (1,)
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
     thin = max(1, round(math.log10(high / low) / 7))
@@ -133,7 +134,7 @@ def second_axis(
     Ticks are at powers of ten; where there is space also at 2 and 5 times one.
     """
     low, high = _span(values)
-    room = inches / (0.6 if which == "x" else 0.3)
+    room = inches_at_most(inches) / (0.6 if which == "x" else 0.3)
     steps = (1, 2, 5) if 3 * math.log10(1.7 * high / low) < room else (1,)
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
     ticks = [(step, decade) for decade in decades for step in steps]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from experiments.errors import ResultsError, one_line
@@ -13,6 +13,7 @@ from experiments.figures.capacity import draw_capacity
 from experiments.figures.engines import draw_engines
 from experiments.figures.frontier import draw_frontier
 from experiments.figures.growth import draw_growth
+from experiments.figures.layout import PAPER, PHONE, laid_out
 from experiments.figures.lessons import draw_activations, draw_layers
 from experiments.figures.machine import draw_process, draw_seconds
 from experiments.figures.operations import draw_operations, draw_ratios
@@ -54,21 +55,32 @@ WRITERS: dict[str, Callable[[Drawing], bytes]] = {
     "png": png_of,
     "pdf": pdf_of,
 }
-FOLDER = "figures"
+FOLDER, PHONE_FOLDER, PAPER_FOLDER = "figures", "figures/phone", "figures/paper"
+ON_PHONES = (
+    "peaks",
+    "frontier",
+    "best_plans",
+    "storage_levels",
+    "schedules",
+    "growth",
+    "capacity",
+    "engines",
+)
+"""The figures that a report shows unfolded, which it has in the layout of a phone too."""
 
 
-def drawings(results: Results) -> dict[str, Drawing]:
-    """Return every figure that the results have data for.
+def drawings(results: Results, names: Iterable[str] | None = None) -> dict[str, Drawing]:
+    """Return the figures with these names, by default all, that the results have data for.
 
     Timings exclude rows measured while other jobs ran, unless the results include them. A figure
     that cannot be drawn costs no report: the log says which, and why.
     """
     shown = results.shown()
     made = {}
-    for name, draw in FIGURES.items():
+    for name in FIGURES if names is None else names:
         try:
             with styled(name), working(f"drawing {name}"):
-                drawing = draw(shown)
+                drawing = FIGURES[name](shown)
         except Exception as error:  # a file that somebody changed may hold anything
             log.error(
                 "figure %s was not drawn: %s; internal error; please report it",
@@ -84,29 +96,48 @@ def drawings(results: Results) -> dict[str, Drawing]:
 def draw_figures(results: Results) -> dict[str, Path]:
     """Draw every figure into the directory's folder; return the SVGs' paths.
 
-    The formats are those of the sweep's config, SVG and PNG by default; files of other formats are
-    taken away, since they would show an earlier state.
+    Formats and style are those of the sweep's config, SVG and PNG for a page by default; files of
+    others are taken away, since they would show an earlier state. The style `paper` adds a folder.
     """
-    folder = results.directory / FOLDER
-    made, formats = drawings(results), _formats(results)
+    asked = _asked(results)
+    folder, made = results.directory / FOLDER, drawings(results)
+    _write(folder, made, ["svg", *asked["format"]])
+    with laid_out(PHONE):
+        _write(
+            results.directory / PHONE_FOLDER,
+            drawings(results, [name for name in ON_PHONES if name in made]),
+            {"svg"},
+        )
+    with laid_out(PAPER):
+        paper = drawings(results, made) if made and "paper" in asked["style"] else {}
+        _write(results.directory / PAPER_FOLDER, paper, asked["format"])
+    return {name: folder / f"{name}.svg" for name in made}
+
+
+def _write(folder: Path, made: Mapping[str, Drawing], formats: Collection[str]) -> None:
+    """Write drawings in these formats, and take away other files of figures."""
     for name in FIGURES:
         for suffix, written in WRITERS.items():
             path = folder / f"{name}.{suffix}"
             if name in made and suffix in formats:
-                with styled(name), working(f"writing {path.name}"):
+                with styled(f"{folder.name} {name}"), working(f"writing {path.name}"):
                     write_bytes(path, written(made[name]))
             else:
                 path.unlink(missing_ok=True)
-    return {name: folder / f"{name}.svg" for name in FIGURES if name in made}
 
 
-def _formats(results: Results) -> set[str]:
-    """Return the formats that a config asks for, which a file may hold in any state."""
+def _asked(results: Results) -> dict[str, list[str]]:
+    """Return the formats and the style that a config asks for, which may hold anything."""
     config = results.manifest.get("config", {})
     figures = config.get("figures") if isinstance(config, dict) else None
-    asked = figures.get("format") if isinstance(figures, dict) else None
-    chosen = [asked] if isinstance(asked, str) else asked if isinstance(asked, list) else ["png"]
-    return {name for name in WRITERS if name == "svg" or name in chosen}
+    asked = figures if isinstance(figures, dict) else {}
+    found = {}
+    for key, default in (("format", "png"), ("style", "page")):
+        value = asked.get(key, default)
+        found[key] = (
+            [value] if isinstance(value, str) else value if isinstance(value, list) else [default]
+        )
+    return found
 
 
 def draw_overview(results: Results, path: Path) -> None:

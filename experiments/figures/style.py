@@ -23,8 +23,10 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
+from experiments.figures.layout import PAGE, current, stack
+
 INK, MUTED, FAINT = "#1a1a1a", "#555555", "#c8c8c8"
-WIDTH = 9.6
+WIDTH = PAGE.width
 """Inches; the report shows a figure somewhat larger than that."""
 TITLE_SIZE, TEXT_SIZE, NOTE_SIZE = 13.0, 10.0, 9.0
 
@@ -142,15 +144,22 @@ def finish(figure: Figure, title: str, note: str = "", handles: Sequence[Any] = 
 
     A legend entry may be a pair, drawn one on the other and labelled as the first.
     """
+    layout = current()
+    if layout.is_column:
+        stack(figure)
+    if not layout.has_words:
+        title, note = "", ""
     width, body = figure.get_size_inches()
     margin = 0.12
     # Glyphs are hinted per resolution, so a line may be drawn wider than it is at 72 dpi.
-    points = 0.98 * (width - 2 * margin) * 72
-    lines = wrap(title, points, TITLE_SIZE, bold=True)
+    points = (0.96 if layout.is_column else 0.98) * (width - 2 * margin) * 72
+    lines = wrap(title, points, TITLE_SIZE, bold=True) if title else []
     notes = wrap(note, points, NOTE_SIZE) if note else []
     columns = _legend_columns(handles, points)
     top = 0.08 + len(lines) * TITLE_SIZE * 1.3 / 72 + 0.08
-    legend = -(-len(handles) // columns) * 0.215 + 0.08 if handles else 0.0
+    labels = ["\n".join(wrap(_label(entry), points - 60, 9.5)) for entry in handles]
+    more = sum(label.count("\n") for label in labels)
+    legend = -(-len(handles) // columns) * 0.215 + more * 0.16 + 0.08 if handles else 0.0
     bottom = len(notes) * NOTE_SIZE * 1.35 / 72 + (0.14 if notes else 0.04)
     height = body + top + legend + bottom
     figure.set_size_inches(width, height)
@@ -166,7 +175,7 @@ def finish(figure: Figure, title: str, note: str = "", handles: Sequence[Any] = 
     if handles:
         place = (margin / width, 1 - top / height)
         figure.legend(
-            handles=list(handles), labels=[_label(entry) for entry in handles], ncols=columns,
+            handles=list(handles), labels=labels, ncols=columns,
             loc="upper left", bbox_to_anchor=place, borderaxespad=0, borderpad=0,
             handlelength=2.6, columnspacing=1.6,
         )  # fmt: skip

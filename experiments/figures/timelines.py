@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 
 from experiments.figures import axes as scales
 from experiments.figures.data import Series, case_words, shape_words, theory_value
+from experiments.figures.layout import inches_at_most
 from experiments.figures.style import (
     INK,
     MODE_LOOKS,
@@ -170,7 +171,7 @@ def source_of_steps(rows: pd.DataFrame) -> str:
 
 def step_axis(axes: Axes, steps: int, inches: float) -> None:
     """Ticks at round numbers of steps, about two an inch."""
-    rough = steps / max(1.0, inches * 1.8)
+    rough = steps / max(1.0, inches_at_most(inches) * 1.8)
     nice = next(
         size * 10**power for power in range(8) for size in (1, 2, 5) if size * 10**power >= rough
     )

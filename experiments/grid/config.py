@@ -148,7 +148,8 @@ def sweep_config(given: Mapping[str, Any]) -> SweepConfig:
 def _figure_formats(given: Any) -> tuple[str, ...]:
     """Return the formats of figures; the report shows SVG, which is always drawn."""
     figures = {} if given is None else mapping("figures", given)
-    known_keys("figures.", figures, ("format",))
+    known_keys("figures.", figures, ("format", "style"))
+    choice("figures.style", figures.get("style", "page"), ("page", "paper"))
     asked = choices("figures.format", figures.get("format", "png"), FIGURE_FORMATS)
     return tuple(dict.fromkeys(("svg", *asked)))
 

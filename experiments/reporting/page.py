@@ -6,7 +6,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,13 @@ _DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"
 
 @dataclass(frozen=True)
 class PageFigure:
-    """A figure of a page: its name, its message, how to read it, and its SVG."""
+    """A figure of a page: its name, its message, how to read it, its SVG, and one for a phone."""
 
     name: str
     title: str
     caption: str
     svg: Markup
+    narrow: Markup | None = None
 
 
 def render(template: str, **content: Any) -> str:
@@ -79,12 +80,19 @@ def indexed(text: str) -> Markup:
 
 
 def page_figures(folder: Path, names: Iterable[str]) -> list[PageFigure]:
-    """Return the figures of a folder with these names, in their order, without missing ones."""
+    """Return the figures of a folder with these names, in their order, without missing ones.
+
+    Those in its folder `phone` are shown on narrow screens.
+    """
     found = []
     for name in names:
         # A running sweep draws its figures again, so a file may vanish meanwhile.
         with suppress(FileNotFoundError):
-            found.append(_page_figure(name, (folder / f"{name}.svg").read_text()))
+            figure = _page_figure(name, (folder / f"{name}.svg").read_text())
+            with suppress(FileNotFoundError):
+                narrow = _page_figure(name, (folder / "phone" / f"{name}.svg").read_text())
+                figure = replace(figure, narrow=narrow.svg)
+            found.append(figure)
     return found
 
 

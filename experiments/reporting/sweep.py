@@ -22,6 +22,7 @@ from experiments.figures.registry import FIGURES, FOLDER
 from experiments.figures.timelines import first_shape
 from experiments.fitting.result import UNDECIDED
 from experiments.names import OK, SKIPPED, SOURCE, SOURCES, STORE_ALL, TIMEOUT
+from experiments.reporting.latex import write_tables
 from experiments.reporting.page import page_figures, render
 from experiments.results.expected import expected_below
 from experiments.results.files import write_text
@@ -36,11 +37,17 @@ MOST_LOST = 200
 
 
 def write_report(results: Results) -> Path:
-    """Write the page of a sweep with the figures in its directory; return its path."""
+    """Write the page of a sweep with the figures in its directory, and its tables for LaTeX.
+
+    Return the path of the page.
+    """
     rows = all_rows(results.shown())
     verdict = verdict_of(rows)
     lost = rows[rows["status"] != OK]
     answers = answers_of(results.complexity)
+    decided = [case for case in answers if case.decided]
+    complexity, advice = _complexity(results.complexity), advice_of(rows)
+    capacities, summary = capacities_of(results.capacity), _summary(rows)
     figures = page_figures(results.directory / FOLDER, FIGURES)
     page = render(
         "report.html.jinja",
@@ -49,27 +56,31 @@ def write_report(results: Results) -> Path:
         headline=headline(rows),
         alarms=alarms(verdict, missing_points(results.directory, rows)),
         seconds=seconds_words(rows, results.concurrent),
-        summary=_summary(rows),
-        answers=[case for case in answers if case.decided],
+        summary=summary,
+        answers=decided,
         open_answers=[case for case in answers if not case.decided],
         differences=_differences(rows),
         lessons=lessons_of(rows),
-        advice=advice_of(rows),
-        capacities=capacities_of(results.capacity),
+        advice=advice,
+        capacities=capacities,
         engines=engines_of(rows),
         drawn={figure.name: figure for figure in figures},
         **_timeline(results.timelines),
-        complexity=_complexity(results.complexity),
+        complexity=complexity,
         lost=[_lost(row) for row in lost.head(MOST_LOST).to_dict("records")],
         more_lost=max(0, len(lost) - MOST_LOST),
         made=made_with(results.manifest),
-        config=json.dumps(results.manifest["config"], indent=2)
-        if "config" in results.manifest
-        else "",
+        config=_config(results.manifest),
     )
+    write_tables(results.directory, decided, complexity, advice, capacities, summary)
     path = results.directory / REPORT
     write_text(path, page)
     return path
+
+
+def _config(manifest: dict[str, Any]) -> str:
+    """Return the config of a manifest as text."""
+    return json.dumps(manifest["config"], indent=2) if "config" in manifest else ""
 
 
 class Headline(NamedTuple):

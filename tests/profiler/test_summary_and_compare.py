@@ -37,6 +37,7 @@ def test_a_summary_is_the_real_step_and_changes_nothing() -> None:
     before = copy.deepcopy(model.state_dict())
     state = torch.get_rng_state()
     made = summary(model, numbers)
+    assert (made.to_latex().count(r" \\"), made.to_latex().isascii()) == (len(made.frame) + 1, True)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
     assert torch.equal(state, torch.get_rng_state())
