@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from hydra import compose, initialize_config_dir
@@ -20,7 +21,7 @@ def wrong_override(error: Exception, config: str, arguments: Sequence[str]) -> s
     not come from composing the config. Call it when Hydra is done, since it composes again.
     """
     if isinstance(error, OverrideParseException):
-        return f"{error.override!r} is no KEY=VALUE; expected one, {_QUOTED}"
+        return f"{error.override!r} is no KEY=VALUE; expected one, {_quoted(error.override)}"
     if "Ambiguous value" in str(error):  # which Hydra says of the command line only
         arguments = [one for one in arguments if f"'{one}'" in str(error)]
         return f"{arguments[0]}: {_expected(error, arguments[0])}" if arguments else None
@@ -28,6 +29,16 @@ def wrong_override(error: Exception, config: str, arguments: Sequence[str]) -> s
         if not argument.startswith("-") and _raises(error, config, argument):
             return f"{argument}: {_expected(error, argument)}"
     return None
+
+
+def _quoted(override: str) -> str:
+    """Return how to write an override that Hydra cannot parse: calls in quotes, where it has any.
+
+    Calls are planners, such as `revolve(snapshots=3)`; Hydra reads them as functions of its own.
+    """
+    key, is_set, value = override.partition("=")
+    calls = re.sub(r"""(?<!["'\w.:])([\w.:]+\([^()"']*\))""", r'"\1"', value)
+    return f"with calls in quotes: '{key}={calls}'" if is_set and calls != value else _QUOTED
 
 
 def _raises(error: Exception, config: str, override: str) -> bool:

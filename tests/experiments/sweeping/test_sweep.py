@@ -95,6 +95,11 @@ def test_all_files_are_there(finished: Path) -> None:
             )
             for argument in ("grid.n=[", "foo", "a b=3")
         ),
+        (
+            "planners=[revolve(snapshots=3),mine:Own(1)]",
+            "'planners=[revolve(snapshots=3),mine:Own(1)]' is no KEY=VALUE; expected one, with "
+            """calls in quotes: 'planners=["revolve(snapshots=3)","mine:Own(1)"]'""",
+        ),
     ],
 )
 def test_a_config_that_hydra_refuses_is_one_line(argument: str, said: str, tmp_path: Path) -> None:
