@@ -144,6 +144,8 @@ def _distinct(values: Sequence[Any]) -> Collection[Value]:
 
     1, 1.0 and True are different values.
     """
+    if len(values) == 1:
+        return values
     kinds = set(map(type, values))
     if kinds == {int}:
         return {min(values), max(values)}
