@@ -13,6 +13,8 @@ is added by +model.arguments.key=value.
 
 from __future__ import annotations
 
+import gc
+
 import hydra
 from omegaconf import DictConfig
 
@@ -20,15 +22,22 @@ from experiments import modules
 from experiments.cli.command import print_help, run_command
 from experiments.cli.helping import CONFIGS
 from experiments.cli.interrupts import ending_quietly, listen
+from experiments.cli.loading import without_collecting
 from experiments.cli.supervision import supervised
+from experiments.progress import working
 
 
 @hydra.main(config_path=str(CONFIGS), config_name="profile_module", version_base="1.3")
 def task(cfg: DictConfig) -> None:
     """Profile one module."""
     print("loading PyTorch and the module ...", flush=True)
-    with ending_quietly():  # loads PyTorch, which an interrupt would leave half made
+    with (
+        ending_quietly(),
+        working("loading PyTorch"),
+        without_collecting(),
+    ):  # not to be left half made
         run_task = modules.run_task
+    gc.freeze()  # what is loaded by now is never garbage, and is not to be visited
     run_task(cfg)
 
 

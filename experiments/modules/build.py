@@ -27,6 +27,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.checkpoint import checkpoint
 
 from autodiff.errors import TapemeasureError
+from experiments.cli.loading import without_collecting
 from experiments.errors import ConfigError, ModuleError, one_line
 from experiments.modules.config import ModuleConfig
 
@@ -41,7 +42,8 @@ def imported(key: str, path: str) -> Any:
     for length in range(len(parts) - 1, 0, -1):
         name = ".".join(parts[:length])
         try:
-            found = importlib.import_module(name)
+            with without_collecting():
+                found = importlib.import_module(name)
         except ModuleNotFoundError as error:
             if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
                 continue
@@ -54,7 +56,8 @@ def imported(key: str, path: str) -> Any:
             ) from error
         for part in parts[length:]:
             try:
-                found = getattr(found, part)
+                with without_collecting():  # a lazy package imports now
+                    found = getattr(found, part)
             except (AttributeError, ImportError) as error:
                 near = difflib.get_close_matches(part, dir(found), n=1)
                 hint = f"did you mean {near[0]}?" if near else "is it spelt right?"

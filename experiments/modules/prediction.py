@@ -25,6 +25,7 @@ from experiments.measuring.search import largest
 from experiments.modules.build import fake_module
 from experiments.modules.config import ModuleConfig
 from experiments.modules.step import Batch, Step, Steps, profiled_steps
+from experiments.progress import working
 
 LARGEST_BATCH = 2**20
 MOST_MEASUREMENTS = 50
@@ -64,7 +65,8 @@ class FakeModule:
     def __init__(self, config: ModuleConfig) -> None:
         self._config = config
         self._mode = FakeTensorMode()
-        self.module, self.how = fake_module(config, self._mode)
+        with working("making the module"):
+            self.module, self.how = fake_module(config, self._mode)
 
     def steps(self, size: int) -> Steps:
         """Return the profiles of a first and of a later step on a batch.
@@ -72,7 +74,11 @@ class FakeModule:
         Raises FakeTensorError where the step reads values, ModuleError where it fails, naming the
         line.
         """
-        with telling(self._config, size), self._mode:
+        with (
+            working(f"recording a batch of {size}"),
+            telling(self._config, size),
+            self._mode,
+        ):
             return profiled_steps(Step(self.module, self._config), size)
 
     def step_and_batch(self, size: int) -> tuple[Step, Batch]:
@@ -132,11 +138,13 @@ def _place(error: BaseException) -> str:
     return f"at {frames[-1].filename}:{frames[-1].lineno}" if frames else "inside PyTorch"
 
 
-def largest_batch(needed: Callable[[int], int], memory_bytes: int, start: int) -> Search:
+def largest_batch(
+    needed: Callable[[int], int], memory_bytes: int, start: int, fixed_bytes: int | None = None
+) -> Search:
     """Return the largest batch of at most `memory_bytes`; it and the next one are measured.
 
-    Raises ModuleError where a greater batch is found to need less, for then there is no such thing
-    as the largest.
+    `fixed_bytes` are those that no batch adds to, for the second guess. Raises ModuleError where a
+    greater batch is found to need less, for then there is no such thing as the largest.
     """
     known: dict[int, int] = {}
 
@@ -147,19 +155,24 @@ def largest_batch(needed: Callable[[int], int], memory_bytes: int, start: int) -
         return known[size] <= memory_bytes
 
     def between(low: int, high: int) -> int:
-        return _next_guess(known, memory_bytes, low, high)
+        return _next_guess(known, memory_bytes, low, high, fixed_bytes)
 
     return Search(largest(fits, LARGEST_BATCH, start, between), known)
 
 
-def _next_guess(known: dict[int, int], memory_bytes: int, low: int, high: int) -> int:
+def _next_guess(
+    known: dict[int, int], memory_bytes: int, low: int, high: int, fixed_bytes: int | None
+) -> int:
     """Return a batch strictly between two measured ones, on the line through them.
 
+    With one measured, the line begins at the bytes that no batch adds to, where those are given.
     After six measurements that is so every third time only, for bytes that follow no line: the
     other two times it is the middle, or eight times the batch that fits where none is known that
     does not. Each of those halves what is left, of 2^20 batches, or multiplies the batch by eight;
     so it takes 6 + 1.5·(7 + 20) measurements at most, fewer than `MOST_MEASUREMENTS`.
     """
+    if len(known) == 1 and fixed_bytes is not None:
+        known = known | {0: fixed_bytes}
     below = sorted(size for size in known if size <= low)
     above = sorted(size for size in known if size >= high)
     if len(known) >= _ALONG_LINES and len(known) % 3:

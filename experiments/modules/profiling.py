@@ -17,16 +17,18 @@ from omegaconf import DictConfig, OmegaConf
 from autodiff.errors import TapemeasureError
 from experiments.cli.exit import FINE, WRONG_INPUT, outcome
 from experiments.cli.interrupts import Interrupted
+from experiments.cli.loading import without_collecting
 from experiments.cli.traces import leave_no_trace
 from experiments.errors import FakeTensorError, ModuleError, one_line
 from experiments.modules.blocks import compared, fewest_blocks
 from experiments.modules.config import ModuleConfig, module_config
 from experiments.modules.execution import execute
-from experiments.modules.planned import advice_of, largest_planned
+from experiments.modules.planned import advice_of, largest_planned, resident_bytes
 from experiments.modules.plans import plans_of
 from experiments.modules.prediction import FakeModule, largest_batch
 from experiments.modules.report import say, write_report
 from experiments.modules.summary import Result
+from experiments.progress import working
 from profiler.units import human_bytes
 
 
@@ -50,7 +52,9 @@ def _profile(plain: dict[str, Any], directory: Path) -> None:
     with _own_code(config.path):
         result = measured(config)
     say(result)
-    print(f"report: {write_report(result, directory, plain)}")
+    with working("writing the report"):
+        page = write_report(result, directory, plain)
+    print(f"report: {page}")
     if result.search is not None and result.search.largest == 0:
         raise ModuleError(
             f"memory: {config.memory} cannot hold a batch of 1, which needs "
@@ -90,7 +94,8 @@ def measured(config: ModuleConfig) -> Result:
     executed where that is asked for. Raises FakeTensorError where it cannot be predicted and is not
     executed.
     """
-    torch.manual_seed(0)
+    with working("loading PyTorch's compiler"), without_collecting():  # which the next line loads
+        torch.manual_seed(0)
     fake = FakeModule(config)
     try:
         predicted = fake.steps(config.batch)
@@ -108,6 +113,7 @@ def measured(config: ModuleConfig) -> Result:
                 lambda size: known[size] if size in known else fake.steps(size).needed_bytes,
                 config.memory_bytes,
                 config.batch,
+                resident_bytes(predicted, config.batch, 0),
             )
         except ModuleError as error:  # a batch that the module refuses: the report is still made
             not_searched = one_line(error)

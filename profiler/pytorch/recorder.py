@@ -27,6 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from autodiff.aten.kernels import corrected
 from profiler.pytorch.branches import with_branches_under
 from profiler.pytorch.buffers import Buffers, Watch
+from profiler.pytorch.fakes import meeting
 from profiler.pytorch.graph import current_node, held as held_nodes, release
 from profiler.pytorch.kinds import (
     COMPOSITE,
@@ -37,8 +38,6 @@ from profiler.pytorch.kinds import (
     LIFT,
     RESIZING,
     VIEW,
-    meet,
-    met_before,
 )
 from profiler.pytorch.notes import (
     ACCUMULATE,
@@ -97,6 +96,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.module = NO_MODULE
         self.thread = get_ident()
         self._composites = composites or {}
+        self._meet, self._met_before = meeting()
         self._calls, self._sizes, self._births = notes.raw, notes.sizes, notes.born
 
     @classmethod
@@ -133,7 +133,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             # The class's own dispatch runs ops on what it wraps, which come back here.
             self._nested(args, [])
             return NotImplemented
-        kind, run, _ = met_before(id(func)) or meet(func)
+        kind, run, _ = self._met_before(id(func)) or self._meet(func)
         if kind <= COMPOSITE:
             if kind == DETACH and self.place.in_engine:
                 node = current_node()

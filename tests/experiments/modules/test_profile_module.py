@@ -268,10 +268,11 @@ def test_a_forward_that_reads_values_is_told() -> None:
     lines=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**4)), min_size=1, max_size=4),
     memory=st.integers(1, 10**8),
     start=st.integers(1, 10**4),
+    unchanging=st.none() | st.integers(0, 10**8),
 )
 @settings(max_examples=200)
 def test_the_largest_batch_is_the_largest(
-    lines: list[tuple[int, int]], memory: int, start: int
+    lines: list[tuple[int, int]], memory: int, start: int, unchanging: int | None
 ) -> None:
     """Of a piecewise affine need, the batch that is found fits and the next does not, both are
     measured, and few others are.
@@ -280,7 +281,7 @@ def test_the_largest_batch_is_the_largest(
     def needed(size: int) -> int:
         return max(fixed + each * size for fixed, each in lines)
 
-    search = largest_batch(needed, memory, start)
+    search = largest_batch(needed, memory, start, unchanging)
     fitting = [
         min(LARGEST_BATCH, (memory - fixed) // each) if each else LARGEST_BATCH * (fixed <= memory)
         for fixed, each in lines
@@ -316,6 +317,13 @@ def test_a_line_takes_few_measurements() -> None:
     """On one line the answer is found in five measurements, whether the first batch fits or not."""
     for start in (8, 100_000):
         assert len(largest_batch(lambda size: 1000 + 7 * size, 100_000, start).needed) <= 5
+
+
+def test_a_line_from_what_no_batch_adds_to() -> None:
+    """Where the bytes without a batch are known, that and the next batch are all that is tried."""
+    for start in (8, 100_000):
+        search = largest_batch(lambda size: 1000 + 7 * size, 100_000, start, 1000)
+        assert search.needed.keys() == {start, 14142, 14143}
 
 
 def test_a_need_that_falls_is_refused() -> None:
