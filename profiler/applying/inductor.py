@@ -1,8 +1,8 @@
 """The two graphs of a plan compiled by Inductor, through its own hook for a partition.
 
 Inductor's passes over the joint graph run first, then the plan splits it, and Inductor makes
-kernels of each half. What is kept between the halves is the plan's; inside of a half Inductor fuses
-and reorders ops, so the peak is near the plan's and not bounded by it.
+kernels of each half. What is kept between the halves is the plan's. The peak is not: inside of a
+half Inductor fuses and reorders ops, and may run what is to run again late all at once.
 
 Bound: random ops are never run again, since Inductor has no op that draws from a kept state.
 """

@@ -17,7 +17,7 @@ from profiler.applying import seconds
 from profiler.applying.model import checkpointed
 from profiler.audit.storages import StorageTracker
 from profiler.pytorch.steps import profile_step
-from tests.support.planned import chain, differing, stepped, tracked_peak, trained
+from tests.support.planned import chain, differing, stepped, trained
 from tests.support.training_models import MODELS
 
 F = nn.functional
@@ -151,7 +151,7 @@ def test_inductor_runs_the_same_partition(kind: str) -> None:
     """What is kept is the plan's; numbers agree as far as fused kernels round alike."""
     model, x = chain(kind), torch.randn(256, 16)
     step = stepped(x)
-    kept, peaks = [], []
+    kept = []
     for limit in ("1GiB", 1):
         planned, eager = copy.deepcopy(model), copy.deepcopy(model)
         least = {"on_infeasible": "least", "quiet": True, "cache": False}
@@ -162,10 +162,8 @@ def test_inductor_runs_the_same_partition(kind: str) -> None:
         for mine, other in zip(planned.buffers(), eager.buffers(), strict=True):
             torch.testing.assert_close(mine, other)
         kept.append(int(planned.plan.by_module()["held_bytes"].sum()))
-        peaks.append(tracked_peak(planned, step, x))
     if kind == "norm":  # masks of dropout are kept under every plan
         assert kept[1] < kept[0]
-    assert peaks[1] <= peaks[0]  # buffers of fused kernels are not seen by the tracker
 
 
 def test_inductor_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
