@@ -48,7 +48,10 @@ def check_cost(cost: object) -> None:
 
 
 def cost_of_each(cost: str | CostOf, program: Program) -> np.ndarray:
-    """Return the cost of each instruction.
+    """Return the cost of each instruction; what makes views only is free.
+
+    A plan makes views again wherever they are read, and leaves out those that nothing reads, so
+    with a price on them a bound on the cost would not hold.
 
     Raises PlannerError if a function gives anything but a finite cost of at least 0 for each.
     """
@@ -62,7 +65,13 @@ def cost_of_each(cost: str | CostOf, program: Program) -> np.ndarray:
             f"{costs.max(initial=0):g}; expected {shape[0]} finite numbers of at least 0, one for "
             "each instruction"
         )
-    return costs
+    return np.where(_writes_a_buffer(program), costs, 0.0)
+
+
+def _writes_a_buffer(program: Program) -> list[bool]:
+    """Return for each instruction whether it makes more than views."""
+    values = program.values
+    return [any(values[w].buffer == w for w in one.writes) for one in program.instructions]
 
 
 def cost_name(cost: str | CostOf) -> str:

@@ -145,7 +145,6 @@ def _schedule(
         return request.planner(program)
     assert limit is not None
     costs = cost_of_each(request.cost, program) if seconds is None else seconds  # once
-    costs = np.where(_writes_a_buffer(program), costs, 0.0)
     budget = Budget(max_bytes=limit, cost=_named(request.cost, costs))
     path = None if request.cache is None else _file(request, program, budget, costs)
     if path is not None and path.exists():
@@ -159,12 +158,6 @@ def _schedule(
     if path is not None and peak(program, schedule) <= limit:
         _write(path, lambda partial: write_schedule(partial, program, schedule))
     return schedule
-
-
-def _writes_a_buffer(program: Program) -> list[bool]:
-    """Return for each instruction whether it makes more than views, which plans weigh as free."""
-    values = program.values
-    return [any(values[w].buffer == w for w in one.writes) for one in program.instructions]
 
 
 def _named(cost: str | CostOf, costs: np.ndarray) -> str | CostOf:

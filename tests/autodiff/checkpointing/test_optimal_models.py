@@ -89,6 +89,27 @@ def test_a_plan_is_exact_and_takes_what_it_says(name: str) -> None:
     assert made or name in ("autoencoder", "resnet")
 
 
+def test_a_price_on_views_counts_nowhere() -> None:
+    """Views that nothing reads are left out of a plan, so a plan would go below its bound."""
+    program = program_of("gpt2 with dropout")
+    values = program.values
+    views = [all(values[w].buffer != w for w in one.writes) for one in program.instructions]
+    assert any(views)
+    for share in SHARES[1::2]:
+        budget = int(share * plain_peak(program))
+        try:
+            schedule = Optimal(max_bytes=budget, cost=one_each)(program)
+        except BudgetError as error:
+            schedule = error.schedule
+        assert schedule.cost == sum(not views[i] for i in schedule.order)
+        assert schedule.bound <= schedule.cost
+
+
+def one_each(program: Program) -> np.ndarray:
+    """A cost with a price on everything."""
+    return np.ones(len(program.instructions))
+
+
 @pytest.mark.parametrize("name", ["tanh", "gelu", *MODELS, "gpt2 with dropout"])
 def test_the_moves_predict_peak_and_cost_of_every_plan(name: str) -> None:
     """Costs from the moves are those of the schedule; its peak is at most theirs, mostly equal."""
