@@ -214,7 +214,9 @@ def test_without_a_backward_part_nothing_is_run_again() -> None:
 
 
 @pytest.mark.parametrize("activation", ["tanh", "gelu", "identity"])
-@pytest.mark.parametrize(("d", "b"), [(2, 60), (8, 8), (12, 30)])
+@pytest.mark.parametrize(
+    ("d", "b"), [(2, 60), (8, 8), pytest.param(12, 30, marks=pytest.mark.slow)]
+)
 def test_a_byte_budget_is_kept_and_used(activation: str, d: int, b: int) -> None:
     """The peak keeps to the budget; no fitting plan is faster; the least peak is reported."""
     program = chain_program(12, d, b, activation)
@@ -267,6 +269,7 @@ def test_an_operations_budget_is_kept_and_used() -> None:
     assert peaks[-1] < plain.peak_bytes / 3
 
 
+@pytest.mark.slow
 def test_budgets_on_long_chains_are_kept_too() -> None:
     """Long chains are searched by bisection; budgets are kept, and results are monotone."""
     program = chain_program(90, 2, 40)

@@ -362,6 +362,7 @@ def test_wrong_keys() -> None:
         study_of("null", "model=mlp")
 
 
+@pytest.mark.slow
 def test_a_width_that_no_input_follows_is_one_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

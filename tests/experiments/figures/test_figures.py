@@ -314,6 +314,7 @@ def test_any_sweep_can_be_drawn(tmp_path: Path, changes: dict[str, Any]) -> None
             assert overlaps(drawing.figure) == [], name
 
 
+@pytest.mark.slow
 def test_other_engines_stand_beside_ours(results: Results) -> None:
     """Rows of PyTorch are series of their own on the same axes, named in the legend; planners have
     other figures.

@@ -88,22 +88,27 @@ def test_the_figure_is_drawn_and_legible(drawn: dict[str, Drawing], name: str) -
             "grid": {"n": 6, "d": 3, "b": 5},
         },
         {"grid": {"n": [1, 2], "d": 2, "b": 3}, "planners": ["recompute_all"]},
-        {
-            "grid": {"n": 5, "d": 40, "b": 1},
-            "planners": ["uniform", "revolve(snapshots=2)"],
-            "engine": ["autodiff"],
-        },
-        {
-            "grid": {"n": 9, "d": 2, "b": 50},
-            "planners": ["revolve(max_ops_ratio=2.0)"],
-            "modes": ["checkpointed", "full"],
-        },
-        {
-            "grid": {"n": 40, "d": 2, "b": 8},
-            "planners": ["revolve(snapshots=3)", "revolve(snapshots=7)"],
-            "modes": ["checkpointed", "full"],
-        },
-        {"planners": ["store_all"]},
+        *(
+            pytest.param(changes, marks=pytest.mark.slow)
+            for changes in (
+                {
+                    "grid": {"n": 5, "d": 40, "b": 1},
+                    "planners": ["uniform", "revolve(snapshots=2)"],
+                    "engine": ["autodiff"],
+                },
+                {
+                    "grid": {"n": 9, "d": 2, "b": 50},
+                    "planners": ["revolve(max_ops_ratio=2.0)"],
+                    "modes": ["checkpointed", "full"],
+                },
+                {
+                    "grid": {"n": 40, "d": 2, "b": 8},
+                    "planners": ["revolve(snapshots=3)", "revolve(snapshots=7)"],
+                    "modes": ["checkpointed", "full"],
+                },
+                {"planners": ["store_all"]},
+            )
+        ),
         {"modes": ["checkpointed"], "planners": ["revolve(snapshots=2)"]},
     ],
 )

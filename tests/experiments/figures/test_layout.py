@@ -63,6 +63,7 @@ def with_style(results: Results, style: str) -> Results:
     return replace(results, manifest={"config": {"figures": {"format": ["pdf"], "style": style}}})
 
 
+@pytest.mark.slow
 def test_styles_write_their_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A report's unfolded figures have a phone's layout; `paper` adds its own folder, `page` takes
     it away.

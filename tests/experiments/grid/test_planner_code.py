@@ -42,6 +42,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("planner_of_a_user", None)
 
 
+@pytest.mark.slow
 def test_an_edited_planner_has_another_key(source: Path) -> None:
     """The same config has the same key until the planner's file changes."""
     first, again = (the_point("planner_of_a_user:planner") for _ in range(2))

@@ -240,6 +240,7 @@ def test_what_is_undecided_stays_undecided(results: Results) -> None:
     assert "✓ agrees" not in words
 
 
+@pytest.mark.slow
 def test_a_directory_without_a_journal_is_made_again(
     results: Results, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -344,7 +345,10 @@ def test_damage_of_a_journal_is_told_once(
 
 
 @pytest.mark.usefixtures("no_figures")
-@pytest.mark.parametrize("content", ["", "network\nchain\n", "edited"])
+@pytest.mark.parametrize(
+    "content",
+    [*(pytest.param(one, marks=pytest.mark.slow) for one in ("", "network\nchain\n")), "edited"],
+)
 def test_formulas_are_those_of_the_rows(results: Results, content: str) -> None:
     """Formulas come from the rows, never from complexity.csv, be it torn, old or edited."""
     directory = results.directory

@@ -38,7 +38,9 @@ def module_run(directory: Path, **numbers: Any) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("runs", [2, 3, 10])
+@pytest.mark.parametrize(
+    "runs", [2, *(pytest.param(runs, marks=pytest.mark.slow) for runs in (3, 10))]
+)
 def test_sweeps_have_a_column_each(
     measured: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str], runs: int
 ) -> None:

@@ -211,6 +211,7 @@ def test_times_are_compared_of_rows_that_ran_alone(alone: Results) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_figures")
 def test_the_report_counts_what_it_leaves_out(
     alone: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]

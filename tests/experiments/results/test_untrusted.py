@@ -79,7 +79,8 @@ def poisoned(path: Path) -> pd.DataFrame:
     return pd.concat([frame, *changed], ignore_index=True)
 
 
-@pytest.mark.parametrize("from_journal", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("from_journal", [True, False])
 def test_no_text_of_a_file_is_run(
     finished: Path, tmp_path: Path, called: list[str], from_journal: bool
 ) -> None:

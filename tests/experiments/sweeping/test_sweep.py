@@ -232,6 +232,7 @@ def test_a_dry_run_says_what_would_be_measured(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_multirun_ends_in_one_report(tmp_path: Path) -> None:
     """`--multirun` with a bare number each, by a private preset, merges its jobs' rows into one
     report.

@@ -367,6 +367,7 @@ def test_no_moment_is_idle() -> None:
             assert alone == set(range(len(pieces))), (mode, n, activation, loss, j, pieces)
 
 
+@pytest.mark.slow
 def test_gradient_accumulation_is_the_simulated_one() -> None:
     """With micro-batches, peak, what stays, and operations are those of slices run in turn, losses
     and gradients added.

@@ -154,6 +154,7 @@ def test_a_plan_is_written_read_and_cached(
         stepped(x)(checkpointed(chain(depth=2), plan=path, quiet=True))
 
 
+@pytest.mark.slow
 def test_a_cached_plan_above_the_bound_is_not_taken(tmp_path: Path) -> None:
     """Though its file is a valid plan of the same program."""
     model, x = chain(), batch()
@@ -166,6 +167,7 @@ def test_a_cached_plan_above_the_bound_is_not_taken(tmp_path: Path) -> None:
     assert model.plan.schedule.order.tolist() == order
 
 
+@pytest.mark.slow
 def test_a_cost_is_evaluated_once_and_finds_its_cached_plan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,7 +55,7 @@ from profiler.counter import count_operations
 from tests.support.graphs import RandomGraph, graphs, schedules
 
 RANDOM = settings(
-    max_examples=120,
+    max_examples=60,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
