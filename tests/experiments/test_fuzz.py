@@ -415,6 +415,7 @@ def test_damaged_expectations_are_none(finished: Path, here: Path, data: st.Data
     assert missing_points(here, frame_of([])) == len(expected)
 
 
+@pytest.mark.slow
 @SLOW
 @given(
     manifest=st.dictionaries(

@@ -514,6 +514,7 @@ def test_children_side_by_side() -> None:
     assert [outcome.value for outcome in outcomes] == [-number for number in range(8)]
 
 
+@pytest.mark.slow
 def test_the_server_may_die(tmp_path: Path) -> None:
     """When the server of the children is killed, the next call starts another one."""
     parent = run_in_child(os.getppid).value

@@ -71,6 +71,7 @@ def test_revolve_runs_the_published_layers(n: int, s: int, layers: int) -> None:
     assert runs(program, Revolve(s)(program))["Matmul"] == layers
 
 
+@pytest.mark.slow
 def test_a_form_of_two_last_layers_needs_one_activation_more() -> None:
     """Form 1 is within (s + 2)A plus gradients when chosen by its peak, with t(n, s) + 1 layers."""
     for n in range(2, 14):
@@ -215,7 +216,8 @@ def test_without_a_backward_part_nothing_is_run_again() -> None:
 
 @pytest.mark.parametrize("activation", ["tanh", "gelu", "identity"])
 @pytest.mark.parametrize(
-    ("d", "b"), [(2, 60), (8, 8), pytest.param(12, 30, marks=pytest.mark.slow)]
+    ("d", "b"),
+    [(2, 60), *(pytest.param(*shape, marks=pytest.mark.slow) for shape in ((8, 8), (12, 30)))],
 )
 def test_a_byte_budget_is_kept_and_used(activation: str, d: int, b: int) -> None:
     """The peak keeps to the budget; no fitting plan is faster; the least peak is reported."""

@@ -64,7 +64,7 @@ def compared(n: int, chains: int, seed: int) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("n", "chains"), [(4, 25), (5, 40), pytest.param(6, 40, marks=pytest.mark.slow)]
+    ("n", "chains"), [(4, 25), *(pytest.param(n, 40, marks=pytest.mark.slow) for n in (5, 6))]
 )
 def test_hardly_any_order_is_cheaper(n: int, chains: int) -> None:
     """At least 98% of random chains and budgets are optimal over all orders, the rest within 15%.

@@ -186,6 +186,7 @@ def test_an_unknown_benchmark_is_refused(capsys: pytest.CaptureFixture[str]) -> 
     )
 
 
+@pytest.mark.slow
 def test_plans_are_within_their_budgets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -229,6 +230,7 @@ def noisy() -> architectures.Training:
     return architectures.Training(Noisy(), lambda model, x: model(x), (torch.randn(32, 8),))
 
 
+@pytest.mark.slow
 def test_their_choices_are_measured_on_the_same_draws_and_without_statistics() -> None:
     """With dropout the first choice gives the plain step's gradients; a net with batch norms, whose
     statistics are left out, has a choice that takes less memory.

@@ -51,6 +51,7 @@ def test_an_edited_planner_has_another_key(source: Path) -> None:
     assert the_point("planner_of_a_user:planner").key != first.key
 
 
+@pytest.mark.slow
 def test_a_row_keeps_the_code_of_its_planner(source: Path) -> None:
     """A row is read back with its key, and refused with another code than its key is of."""
     row = row_of(
